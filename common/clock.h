@@ -1,0 +1,15 @@
+/* clock - monotonic time. worker/sched never calls this: its caller passes the time in. */
+#ifndef MSGL_COMMON_CLOCK_H
+#define MSGL_COMMON_CLOCK_H
+
+#include "common/base.h"
+
+uint64_t clock_now_ns(void);  /* CLOCK_MONOTONIC */
+uint64_t clock_unix_s(void);  /* wall clock, for `created` fields and logs */
+
+static inline uint64_t clock_now_ms(void)
+{
+    return clock_now_ns() / 1000000u;
+}
+
+#endif
