@@ -1,0 +1,33 @@
+"""Adds up what the stages of tests/run counted: Check's own lines and pytest's junit files."""
+import glob
+import os
+import re
+import sys
+import xml.etree.ElementTree as xml
+
+folder = sys.argv[1]
+passed = failed = skipped = 0
+for path in sorted(glob.glob(os.path.join(folder, "unit-*.log"))):
+    text = open(path, encoding="utf-8", errors="replace").read()
+    checks = bad = 0
+    for total, failures, errors in re.findall(r"Checks: (\d+), Failures: (\d+), Errors: (\d+)", text):
+        checks += int(total)
+        bad += int(failures) + int(errors)
+    programs_bad = len(re.findall(r"^ *\d+/\d+ Test .*\*\*\*", text, re.M))
+    skips = len(re.findall(r"^\d+: SKIP", text, re.M))
+    bad = max(bad, programs_bad)
+    print(f"{os.path.basename(path)[:-4]}: {checks - bad} passed, {bad} failed, {skips} skipped")
+    if checks == 0:
+        print("no unit test ran")
+        failed += 1
+    passed, failed, skipped = passed + checks - bad, failed + bad, skipped + skips
+for path in sorted(glob.glob(os.path.join(folder, "py-*.xml"))):
+    total = bad = skips = 0
+    for suite in xml.parse(path).getroot().iter("testsuite"):
+        total += int(suite.get("tests"))
+        bad += int(suite.get("failures")) + int(suite.get("errors"))
+        skips += int(suite.get("skipped"))
+    print(f"{os.path.basename(path)[3:-4]}: {total - bad - skips} passed, {bad} failed, {skips} skipped")
+    passed, failed, skipped = passed + total - bad - skips, failed + bad, skipped + skips
+print(f"{passed} passed, {failed} failed, {skipped} skipped")
+sys.exit(1 if failed or not passed else 0)

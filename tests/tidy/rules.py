@@ -1,0 +1,58 @@
+"""rules - what the tree must keep true, as data. test_tidy.py reads it; a rule is one row."""
+
+# folder -> prefixes of our own headers that it may include (longest folder wins).
+INCLUDES = {
+    "common": ["common/"],
+    "proto": ["proto/", "common/"],
+    "kernels": ["kernels/", "common/"],
+    "worker/sched": ["worker/sched/", "common/"],
+    "worker/model": ["worker/model/", "kernels/", "common/"],
+    "worker/engine": ["worker/engine/", "worker/model/", "kernels/", "worker/sched/batch.h", "common/"],
+    "worker": ["worker/", "proto/", "common/", "kernels/ops.h"],
+    "router/jinja": ["router/jinja/", "common/"],
+    "router": ["router/", "proto/", "common/"],
+    "deploy/local": ["deploy/local/", "router/tokenizer.h", "router/detokenizer.h",
+                     "router/chat_template.h", "common/"],
+}
+
+# third-party header -> folders that may include it.
+LIBRARY_HEADERS = {
+    "zmq.h": ["proto"],
+    "msgpack.h": ["proto"],
+    "h2o.h": ["router"],
+    "uv.h": ["router"],
+    "curl/curl.h": ["common", "deploy/local"],
+    "pcre2.h": ["router"],
+    "utf8proc.h": ["router"],
+    "dnnl.h": ["kernels/cpu"],
+    "dnnl.hpp": [],
+    "histedit.h": ["deploy/local"],
+    "cuda_runtime.h": ["kernels/cuda"],
+    "cublasLt.h": ["kernels/cuda"],
+    "nccl.h": ["kernels/cuda"],
+}
+
+# call -> why not, and what instead. Matched as a word before "(" in code (comments stripped).
+BANNED_CALLS = {
+    "strcpy": "use memcpy with a length or buf_str",
+    "strcat": "use struct buf",
+    "sprintf": "use snprintf or buf_printf",
+    "gets": "never",
+    "strtok": "keeps hidden state; cut a struct str",
+    "atoi": "no error; use strtol with checks",
+    "atof": "no error; use strtod with checks",
+    "rand": "use common/rng.h",
+    "srand": "use common/rng.h",
+    "alloca": "unbounded stack",
+}
+# exit is for main.c (and forked children, which use _exit).
+EXIT_ALLOWED = ["main.c"]
+
+# getenv: one place for options, plus the hub's and the launcher's documented variables.
+GETENV_ALLOWED = ["common/config.c", "common/hub", "deploy/local/"]
+
+LINES_C_MAX = 800
+LINES_H_MAX = 350
+FUNCTION_LINES_MAX = 110
+
+PRODUCTION = ["common", "proto", "kernels", "worker", "router", "deploy/local"]
