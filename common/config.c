@@ -51,7 +51,8 @@ static enum status set_number(const struct option *option, void *field, const ch
 
     errno = 0;
     value = integer ? (double)strtoull(text, &end, 10) : strtod(text, &end);
-    if (end == text || *end || errno || text[0] == '-' || !isfinite(value))
+    if (!strchr(integer ? "0123456789" : "0123456789.", text[0]) || !*text || *end || errno ||
+        !isfinite(value))
         return err_set(err, STATUS_INVALID, "--%s must be a %snumber, not '%s'", option->name,
                        integer ? "whole " : "", text);
     if ((option->min != 0 || option->max != 0) && (value < option->min || value > option->max))
@@ -78,6 +79,13 @@ static enum status set_bool(const struct option *option, void *field, const char
         }
     }
     return err_set(err, STATUS_INVALID, "--%s must be true or false, not '%s'", option->name, text);
+}
+
+static void list_clear(struct config_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        mem_free((void *)(uintptr_t)list->items[i]);
+    list->count = 0;
 }
 
 /* Later calls overwrite earlier ones: default, file, environment, command line come in that order. */
@@ -223,14 +231,37 @@ static bool print_and_exit(const struct config_spec *spec, const char *arg)
     return true;
 }
 
+/* The value of `--config FILE` or `--config=FILE` at argv[*at], else NULL; *at moves to its last word. */
+static const char *config_file(int argc, char **argv, int *at)
+{
+    if (strncmp(argv[*at], "--config=", 9) == 0)
+        return argv[*at] + 9;
+    if (strcmp(argv[*at], "--config") == 0 && *at + 1 < argc)
+        return argv[++*at];
+    return NULL;
+}
+
+/* A list that the command line gives replaces the one of the file; it does not add to it. */
+static void clear_given_lists(const struct config_spec *spec, int argc, char **argv, void *config)
+{
+    for (int i = 1; i < argc; i++) {
+        const struct option *option = NULL;
+        if (strncmp(argv[i], "--", 2) == 0)
+            option = find(spec, argv[i] + 2, strcspn(argv[i] + 2, "="));
+        if (option && option->type == OPTION_TYPE_LIST)
+            list_clear(field_of(option, config));
+    }
+}
+
 static enum status parse_arguments(const struct config_spec *spec, int argc, char **argv,
                                    void *config, bool *print, struct err *err)
 {
+    clear_given_lists(spec, argc, argv, config);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--print-config") == 0) {
             *print = true;
-        } else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
-            i++; /* read before the environment */
+        } else if (config_file(argc, argv, &i)) {
+            continue; /* read before the environment */
         } else if (strncmp(argv[i], "--", 2) != 0) {
             return err_set(err, STATUS_INVALID, "unexpected argument '%s' (see --help)", argv[i]);
         } else {
@@ -250,9 +281,11 @@ enum status config_parse(const struct config_spec *spec, int argc, char **argv, 
         if (print_and_exit(spec, argv[i]))
             return STATUS_OK;
     TRY(set_defaults(spec, config, err));
-    for (int i = 1; i + 1 < argc; i++)
-        if (strcmp(argv[i], "--config") == 0)
-            TRY(set_file(spec, config, argv[i + 1], err));
+    for (int i = 1; i < argc; i++) {
+        const char *path = config_file(argc, argv, &i);
+        if (path)
+            TRY(set_file(spec, config, path, err));
+    }
     TRY(set_environment(spec, config, err));
     TRY(parse_arguments(spec, argc, argv, config, &print, err));
     if (print) {
@@ -274,10 +307,7 @@ void config_release(const struct config_spec *spec, void *config)
             mem_free(*(char **)field);
             *(char **)field = NULL;
         } else if (spec->options[i].type == OPTION_TYPE_LIST) {
-            struct config_list *list = field;
-            for (size_t k = 0; k < list->count; k++)
-                mem_free((void *)(uintptr_t)list->items[k]);
-            list->count = 0;
+            list_clear(field);
         }
     }
 }

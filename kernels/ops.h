@@ -6,7 +6,13 @@
  *
  * Every compute op is asynchronous on `stream` (the cpu backend runs it at once), allocates nothing,
  * synchronises nothing, and may be captured into a graph. Arguments are checked by ops_check.c
- * in front of both backends. Ops return nothing: a launch failure is sticky and stream_sync reports it.
+ * in front of both backends: a wrong one is a programmer error and aborts with a sentence. Ops
+ * return nothing: a launch failure is sticky and stream_sync reports it. One thread at a time uses
+ * a device.
+ *
+ * Batch invariance (cpu): each output element is made by one fixed sequence of roundings that
+ * depends on its own inputs only, so a token's bits do not depend on batch mates, chunk size, page
+ * size or threads.
  */
 #ifndef MSGL_KERNELS_OPS_H
 #define MSGL_KERNELS_OPS_H
@@ -26,6 +32,7 @@ struct weight {
     void *data;
     enum dtype dtype;
     uint32_t n, k;
+    bool borrowed; /* `data` belongs to the caller of weight_load, who keeps it mapped */
 };
 
 /* One req's rows in an attention or store call; as struct step_row. */
@@ -83,7 +90,7 @@ struct device_opts {
     uint32_t threads; /* cpu: 0 = the cores we may use */
     int device_index; /* cuda */
     int rank, tp;
-    const char *comm; /* rendezvous name when tp > 1 */
+    const char *comm; /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
 };
 
 struct device_info {
@@ -151,7 +158,11 @@ struct ops {
     /* y[i] = x[idx[i]] */
     void (*gather_rows)(struct device *device, struct stream *stream, void *y, const void *x, const uint32_t *idx, uint32_t count,
                         uint32_t dim);
-    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: host array, copied. */
+    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: host array, copied.
+     * Greedy takes the lowest id of the largest logits. Else: softmax(logits / temperature), then
+     * the top_k likeliest, then the fewest of those that hold top_p of their mass, then those with
+     * at least min_p of the largest probability (ties: lower ids first); the draw is the inverse
+     * CDF in token-id order at the philox uniform of (seed, choice, position). */
     void (*sample)(struct device *device, struct stream *stream, uint32_t *out, uint32_t *last_tokens, const float *logits,
                    uint32_t vocab, const struct sample_row *rows, uint32_t count);
 };

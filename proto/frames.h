@@ -67,6 +67,7 @@ struct frame_hello {
     uint32_t version;
     struct str worker;      /* stable name, "worker-0" */
     uint64_t epoch;         /* of the worker, random per start */
+    uint64_t session;       /* of this link, rises each time the worker starts over on it */
     struct str model;       /* name that clients use */
     uint64_t fingerprint;   /* model_fingerprint(config.json, tokenizer.json) */
     uint64_t tokenizer_hash; /* hash_bytes(tokenizer.json) */
@@ -81,7 +82,8 @@ struct frame_hello {
 struct frame_welcome {
     uint32_t version;
     struct str router;
-    uint64_t epoch; /* of the router */
+    uint64_t epoch;   /* of the router */
+    uint64_t session; /* of the HELLO that it answers */
     bool want_snapshot;
 };
 
@@ -93,7 +95,7 @@ struct frame_generate {
     uint32_t tokens_min;      /* reserved, 0 */
     struct token_view stop_ids; /* end-of-sequence ids; generation ends after one of them */
     bool ignore_eos;
-    struct sampling sampling;
+    struct sampling sampling; /* choice is key.choice: sent once, decoded into both */
     uint64_t namespace_hash;  /* 0 = common */
     int32_t priority;         /* higher first; 0 */
     uint64_t deadline_ms;     /* from receipt; 0 = none */
@@ -109,7 +111,7 @@ struct frame_cancel {
 enum finish { FINISH_NONE, FINISH_STOP, FINISH_LENGTH, FINISH_CANCEL, FINISH_ERROR };
 
 struct tokens_item {
-    struct req_key key;       /* epoch is the addressed router's */
+    struct req_key key;       /* its epoch is the frame's: the decoder fills it in */
     uint32_t first;           /* index of tokens[0] among the choice's generated tokens, from 0 */
     struct token_view tokens; /* usually one; may be empty with a finish */
     uint32_t finish;          /* enum finish */
@@ -117,6 +119,7 @@ struct tokens_item {
 };
 
 struct frame_tokens {
+    uint64_t epoch; /* of the addressed router; every item's key.epoch */
     uint64_t step;
     struct tokens_item *items; /* decoder's arena */
     uint32_t item_count;
@@ -156,6 +159,7 @@ struct frame_snapshot {
 struct frame_load {
     uint64_t epoch; /* of the worker */
     uint64_t step;  /* steps completed: progress */
+    uint64_t received; /* GENERATE frames taken from the addressed router in this session */
     uint32_t running;
     uint32_t waiting;
     uint64_t pending_prefill_tokens;
@@ -190,6 +194,18 @@ struct frame {
         struct frame_bye bye;
     };
 };
+
+/* Limits of fields that hold packed bytes. */
+#define PROTO_BIAS_BYTES_MAX (64u << 10)
+#define PROTO_AUTOMATON_BYTES_MAX (16u << 20)
+
+/* Times that both sides agree on; PROTOCOL.md "Liveness". */
+#define PROTO_HELLO_EVERY_MS 1000   /* until WELCOME */
+#define PROTO_REFUSED_EVERY_MS 5000 /* after a refusal */
+#define PROTO_LOAD_EVERY_MS 100
+#define PROTO_WELCOME_EVERY_MS 500  /* the router's heartbeat */
+#define PROTO_WORKER_DEAD_MS 2000   /* no frame for this long */
+#define PROTO_ROUTER_DEAD_MS 3000
 
 /* Copies view to out[view.count]. */
 void token_view_copy(struct token_view view, uint32_t *out);

@@ -42,6 +42,9 @@ void transport_free(struct transport *transport); /* lingers at most 200 ms for 
 const char *transport_endpoint(const struct transport *transport); /* as bound, with the real port */
 int transport_fd(const struct transport *transport);
 bool transport_readable(struct transport *transport); /* ZMQ_EVENTS has POLLIN */
+/* DEALER: how often an established connection broke so far; frames in hand were lost each time.
+ * Has no fd of its own: ask on every turn of the loop. */
+uint64_t transport_disconnects(struct transport *transport);
 
 /* ROUTER only. Gives `data` away as one message to `peer`; *data is empty afterwards, also on
  * failure. NOT_FOUND: no such peer. AGAIN: its pipe is full. */

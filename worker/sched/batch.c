@@ -34,6 +34,19 @@ size_t step_packet_bytes_max(const struct step_limits *limits)
         .bytes;
 }
 
+/* Deltas: one req's whole table (a cached prefix at admission), what two chunks in flight may remap,
+ * and a few pages for each decoding row. */
+void step_limits_init(struct step_limits *limits, uint32_t slots, uint32_t step_tokens,
+                      uint32_t context_max, uint32_t page_size)
+{
+    *limits = (struct step_limits){
+        .rows = slots,
+        .tokens = step_tokens,
+        .deltas = DIV_CEIL(context_max, page_size) + 3 * (step_tokens / page_size + 1) + 4 * slots,
+        .groups = MAX(slots / 2, 1u),
+    };
+}
+
 void step_builder_init(struct step_builder *builder, const struct step_limits *limits)
 {
     *builder = (struct step_builder){.limits = *limits};

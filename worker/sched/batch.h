@@ -70,6 +70,11 @@ struct step_limits {
     uint32_t rows, tokens, deltas, groups; /* samples <= rows */
 };
 
+/* The bounds that a scheduler keeps and an engine takes, from the options that both know. A page
+ * table row has DIV_CEIL(context_max, page_size) entries; every delta's idx is below that. */
+void step_limits_init(struct step_limits *limits, uint32_t slots, uint32_t step_tokens,
+                      uint32_t context_max, uint32_t page_size);
+
 /* Builder: fixed memory of step_packet_bytes_max(limits), refilled every step. */
 struct step_builder {
     struct step_limits limits;
@@ -90,8 +95,10 @@ void step_builder_reset(struct step_builder *builder);
 const struct step_packet *step_builder_finish(const struct step_builder *builder, uint64_t step,
                                               void *block);
 
-/* True when the block of `bytes` bytes is a packet within limits: every offset, count and index is
- * in range. Ranks > 0 check what they receive. */
+/* True when the block of `bytes` bytes (8-byte aligned) is a packet within limits: every offset,
+ * count, slot, row and position is in range. What the limits do not know stays for the engine:
+ * token ids below the vocabulary, a delta's idx and page below its table and pool. Ranks > 0 check
+ * what they receive. */
 bool step_packet_valid(const void *block, size_t bytes, const struct step_limits *limits,
                        uint32_t slots);
 

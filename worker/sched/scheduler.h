@@ -28,7 +28,7 @@ struct sched_opts {
     uint32_t slots;          /* running at most: --max-running */
     uint32_t waiting_max;    /* reqs waiting at most */
     uint32_t context_max;    /* tokens of one req */
-    uint32_t step_tokens;    /* token budget of a step */
+    uint32_t step_tokens;    /* token budget of a step, >= slots */
     uint32_t chunk_tokens;   /* a prefill chunk at most; 0 = the whole budget */
     double step_ms;          /* while anything decodes, bound of a step by the cost model; 0 = none */
     double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model */
@@ -55,7 +55,7 @@ struct req_spec {
 };
 #define SCHED_STOP_IDS_MAX 64
 
-enum sched_finish { SCHED_RUNNING, SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SCHED_DEADLINE };
+enum sched_finish { SCHED_RUNNING, SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SCHED_EXPIRED };
 
 /* One token (or an end without one), in commit order. */
 struct sched_event {
@@ -64,7 +64,7 @@ struct sched_event {
     uint32_t token;         /* valid when has_token */
     bool has_token;
     enum sched_finish finish;
-    uint32_t cached_tokens; /* of the req's first admission, in its first event */
+    uint32_t cached_tokens; /* of the req's first admission, in each of its events */
 };
 
 /* Changes of the cache since the last call, in order: what CACHE frames carry. */
@@ -76,14 +76,18 @@ struct sched_cache_event {
 
 struct sched_load {
     uint32_t running, waiting, pages_free /* free + evictable */, slots_free /* running + waiting room */;
-    uint64_t pending_prefill_tokens, decode_tokens;
+    uint64_t pending_prefill_tokens; /* of waiting and running reqs, without what is cached */
+    uint64_t decode_tokens;          /* context held by decoding reqs */
     uint64_t retractions, steps, cached_tokens, prompt_tokens; /* since start */
 };
 
 enum status MUST_USE scheduler_new(const struct sched_opts *opts, struct scheduler **out, struct err *err);
 void scheduler_free(struct scheduler *scheduler);
+void scheduler_limits(const struct scheduler *scheduler, struct step_limits *limits); /* = step_limits_init() */
+uint32_t scheduler_length_max(const struct scheduler *scheduler); /* tokens of one req: context or pool */
 
-/* QUEUE_FULL: no room. TOO_LONG: can never fit (prompt + 1 > context or pool). INVALID. */
+/* QUEUE_FULL: slots + waiting_max reqs are here. TOO_LONG: can never fit (tokens + 1 > context or
+ * pool). INVALID: contradictory counts, all tokens generated already, an impossible token id. */
 enum status MUST_USE scheduler_add(struct scheduler *scheduler, const struct req_spec *spec,
                                    uint64_t now_ms, uint64_t *req, struct err *err);
 /* Marks the req; its end comes as an event of the next plan or commit. Unknown or ended: nothing. */

@@ -1,0 +1,69 @@
+/* tokenizer - how fast a file is encoded, on one thread.
+ *
+ *     bench_tokenizer DIR FILE [ROUNDS]
+ *
+ * Prints one CSV row: bytes, tokens, seconds of the first round (empty word cache), of the best
+ * round, and of reading DIR/tokenizer.json. tests/golden/tokenizer_speed.py sets it beside the
+ * `tokenizers` package.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "router/tokenizer.h"
+
+#define FILE_BYTES_MAX (1u << 28)
+
+static double seconds_since(uint64_t start_ns)
+{
+    return (double)(clock_now_ns() - start_ns) * 1e-9;
+}
+
+static enum status measure(const char *dir, const char *file, unsigned long rounds, struct err *err)
+{
+    struct tokenizer *tokenizer = NULL;
+    struct tokenizer_scratch *scratch = NULL;
+    struct token_list ids = {0};
+    struct buf text = {0};
+    enum status status = STATUS_OK;
+    double first_s = 0, best_s = 0, load_s;
+    uint64_t start = clock_now_ns();
+
+    TRY_OUT(tokenizer_load(dir, &tokenizer, err));
+    load_s = seconds_since(start);
+    TRY_OUT(file_read(file, FILE_BYTES_MAX, &text, err));
+    scratch = tokenizer_scratch_new(tokenizer);
+    for (unsigned long i = 0; i < rounds; i++) {
+        double took_s;
+        ids.count = 0;
+        start = clock_now_ns();
+        TRY_OUT(tokenizer_encode(tokenizer, scratch, (struct str){text.data, text.len}, false, &ids,
+                                 err));
+        took_s = seconds_since(start);
+        first_s = i == 0 ? took_s : first_s;
+        best_s = i == 0 || took_s < best_s ? took_s : best_s;
+    }
+    printf("%zu,%zu,%.6f,%.6f,%.3f\n", text.len, ids.count, first_s, best_s, load_s);
+out:
+    tokenizer_scratch_free(scratch);
+    tokenizer_free(tokenizer);
+    token_list_release(&ids);
+    buf_release(&text);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct err err = {0};
+    unsigned long rounds = argc > 3 ? strtoul(argv[3], NULL, 10) : 5;
+    if (argc < 3 || rounds == 0) {
+        fprintf(stderr, "usage: bench_tokenizer DIR FILE [ROUNDS]\n");
+        return 2;
+    }
+    if (measure(argv[1], argv[2], rounds, &err) != STATUS_OK) {
+        fprintf(stderr, "bench_tokenizer: %s\n", err.text);
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,29 @@
+#include "kernels/cpu/isa.h"
+
+#include <math.h>
+#include <string.h>
+
+#ifdef __x86_64__
+/* Everything below is compiled for AVX2 and FMA; isa_pick() keeps it off older CPUs. */
+#pragma GCC target("avx2,fma")
+
+/* clang-format off: dot_body comes first */
+#include "kernels/cpu/dot_body.h"
+#include "kernels/cpu/matmul_body.h"
+#include "kernels/cpu/attn_body.h"
+#include "kernels/cpu/elem_body.h"
+/* clang-format on */
+
+const struct isa isa_avx2 = {
+    .name = "avx2",
+    .pack = body_pack,
+    .matmul = body_matmul,
+    .attend = body_attend,
+    .norm = body_norm,
+    .silu_mul = body_silu_mul,
+    .widen = body_widen,
+    .rotate = body_rotate,
+    .top = body_top,
+    .exp_row = body_exp_row,
+};
+#endif

@@ -1,0 +1,207 @@
+/* backend - the CUDA device: memory, weights, streams, and the table of ops. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cuda_util.cuh"
+
+extern "C" const struct ops cuda_ops;
+
+static enum status cuda_status(struct err *err, cudaError_t error, const char *what)
+{
+    if (error == cudaSuccess)
+        return STATUS_OK;
+    return err_set(err, error == cudaErrorMemoryAllocation ? STATUS_NO_SPACE : STATUS_INTERNAL,
+                   "CUDA: %s: %s", what, cudaGetErrorString(error));
+}
+
+#define CUDA_TRY_OUT(call)                                                                         \
+    do {                                                                                           \
+        status = cuda_status(err, call, #call);                                                    \
+        if (status != STATUS_OK)                                                                   \
+            goto out;                                                                              \
+    } while (0)
+
+static void dev_close(struct device *device)
+{
+    if (!device)
+        return;
+    cudaFree(device->workspace);
+    cudaFree(device->staging);
+    if (device->lt)
+        cublasLtDestroy(device->lt);
+    free(device);
+}
+
+static enum status dev_open(const struct device_opts *opts, struct device **out, struct err *err)
+{
+    struct device *device = (struct device *)calloc(1, sizeof(*device));
+    enum status status = STATUS_OK;
+
+    CHECK(device);
+    device->opts = *opts;
+    if (opts->tp > 1) {
+        status = err_set(err, STATUS_UNSUPPORTED, "the cuda backend runs with tp 1 only so far");
+        goto out;
+    }
+    CUDA_TRY_OUT(cudaSetDevice(opts->device_index));
+    CUDA_TRY_OUT(cudaGetDeviceProperties(&device->prop, opts->device_index));
+    if (device->prop.major < 8) {
+        status = err_set(err, STATUS_UNSUPPORTED, "%s has compute capability %d.%d, 8.0 is needed",
+                         device->prop.name, device->prop.major, device->prop.minor);
+        goto out;
+    }
+    if (cublasLtCreate(&device->lt) != CUBLAS_STATUS_SUCCESS) {
+        status = err_set(err, STATUS_INTERNAL, "cuBLASLt does not start");
+        goto out;
+    }
+    CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
+    CUDA_TRY_OUT(cudaMalloc((void **)&device->staging, STAGING_BYTES));
+out:
+    if (status == STATUS_OK)
+        *out = device;
+    else
+        dev_close(device);
+    return status;
+}
+
+static void dev_info(const struct device *device, struct device_info *info)
+{
+    size_t free_bytes = 0, total_bytes = 0;
+    memset(info, 0, sizeof(*info));
+    cudaMemGetInfo(&free_bytes, &total_bytes);
+    strncpy(info->name, device->prop.name, sizeof(info->name) - 1);
+    info->memory_free_bytes = free_bytes;
+    info->act = DTYPE_BF16;
+    info->weight_dtypes[0] = info->weight_dtypes[1] = info->weight_dtypes[2] = DTYPE_BF16;
+}
+
+static enum status dev_alloc(struct device *device, size_t bytes, void **out, struct err *err)
+{
+    enum status status = STATUS_OK;
+    (void)device;
+    CUDA_TRY_OUT(cudaMalloc(out, bytes ? bytes : 1));
+    CUDA_TRY_OUT(cudaMemset(*out, 0, bytes));
+out:
+    return status;
+}
+
+static void dev_free(struct device *device, void *ptr)
+{
+    (void)device;
+    cudaFree(ptr);
+}
+
+static void dev_upload(struct device *device, struct stream *stream, void *dst, const void *src,
+                       size_t bytes)
+{
+    CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream->cuda));
+}
+
+static void dev_download(struct device *device, struct stream *stream, void *dst, const void *src,
+                         size_t bytes)
+{
+    CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream->cuda));
+}
+
+/* Round to nearest even; NaN stays NaN. */
+static uint16_t bf16_bits(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+static float half_value(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, bits;
+    uint32_t fraction = half & 0x3ff;
+    float value;
+    if (exponent == 0) {
+        value = (float)fraction * 0x1p-24f;
+        return sign ? -value : value;
+    }
+    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static enum status weight_load(struct device *device, const void *host, enum dtype dtype,
+                               uint32_t n, uint32_t k, bool borrow, struct weight *out,
+                               struct err *err)
+{
+    size_t count = (size_t)n * k;
+    uint16_t *copy = NULL;
+    enum status status = STATUS_OK;
+
+    (void)borrow;
+    memset(out, 0, sizeof(*out));
+    out->dtype = DTYPE_BF16;
+    out->n = n;
+    out->k = k;
+    if (dtype != DTYPE_BF16) {
+        copy = (uint16_t *)malloc(count * sizeof(*copy));
+        CHECK(copy);
+        for (size_t i = 0; i < count; i++)
+            copy[i] = dtype == DTYPE_F32 ? bf16_bits(((const float *)host)[i])
+                                         : bf16_bits(half_value(((const uint16_t *)host)[i]));
+        host = copy;
+    }
+    status = dev_alloc(device, count * 2, &out->data, err);
+    if (status != STATUS_OK)
+        goto out;
+    CUDA_TRY_OUT(cudaMemcpy(out->data, host, count * 2, cudaMemcpyHostToDevice));
+out:
+    free(copy);
+    return status;
+}
+
+static void weight_free(struct device *device, struct weight *weight)
+{
+    dev_free(device, weight->data);
+    weight->data = NULL;
+}
+
+static enum status stream_new(struct device *device, struct stream **out, struct err *err)
+{
+    struct stream *stream = (struct stream *)calloc(1, sizeof(*stream));
+    enum status status = STATUS_OK;
+    CHECK(stream);
+    (void)device;
+    CUDA_TRY_OUT(cudaStreamCreateWithFlags(&stream->cuda, cudaStreamNonBlocking));
+out:
+    if (status == STATUS_OK)
+        *out = stream;
+    else
+        free(stream);
+    return status;
+}
+
+static void stream_free(struct device *device, struct stream *stream)
+{
+    (void)device;
+    if (stream)
+        cudaStreamDestroy(stream->cuda);
+    free(stream);
+}
+
+static enum status stream_sync(struct device *device, struct stream *stream, struct err *err)
+{
+    cudaError_t error = cudaStreamSynchronize(stream->cuda);
+    device_fail(device, error, "stream");
+    return cuda_status(err, device->error, device->error_where ? device->error_where : "");
+}
+
+static void all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
+{
+    (void)device, (void)stream, (void)act, (void)count; /* tp is 1: open refuses more */
+}
+
+static void all_gather(struct device *device, struct stream *stream, float *out, const float *in,
+                       uint32_t rows, uint32_t cols)
+{
+    if (out != in)
+        CUDA_NOTE(device, cudaMemcpyAsync(out, in, (size_t)rows * cols * sizeof(float),
+                                          cudaMemcpyDeviceToDevice, stream->cuda));
+}

@@ -1,0 +1,134 @@
+/* cuda_util - what every .cu file here shares: error stickiness, launches, conversions. */
+#ifndef MSGL_KERNELS_CUDA_UTIL_CUH
+#define MSGL_KERNELS_CUDA_UTIL_CUH
+
+#include <cublasLt.h>
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+extern "C" {
+#include "kernels/ops.h"
+}
+
+typedef __nv_bfloat16 bf16;
+
+/* Host arrays that an op copies go through this ring of device memory. */
+#define STAGING_BYTES ((size_t)16 << 20)
+#define WORKSPACE_BYTES ((size_t)64 << 20)
+
+struct device {
+    struct device_opts opts;
+    cudaDeviceProp prop;
+    cublasLtHandle_t lt;
+    void *workspace; /* cuBLASLt's */
+    char *staging;
+    size_t staging_used;
+    cudaError_t error; /* first failure since the last sync: sticky */
+    const char *error_where;
+};
+
+struct stream {
+    cudaStream_t cuda;
+};
+
+static inline void device_fail(struct device *device, cudaError_t error, const char *where)
+{
+    if (error != cudaSuccess && device->error == cudaSuccess) {
+        device->error = error;
+        device->error_where = where;
+    }
+}
+
+#define CUDA_NOTE(device, call) device_fail(device, call, #call)
+#define LAUNCHED(device, name) device_fail(device, cudaGetLastError(), name)
+
+/* Device copy of a small host array; valid until the ring comes round. */
+static inline void *stage(struct device *device, struct stream *stream, const void *host,
+                          size_t bytes)
+{
+    size_t need = ROUND_UP(bytes, (size_t)256);
+    void *at;
+    CHECK(need <= STAGING_BYTES / 4);
+    if (device->staging_used + need > STAGING_BYTES)
+        device->staging_used = 0;
+    at = device->staging + device->staging_used;
+    device->staging_used += need;
+    CUDA_NOTE(device, cudaMemcpyAsync(at, host, bytes, cudaMemcpyHostToDevice, stream->cuda));
+    return at;
+}
+
+__device__ __forceinline__ float to_f32(bf16 x)
+{
+    return __bfloat162float(x);
+}
+__device__ __forceinline__ float to_f32(float x)
+{
+    return x;
+}
+
+__device__ __forceinline__ float warp_sum(float x)
+{
+    for (int lane = 16; lane > 0; lane >>= 1)
+        x += __shfl_xor_sync(0xffffffffu, x, lane);
+    return x;
+}
+
+__device__ __forceinline__ float warp_max(float x)
+{
+    for (int lane = 16; lane > 0; lane >>= 1)
+        x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, lane));
+    return x;
+}
+
+/* Sum over a block of up to 1,024 threads, given to all of them. `scratch`: 32 floats. */
+__device__ __forceinline__ float block_sum(float x, float *scratch)
+{
+    int warp = threadIdx.x / 32, warps = (blockDim.x + 31) / 32;
+    x = warp_sum(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0)
+        scratch[warp] = x;
+    __syncthreads();
+    x = threadIdx.x % 32 < warps ? scratch[threadIdx.x % 32] : 0.0f;
+    return warp_sum(x);
+}
+
+__device__ __forceinline__ float block_max(float x, float *scratch)
+{
+    int warp = threadIdx.x / 32, warps = (blockDim.x + 31) / 32;
+    x = warp_max(x);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0)
+        scratch[warp] = x;
+    __syncthreads();
+    x = threadIdx.x % 32 < warps ? scratch[threadIdx.x % 32] : -INFINITY;
+    return warp_max(x);
+}
+
+/* The ops of this folder; backend.cu puts them into the table. */
+#define CUDA_OP extern "C" void
+CUDA_OP cuda_page_table_set(struct device *, struct stream *, uint32_t *, uint32_t,
+                            const struct page_set *, uint32_t);
+CUDA_OP cuda_resolve_tokens(struct device *, struct stream *, uint32_t *, const uint32_t *,
+                            const uint32_t *, const uint32_t *, uint32_t);
+CUDA_OP cuda_embed(struct device *, struct stream *, void *, const struct weight *,
+                   const uint32_t *, uint32_t, uint32_t);
+CUDA_OP cuda_rmsnorm(struct device *, struct stream *, void *, const void *, const float *,
+                     uint32_t, uint32_t, float);
+CUDA_OP cuda_add_rmsnorm(struct device *, struct stream *, void *, void *, const void *,
+                         const float *, uint32_t, uint32_t, float);
+CUDA_OP cuda_matmul(struct device *, struct stream *, void *, const void *, const struct weight *,
+                    const float *, uint32_t);
+CUDA_OP cuda_matmul_f32(struct device *, struct stream *, float *, const void *,
+                        const struct weight *, uint32_t);
+CUDA_OP cuda_qk_rope_store(struct device *, struct stream *, const struct kv_view *,
+                           const struct qkv_args *);
+CUDA_OP cuda_attention(struct device *, struct stream *, const struct kv_view *,
+                       const struct attn_args *);
+CUDA_OP cuda_silu_mul(struct device *, struct stream *, void *, const void *, uint32_t, uint32_t);
+CUDA_OP cuda_gather_rows(struct device *, struct stream *, void *, const void *, const uint32_t *,
+                         uint32_t, uint32_t);
+CUDA_OP cuda_sample(struct device *, struct stream *, uint32_t *, uint32_t *, const float *,
+                    uint32_t, const struct sample_row *, uint32_t);
+
+#endif

@@ -1,0 +1,149 @@
+/* The ZAP handler: without one, ZeroMQ accepts every CURVE client that knows the server's key. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "proto/transport_socket.h"
+
+#define ZAP_ENDPOINT "inproc://zeromq.zap.01"
+#define ALLOW_BYTES_MAX (1u << 20)
+#define KEY_BYTES 32
+#define KEY_TEXT 40
+
+struct zap {
+    void *socket;
+    pthread_t thread;
+    char *allow_file;
+};
+
+/* The file holds the key as a line of its own; blank lines and lines from '#' on are skipped. */
+static bool allowed(const char *allow_file, const unsigned char key[KEY_BYTES])
+{
+    struct buf text = {0};
+    struct err err;
+    char z85[KEY_TEXT + 1];
+    bool found = false;
+
+    if (!zmq_z85_encode(z85, key, KEY_BYTES))
+        return false;
+    if (file_read(allow_file, ALLOW_BYTES_MAX, &text, &err) != STATUS_OK)
+        LOG_WARN("transport", "allow_list_unreadable", "error=\"%s\"", err.text);
+    for (const char *line = text.len ? text.data : ""; *line && !found;) {
+        size_t len = strcspn(line, "\r\n");
+        found = len >= KEY_TEXT && memcmp(line, z85, KEY_TEXT) == 0 &&
+                strspn(line + KEY_TEXT, " \t") == len - KEY_TEXT;
+        line += len + strspn(line + len, "\r\n");
+    }
+    buf_release(&text);
+    return found;
+}
+
+/* A request is: version, id, domain, address, identity, mechanism, credentials. */
+enum { PART_VERSION, PART_ID, PART_ADDRESS = 3, PART_MECHANISM = 5, PART_KEY = 6, PART_COUNT = 7 };
+
+static int receive_parts(void *socket, zmq_msg_t parts[PART_COUNT])
+{
+    int count = 0, more = 1;
+    while (more) {
+        zmq_msg_t part;
+        zmq_msg_init(&part);
+        if (zmq_msg_recv(&part, socket, 0) < 0) {
+            zmq_msg_close(&part);
+            return -1;
+        }
+        more = zmq_msg_more(&part);
+        if (count < PART_COUNT)
+            zmq_msg_move(&parts[count], &part);
+        count++;
+        zmq_msg_close(&part);
+    }
+    return count;
+}
+
+static void answer(void *socket, zmq_msg_t *id, bool ok)
+{
+    zmq_send(socket, "1.0", 3, ZMQ_SNDMORE);
+    zmq_msg_send(id, socket, ZMQ_SNDMORE);
+    zmq_send(socket, ok ? "200" : "400", 3, ZMQ_SNDMORE);
+    zmq_send(socket, ok ? "OK" : "no", 2, ZMQ_SNDMORE);
+    zmq_send(socket, "worker", 6, ZMQ_SNDMORE);
+    zmq_send(socket, "", 0, 0);
+}
+
+static void *zap_main(void *arg)
+{
+    struct zap *zap = arg;
+
+    for (int count = 0; count >= 0;) {
+        zmq_msg_t parts[PART_COUNT];
+        for (int i = 0; i < PART_COUNT; i++)
+            zmq_msg_init(&parts[i]);
+        count = receive_parts(zap->socket, parts); /* -1 when the context ends */
+        if (count > PART_ID) {
+            bool ok = count == PART_COUNT && zmq_msg_size(&parts[PART_MECHANISM]) == 5 &&
+                      memcmp(zmq_msg_data(&parts[PART_MECHANISM]), "CURVE", 5) == 0 &&
+                      zmq_msg_size(&parts[PART_KEY]) == KEY_BYTES &&
+                      allowed(zap->allow_file, zmq_msg_data(&parts[PART_KEY]));
+            if (!ok)
+                LOG_WARN("transport", "key_refused", "address=%.*s",
+                         (int)zmq_msg_size(&parts[PART_ADDRESS]),
+                         (char *)zmq_msg_data(&parts[PART_ADDRESS]));
+            answer(zap->socket, &parts[PART_ID], ok);
+        }
+        for (int i = 0; i < PART_COUNT; i++)
+            zmq_msg_close(&parts[i]);
+    }
+    zmq_close(zap->socket);
+    return NULL;
+}
+
+enum status zap_start(struct transport_context *context, const char *allow_file, struct err *err)
+{
+    struct zap *zap = NULL;
+    enum status status = STATUS_OK;
+    int linger = 0;
+
+    if (!allow_file)
+        return err_set(err, STATUS_INVALID, "CURVE needs a file with the workers' public keys");
+    if (!file_exists(allow_file))
+        return err_set(err, STATUS_NOT_FOUND, "there is no allow-list %s", allow_file);
+    pthread_mutex_lock(&context->lock);
+    if (context->zap) {
+        if (strcmp(context->zap->allow_file, allow_file) != 0)
+            status = err_set(err, STATUS_CONFLICT, "one process has one allow-list: %s",
+                             context->zap->allow_file);
+        goto out;
+    }
+    zap = mem_zalloc(sizeof(*zap));
+    zap->allow_file = mem_strdup(allow_file);
+    zap->socket = zmq_socket(context->zmq, ZMQ_REP);
+    if (zap->socket)
+        zmq_setsockopt(zap->socket, ZMQ_LINGER, &linger, sizeof(linger));
+    if (!zap->socket || zmq_bind(zap->socket, ZAP_ENDPOINT) != 0 ||
+        pthread_create(&zap->thread, NULL, zap_main, zap) != 0) {
+        status = err_set(err, STATUS_INTERNAL, "the authenticator does not start: %s",
+                         zmq_strerror(errno));
+        if (zap->socket)
+            zmq_close(zap->socket);
+        mem_free(zap->allow_file);
+        mem_free(zap);
+        goto out;
+    }
+    context->zap = zap;
+out:
+    pthread_mutex_unlock(&context->lock);
+    return status;
+}
+
+/* The context has been shut down, which ends the thread's receive. */
+void zap_stop(struct zap *zap)
+{
+    if (zap) {
+        pthread_join(zap->thread, NULL);
+        mem_free(zap->allow_file);
+        mem_free(zap);
+    }
+}

@@ -1,0 +1,137 @@
+#include "router/api_openai.h"
+
+#include <string.h>
+
+#include "router/call.h"
+#include "router/probes.h"
+#include "router/response.h"
+
+#define REQUEST_ID_BYTES_MAX 256
+
+static void reply_json(struct http_exchange *exchange, int http, struct buf *text)
+{
+    http_reply(exchange, http, "application/json", (struct str){text->data, text->len});
+    buf_release(text);
+}
+
+void api_reply_error(struct http_exchange *exchange, enum status status, int http, const char *text)
+{
+    struct api_error error = {0};
+    struct buf body = {0};
+    api_fail(&error, status, NULL, "%s", text);
+    if (http == 404)
+        error.code = "not_found";
+    if (http == 405)
+        error.code = "method_not_allowed";
+    if (status == STATUS_DENIED)
+        error.code = "invalid_api_key";
+    response_error(&error, &body);
+    reply_json(exchange, http, &body);
+}
+
+static void chat(struct router *router, struct http_exchange *exchange)
+{
+    call_begin(router, exchange, API_CHAT);
+}
+
+static void completions(struct router *router, struct http_exchange *exchange)
+{
+    call_begin(router, exchange, API_COMPLETIONS);
+}
+
+static void models(struct router *router, struct http_exchange *exchange)
+{
+    struct buf body = {0};
+    response_models(router, &body);
+    reply_json(exchange, 200, &body);
+}
+
+static void one_model(struct router *router, struct http_exchange *exchange, struct str name)
+{
+    const struct model *model = models_find(&router->models, name);
+    struct buf body = {0};
+    if (model) {
+        response_model(model, &body);
+        reply_json(exchange, 200, &body);
+        return;
+    }
+    struct api_error error = {.code = "model_not_found"};
+    api_fail(&error, STATUS_NOT_FOUND, "model", "the model %.*s does not exist here",
+             (int)MIN(name.len, (size_t)100), name.data);
+    response_error(&error, &body);
+    reply_json(exchange, 404, &body);
+}
+
+static const struct endpoint {
+    const char *path, *method;
+    void (*handle)(struct router *router, struct http_exchange *exchange);
+} endpoints[] = {
+    {"/v1/chat/completions", "POST", chat}, {"/v1/completions", "POST", completions},
+    {"/v1/models", "GET", models},          {"/health", "GET", probe_health},
+    {"/ready", "GET", probe_ready},
+};
+
+/* Takes as long for any wrong key of the right length. */
+static bool key_fits(struct str header, const char *key)
+{
+    static const char scheme[] = "Bearer ";
+    size_t skip = sizeof(scheme) - 1, len = strlen(key);
+    if (header.len != skip + len || strncasecmp(header.data, scheme, skip) != 0)
+        return false;
+    unsigned char differs = 0;
+    for (size_t i = 0; i < len; i++)
+        differs |= (unsigned char)(header.data[skip + i] ^ key[i]);
+    return differs == 0;
+}
+
+static void echo_request_id(struct http_exchange *exchange)
+{
+    struct str id = http_header(exchange, "x-request-id");
+    if (id.len == 0 || id.len > REQUEST_ID_BYTES_MAX)
+        return;
+    for (size_t i = 0; i < id.len; i++) {
+        if (id.data[i] < 0x20 || id.data[i] > 0x7e)
+            return;
+    }
+    http_add_header(exchange, "x-request-id", id);
+}
+
+static bool starts_with(struct str text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
+void api_request(void *ctx, struct http_exchange *exchange)
+{
+    struct router *router = ctx;
+    struct str path = http_path(exchange), method = http_method(exchange);
+    const char *key = router->config.api_key;
+    echo_request_id(exchange);
+    if (key && starts_with(path, "/v1") && !key_fits(http_header(exchange, "authorization"), key)) {
+        http_add_header(exchange, "www-authenticate", STR("Bearer"));
+        api_reply_error(exchange, STATUS_DENIED, 401, "the API key is missing or wrong");
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+        if (!str_is(path, endpoints[i].path))
+            continue;
+        if (str_is(method, endpoints[i].method)) {
+            endpoints[i].handle(router, exchange);
+            return;
+        }
+        http_add_header(exchange, "allow", str_from(endpoints[i].method));
+        api_reply_error(exchange, STATUS_INVALID, 405, "this method is not allowed at this path");
+        return;
+    }
+    static const char model_path[] = "/v1/models/";
+    size_t skip = sizeof(model_path) - 1;
+    if (starts_with(path, model_path) && path.len > skip) {
+        if (str_is(method, "GET"))
+            one_model(router, exchange, (struct str){path.data + skip, path.len - skip});
+        else
+            api_reply_error(exchange, STATUS_INVALID, 405, "only GET is allowed here");
+        return;
+    }
+    api_reply_error(exchange, STATUS_NOT_FOUND, 404, "there is nothing at this path");
+}

@@ -1,0 +1,293 @@
+#include "router/call.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/rng.h"
+#include "router/response.h"
+#include "router/sse.h"
+#include "router/stream.h"
+#include "router/telemetry.h"
+
+static void call_free(struct call *call)
+{
+    struct router *router = call->router;
+    for (uint32_t i = 0; i < call->stream_count; i++)
+        stream_release(&call->streams[i]);
+    router->streams -= call->stream_open;
+    if (call->id != 0)
+        map_remove(&router->calls, call->id);
+    list_remove(&call->node);
+    router->call_count--;
+    prompts_release(&call->prompts);
+    mem_free(call->body_copy);
+    buf_release(&call->out);
+    struct arena arena = call->arena;
+    arena_release(&arena);
+}
+
+static void on_gone(void *owner)
+{
+    struct call *call = owner;
+    call->exchange = NULL;
+    if (call->working)
+        return; /* its thread still reads it: freed in on_worked */
+    LOG_DEBUG("call", "client_left", "call=%s", call->name);
+    telemetry_ended(call, 499);
+    call_free(call);
+}
+
+void call_drop(struct call *call)
+{
+    if (call->exchange)
+        http_abort(call->exchange);
+    telemetry_ended(call, 499);
+    call_free(call);
+}
+
+static void reply_error(struct call *call, const struct api_error *error)
+{
+    int http = status_http(error->err.status);
+    if (http == 429 || http == 503)
+        http_add_header(call->exchange, "retry-after", STR("1"));
+    if (error->err.status == STATUS_DENIED)
+        http_add_header(call->exchange, "www-authenticate", STR("Bearer"));
+    buf_clear(&call->out);
+    response_error(error, &call->out);
+    http_reply(call->exchange, http, "application/json", (struct str){call->out.data, call->out.len});
+}
+
+void call_fail(struct call *call, const struct api_error *error)
+{
+    LOG_DEBUG("call", "failed", "call=%s status=%s reason=\"%s\"", call->name,
+              status_name(error->err.status), error->err.text);
+    if (call->started) {
+        buf_clear(&call->out);
+        sse_begin(&call->out);
+        response_error(error, &call->out);
+        sse_end(&call->out);
+        sse_done(&call->out);
+        if (http_write(call->exchange, call->out.data, call->out.len) == STATUS_OK)
+            http_finish(call->exchange);
+        else
+            http_abort(call->exchange);
+    } else {
+        reply_error(call, error);
+    }
+    telemetry_ended(call, status_http(error->err.status));
+    call_free(call);
+}
+
+/* How many tokens this prompt may get; 0: *error says why not. */
+static uint32_t tokens_max_of(const struct call *call, const struct prompt *prompt, uint32_t length,
+                              uint32_t length_best, struct api_error *error)
+{
+    uint64_t n = prompt->tokens.count;
+    if (n >= length_best) {
+        error->code = "context_length_exceeded";
+        api_fail(error, STATUS_TOO_LONG, call->kind == API_CHAT ? "messages" : "prompt",
+                 "the prompt has %llu tokens, but this model takes at most %u tokens, prompt and "
+                 "answer together", (unsigned long long)n, length_best);
+        return 0;
+    }
+    uint64_t rest = (n < length ? length : length_best) - n;
+    if (call->params.tokens_max == 0)
+        return (uint32_t)(call->kind == API_CHAT ? rest : MIN(rest, 16u));
+    if (n + call->params.tokens_max > length_best) {
+        error->code = "context_length_exceeded";
+        api_fail(error, STATUS_TOO_LONG, "max_tokens",
+                 "max_tokens is %u and the prompt has %llu tokens, but this model takes at most %u "
+                 "tokens, prompt and answer together", call->params.tokens_max,
+                 (unsigned long long)n, length_best);
+        return 0;
+    }
+    return call->params.tokens_max;
+}
+
+/* Is there a worker, a slot or a place in the queue for all choices? */
+static enum status check_capacity(struct call *call, uint32_t choices, struct api_error *error)
+{
+    struct router *router = call->router;
+    uint64_t room = queue_room(router, call->model);
+    room -= MIN(room, (uint64_t)router->queued);
+    uint64_t waiting = choices > room ? choices - room : 0;
+    if (router->draining)
+        return api_fail(error, STATUS_UNAVAILABLE, NULL, "this server is shutting down");
+    if (choices > router->config.choices_max)
+        return api_fail(error, STATUS_INVALID, "n", "this call asks for %u choices, the limit is %llu",
+                        choices, (unsigned long long)router->config.choices_max);
+    if (router->streams + choices > router->config.streams_max ||
+        (waiting > 0 && router->queued + waiting > router->config.queue_max))
+        return api_fail(error, STATUS_QUEUE_FULL, NULL,
+                        "all workers are busy and the queue is full, try again soon");
+    return STATUS_OK;
+}
+
+static enum status admit(struct call *call, struct api_error *error)
+{
+    struct router *router = call->router;
+    uint32_t length, length_best, choices = call->prompts.count * call->params.n;
+    if (fleet_serving(&router->fleet, call->model, &length, &length_best) == 0)
+        return api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker serves model %s right now",
+                        call->model->name);
+    TRY(check_capacity(call, choices, error));
+    uint32_t *tokens_max = arena_array(&call->arena, call->prompts.count, sizeof(*tokens_max));
+    for (uint32_t i = 0; i < call->prompts.count; i++) {
+        tokens_max[i] = tokens_max_of(call, &call->prompts.items[i], length, length_best, error);
+        if (tokens_max[i] == 0)
+            return error->err.status;
+    }
+    call->id = ++router->call_last;
+    map_put_ptr(&router->calls, call->id, call);
+    call->streams = arena_array(&call->arena, choices, sizeof(*call->streams));
+    call->stream_count = call->stream_open = choices;
+    router->streams += choices;
+    for (uint32_t i = 0; i < choices; i++) {
+        stream_init(&call->streams[i], call, i);
+        call->streams[i].tokens_max = tokens_max[i / call->params.n];
+        metrics_add(router->metrics, METRIC_PROMPT_TOKENS, "",
+                    i % call->params.n == 0 ? (double)call->streams[i].prompt->tokens.count : 0);
+    }
+    return STATUS_OK;
+}
+
+static void prepared(struct call *call)
+{
+    struct router *router = call->router;
+    if (call->prepared == STATUS_OK && call->params.salt.len > 0) {
+        /* A key's namespaces are its own: no client can name another key's. */
+        const char *key = router->config.api_key;
+        uint64_t seed = key ? hash_bytes(key, strlen(key)) : 0;
+        call->namespace_hash =
+            hash_bytes_seeded(call->params.salt.data, call->params.salt.len, seed) | 1;
+    }
+    if (call->prepared != STATUS_OK || admit(call, &call->error) != STATUS_OK) {
+        call_fail(call, &call->error);
+        return;
+    }
+    if (call->params.stream)
+        http_stream(call->exchange, SSE_TYPE);
+    for (uint32_t i = 0; i < call->stream_count; i++)
+        stream_queue(&call->streams[i], false);
+    queue_pump(router);
+}
+
+static void on_work(uv_work_t *work)
+{
+    struct call *call = CONTAINER_OF(work, struct call, work);
+    /* Text threads yield to the loop, which has tokens to deliver. */
+    setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
+    call_prepare(call);
+}
+
+static void on_worked(uv_work_t *work, int status)
+{
+    struct call *call = CONTAINER_OF(work, struct call, work);
+    call->working = false;
+    call->router->preparing--;
+    mem_free(call->body_copy);
+    call->body_copy = NULL;
+    if (call->exchange)
+        prepared(call);
+    else
+        call_free(call);
+}
+
+static void name_call(struct call *call)
+{
+    uint64_t random = rng_next(&call->router->random), more = rng_next(&call->router->random);
+    snprintf(call->name, sizeof(call->name), "%s-%016llx%08llx",
+             call->kind == API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)random,
+             (unsigned long long)(more >> 32));
+}
+
+void call_begin(struct router *router, struct http_exchange *exchange, enum api_kind kind)
+{
+    struct arena arena;
+    arena_init(&arena);
+    struct call *call = arena_zalloc(&arena, sizeof(*call));
+    call->arena = arena;
+    call->router = router;
+    call->exchange = exchange;
+    call->kind = kind;
+    call->created_s = clock_unix_s();
+    call->began_ns = clock_now_ns();
+    call->params.sampling.seed = rng_next(&router->random);
+    name_call(call);
+    list_init(&call->node);
+    list_append(&router->call_list, &call->node);
+    router->call_count++;
+    http_own(exchange, call, on_gone);
+    call->body = http_body(exchange);
+    if (call->body.len <= router->config.inline_bytes) {
+        call_prepare(call);
+        prepared(call);
+        return;
+    }
+    if (router->preparing >= router->config.queue_max + 64) {
+        api_fail(&call->error, STATUS_QUEUE_FULL, NULL, "too many long prompts are being read");
+        call_fail(call, &call->error);
+        return;
+    }
+    call->body_copy = mem_strndup(call->body.data, call->body.len);
+    call->body.data = call->body_copy;
+    call->working = true;
+    router->preparing++;
+    CHECK(uv_queue_work(&router->loop, &call->work, on_work, on_worked) == 0);
+}
+
+/* The last stream has ended. */
+static void complete(struct call *call)
+{
+    struct router *router = call->router;
+    for (uint32_t i = 0; i < call->stream_count; i += call->params.n)
+        metrics_add(router->metrics, METRIC_CACHED_TOKENS, "", call->streams[i].cached_tokens);
+    buf_clear(&call->out);
+    if (!call->params.stream) {
+        response_whole(call, &call->out);
+        http_reply(call->exchange, 200, "application/json",
+                   (struct str){call->out.data, call->out.len});
+    } else {
+        if (call->params.include_usage) {
+            sse_begin(&call->out);
+            response_usage_chunk(call, &call->out);
+            sse_end(&call->out);
+        }
+        sse_done(&call->out);
+        if (http_write(call->exchange, call->out.data, call->out.len) == STATUS_OK)
+            http_finish(call->exchange);
+        else
+            http_abort(call->exchange);
+    }
+    telemetry_ended(call, 200);
+    call_free(call);
+}
+
+void call_emit(struct call *call, struct stream *stream, struct str text)
+{
+    if (call->params.stream && (text.len > 0 || stream->finish)) {
+        buf_clear(&call->out);
+        sse_begin(&call->out);
+        response_chunk(call, stream, text, &call->out);
+        sse_end(&call->out);
+        stream->spoke = call->started = true;
+        buf_clear(&stream->text);
+        if (http_write(call->exchange, call->out.data, call->out.len) != STATUS_OK) {
+            LOG_INFO("call", "slow_reader", "call=%s", call->name);
+            call_drop(call);
+            return;
+        }
+    }
+    if (!stream->finish)
+        return;
+    call->stream_open--;
+    call->router->streams--;
+    if (call->stream_open == 0)
+        complete(call);
+}

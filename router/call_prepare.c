@@ -1,0 +1,66 @@
+/* The part of a call that may take long: JSON, template, tokens. Any thread; touches only the call
+ * and what is immutable. */
+#include "router/call.h"
+
+static enum status parse_body(struct str body, json_t **out, struct api_error *error)
+{
+    json_error_t where;
+    const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY;
+    json_t *root = json_loadb(body.data ? body.data : "", body.len, flags, &where);
+    /* An absurd integer is some field's fault: let that field's check say so. */
+    if (!root && json_error_code(&where) == json_error_numeric_overflow)
+        root = json_loadb(body.data, body.len, flags | JSON_DECODE_INT_AS_REAL, &where);
+    if (!root)
+        return api_fail(error, STATUS_INVALID, NULL,
+                        "the request body is not valid JSON: %s (line %d, column %d)", where.text,
+                        where.line, where.column);
+    if (!json_is_object(root)) {
+        api_fail(error, STATUS_INVALID, NULL, "the request body must be a JSON object, not %s",
+                 json_type_name(root));
+        json_decref(root);
+        return error->err.status;
+    }
+    *out = root;
+    return STATUS_OK;
+}
+
+static enum status find_model(struct call *call, const json_t *body)
+{
+    const char *name = NULL;
+    struct models *models = &call->router->models;
+    if (json_get_string(body, "model", &name, &call->error.err) != STATUS_OK) {
+        call->error.param = "model";
+        return call->error.err.status;
+    }
+    if (!name && models->count > 1)
+        return api_fail(&call->error, STATUS_INVALID, "model",
+                        "model is missing: this server has several");
+    call->model = name ? models_find(models, str_from(name)) : &models->items[0];
+    if (call->model)
+        return STATUS_OK;
+    call->error.code = "model_not_found";
+    return api_fail(&call->error, STATUS_NOT_FOUND, "model", "the model %.100s does not exist here",
+                    name);
+}
+
+static enum status prepare(struct call *call, const json_t *body)
+{
+    TRY(find_model(call, body));
+    uint64_t seed = call->params.sampling.seed;
+    call->params.sampling = call->model->defaults;
+    call->params.sampling.seed = seed;
+    TRY(params_parse(body, call->kind, &call->arena, &call->params, &call->error));
+    if (call->kind == API_CHAT)
+        return prompts_chat(body, call->model, &call->params, &call->prompts, &call->error);
+    return prompts_completions(body, call->model, &call->params, &call->arena, &call->prompts,
+                               &call->error);
+}
+
+void call_prepare(struct call *call)
+{
+    json_t *body = NULL;
+    call->prepared = parse_body(call->body, &body, &call->error);
+    if (call->prepared == STATUS_OK)
+        call->prepared = prepare(call, body);
+    json_decref(body);
+}

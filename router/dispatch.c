@@ -1,0 +1,259 @@
+/* Streams to workers: who is a candidate, who is picked, the queue in front. */
+#include "router/stream.h"
+
+#include "common/clock.h"
+#include "common/hash.h"
+#include "common/log.h"
+#include "router/telemetry.h"
+
+static bool takes(const struct worker *worker, const struct stream *stream)
+{
+    return worker && !worker->draining && worker->model == stream->call->model &&
+           worker->length_max >= stream->prompt->tokens.count + stream->tokens_max;
+}
+
+/* Fills router->candidate_workers with the workers that have room. */
+static enum dispatch find_candidates(struct stream *stream, size_t *count)
+{
+    struct router *router = stream->call->router;
+    const struct fleet *fleet = &router->fleet;
+    bool any = false;
+    struct worker *avoided = NULL;
+    *count = 0;
+    for (uint32_t i = 0; i < fleet->limit; i++) {
+        struct worker *worker = fleet->workers[i];
+        if (!takes(worker, stream))
+            continue;
+        any = true;
+        if (worker_room(worker) == 0)
+            continue;
+        if (worker->epoch == stream->avoid_epoch)
+            avoided = worker;
+        else
+            router->candidate_workers[(*count)++] = i;
+    }
+    if (*count == 0 && avoided)
+        router->candidate_workers[(*count)++] = avoided->index;
+    return *count > 0 ? DISPATCH_SENT : any ? DISPATCH_FULL : DISPATCH_NOWHERE;
+}
+
+static void fill_candidate(const struct router *router, const struct stream *stream,
+                           const struct prefix_match *match, struct route_candidate *out)
+{
+    const struct worker *worker = router->fleet.workers[out->worker];
+    uint32_t prompt = (uint32_t)stream->prompt->tokens.count;
+    uint32_t pages = worker->page_size == stream->prompt->page_size ? match->pages : 0;
+    uint32_t expected = pages > 0 ? match->expected : 0;
+    /* The last token is always computed: its logits are wanted. */
+    uint32_t have = MIN(pages * worker->page_size, prompt - 1);
+    out->prompt_tokens = prompt;
+    out->expected_tokens = MIN(expected * worker->page_size, have);
+    out->held_tokens = have - out->expected_tokens;
+    out->pending_tokens = worker_pending_tokens(worker);
+    out->reqs = worker_reqs(worker);
+    out->last_turn = worker->last_turn;
+    out->cost = route_cost(out, router->config.decode_weight);
+}
+
+static const struct route_candidate *choose(struct stream *stream, size_t count)
+{
+    struct router *router = stream->call->router;
+    const struct call *call = stream->call;
+    const struct worker *first = router->fleet.workers[router->candidate_workers[0]];
+    prompt_hash(stream->prompt, page_hash_root(call->model->fingerprint, call->namespace_hash),
+                first->page_size);
+    prefix_index_match(&router->fleet.index, stream->prompt->hashes, stream->prompt->page_count,
+                       router->candidate_workers, count, router->matches);
+    for (size_t i = 0; i < count; i++) {
+        router->candidates[i].worker = router->candidate_workers[i];
+        fill_candidate(router, stream, &router->matches[i], &router->candidates[i]);
+    }
+    return &router->candidates[router->policy->pick(router->candidates, count)];
+}
+
+/* Why it went there, for the log and the metric. */
+static const char *reason_of(const struct router *router, size_t count,
+                             const struct route_candidate *picked)
+{
+    if (count == 1)
+        return "only";
+    uint32_t best = 0;
+    for (size_t i = 0; i < count; i++)
+        best = MAX(best, router->candidates[i].held_tokens + router->candidates[i].expected_tokens);
+    if (best == 0)
+        return "load";
+    return picked->held_tokens + picked->expected_tokens == best ? "prefix" : "load";
+}
+
+static enum status send_generate(struct stream *stream, struct worker *worker)
+{
+    struct call *call = stream->call;
+    struct router *router = call->router;
+    uint32_t stop_ids[PROTO_STOP_IDS_MAX];
+    uint32_t stop_count = 0;
+    for (uint32_t i = 0; i < call->model->eos_count && !call->params.ignore_eos; i++)
+        stop_ids[stop_count++] = call->model->eos[i];
+    for (uint32_t i = 0; i < call->params.stop_id_count; i++)
+        stop_ids[stop_count++] = call->params.stop_ids[i];
+    /* The prompt's list is lent: generated tokens go behind it for the time of this call. */
+    struct token_list *tokens = &stream->prompt->tokens;
+    size_t n_prompt = tokens->count;
+    for (size_t i = 0; i < stream->tokens.count; i++)
+        token_list_push(tokens, stream->tokens.ids[i]);
+    struct frame frame = {.type = FRAME_GENERATE};
+    struct frame_generate *generate = &frame.generate;
+    generate->key =
+        (struct req_key){router->epoch, call->id, stream->choice, stream->attempt + 1};
+    generate->tokens = token_view_of(tokens->ids, (uint32_t)tokens->count);
+    generate->n_prompt = (uint32_t)n_prompt;
+    generate->tokens_max = stream->tokens_max;
+    generate->tokens_min = call->params.tokens_min;
+    generate->stop_ids = token_view_of(stop_ids, stop_count);
+    generate->ignore_eos = call->params.ignore_eos && call->params.stop_id_count == 0;
+    generate->sampling = call->params.sampling;
+    generate->sampling.choice = stream->choice;
+    generate->namespace_hash = call->namespace_hash;
+    generate->priority = call->params.priority;
+    uint64_t age_ms = (clock_now_ns() - call->began_ns) / 1000000u;
+    uint64_t limit_ms = router->config.request_timeout_s * 1000;
+    generate->deadline_ms = age_ms < limit_ms ? limit_ms - age_ms : 1;
+    enum status status = link_send(&router->link, worker_peer(worker), &frame);
+    tokens->count = n_prompt;
+    return status;
+}
+
+static void attach(struct stream *stream, struct worker *worker, uint32_t uncached)
+{
+    struct router *router = stream->call->router;
+    list_remove(&stream->queue_node);
+    router->queued--;
+    stream->state = STREAM_RUNNING;
+    stream->attempt++;
+    stream->worker = worker;
+    stream->lost = false;
+    list_append(&worker->streams, &stream->worker_node);
+    worker->stream_count++;
+    if (worker->page_size == stream->prompt->page_size) {
+        stream->expected_pages = stream->prompt->page_count;
+        prefix_index_expect(&router->fleet.index, worker->index, stream->prompt->hashes,
+                            stream->expected_pages);
+    }
+    fleet_dispatched(&router->fleet, worker, uncached + (uint32_t)stream->tokens.count);
+}
+
+enum dispatch stream_dispatch(struct stream *stream)
+{
+    struct router *router = stream->call->router;
+    CHECK(stream->state == STREAM_QUEUED);
+    for (;;) {
+        size_t count;
+        enum dispatch found = find_candidates(stream, &count);
+        if (found != DISPATCH_SENT)
+            return found;
+        const struct route_candidate *picked = choose(stream, count);
+        struct worker *worker = router->fleet.workers[picked->worker];
+        const char *reason = reason_of(router, count, picked);
+        if (send_generate(stream, worker) != STATUS_OK) {
+            fleet_end(&router->fleet, worker, "it does not take frames");
+            continue;
+        }
+        LOG_DEBUG("route", "dispatch",
+                  "call=%llu choice=%u attempt=%u worker=%s reason=%s cost=%.0f prompt=%u held=%u "
+                  "expected=%u pending=%llu reqs=%llu candidates=%zu",
+                  (unsigned long long)stream->call->id, stream->choice, stream->attempt + 1,
+                  worker->name, reason, picked->cost, picked->prompt_tokens, picked->held_tokens,
+                  picked->expected_tokens, (unsigned long long)picked->pending_tokens,
+                  (unsigned long long)picked->reqs, count);
+        telemetry_dispatched(router, worker, reason, picked);
+        attach(stream, worker,
+               picked->prompt_tokens - picked->held_tokens - picked->expected_tokens);
+        return DISPATCH_SENT;
+    }
+}
+
+void stream_detach(struct stream *stream)
+{
+    struct router *router = stream->call->router;
+    struct worker *worker = stream->worker;
+    CHECK(stream->state == STREAM_RUNNING && worker);
+    list_remove(&stream->worker_node);
+    worker->stream_count--;
+    prefix_index_unexpect(&router->fleet.index, worker->index, stream->prompt->hashes,
+                          stream->expected_pages);
+    stream->expected_pages = 0;
+    stream->worker = NULL;
+    stream->state = STREAM_DONE;
+}
+
+void stream_queue(struct stream *stream, bool first)
+{
+    struct router *router = stream->call->router;
+    stream->state = STREAM_QUEUED;
+    stream->queued_ms = clock_now_ms();
+    router->queued++;
+    if (first)
+        list_prepend(&router->queue, &stream->queue_node);
+    else
+        list_append(&router->queue, &stream->queue_node);
+}
+
+uint64_t queue_room(const struct router *router, const struct model *model)
+{
+    uint64_t room = 0;
+    for (uint32_t i = 0; i < router->fleet.limit; i++) {
+        const struct worker *worker = router->fleet.workers[i];
+        if (worker && !worker->draining && worker->model == model)
+            room += worker_room(worker);
+    }
+    return room;
+}
+
+void queue_pump(struct router *router)
+{
+    if (router->pumping || list_empty(&router->queue))
+        return;
+    router->pumping = true;
+    bool full[MODELS_MAX] = {0};
+    struct list *node = router->queue.next;
+    while (node != &router->queue) {
+        struct stream *stream = LIST_ITEM(node, struct stream, queue_node);
+        size_t model = (size_t)(stream->call->model - router->models.items);
+        struct list *next = node->next;
+        if (!full[model] && stream->failures <= STREAM_FAILURES_MAX) {
+            /* Streams of a worker that fails meanwhile go to the head: the next tick sends them. */
+            full[model] = stream_dispatch(stream) == DISPATCH_FULL;
+        }
+        node = next;
+    }
+    router->pumping = false;
+}
+
+void queue_expire(struct router *router, uint64_t now_ms)
+{
+    struct list *node = router->queue.next;
+    while (node != &router->queue) {
+        struct stream *stream = LIST_ITEM(node, struct stream, queue_node);
+        const struct model *model = stream->call->model;
+        uint32_t length_max, length_best;
+        bool anyone = fleet_serving(&router->fleet, model, &length_max, &length_best) > 0;
+        uint64_t wait_ms = (anyone ? router->config.queue_wait_s : router->config.failover_wait_s) * 1000;
+        bool hopeless = stream->failures > STREAM_FAILURES_MAX;
+        if (!hopeless && now_ms - stream->queued_ms <= wait_ms) {
+            node = node->next;
+            continue;
+        }
+        struct api_error error = {0};
+        if (hopeless)
+            api_fail(&error, STATUS_INTERNAL, NULL, "workers failed this call %u times",
+                     stream->failures);
+        else if (anyone)
+            api_fail(&error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",
+                     (unsigned long long)router->config.queue_wait_s);
+        else
+            api_fail(&error, STATUS_UNAVAILABLE, NULL, "%s, and no other serves model %s",
+                     stream->lost ? "the worker that ran this was lost" : "no worker took this call",
+                     model->name);
+        call_fail(stream->call, &error); /* may take several streams out of the queue */
+        node = router->queue.next;
+    }
+}

@@ -1,0 +1,58 @@
+/* http_impl - what http_server.c and http_exchange.c share. Nobody else includes this. */
+#ifndef MSGL_ROUTER_HTTP_IMPL_H
+#define MSGL_ROUTER_HTTP_IMPL_H
+
+#include "common/list.h"
+#include "router/http_server.h"
+
+#include <h2o.h>
+
+struct http_conn {
+    uv_tcp_t tcp; /* first: h2o closes and hands back this handle */
+    struct http_server *server;
+    struct list node; /* in server->conns */
+};
+
+struct http_handler {
+    h2o_handler_t super;
+    struct http_server *server;
+};
+
+struct http_server {
+    h2o_globalconf_t config;
+    h2o_context_t context;
+    h2o_accept_ctx_t accept;
+    struct http_opts opts;
+    uv_tcp_t listener;
+    uv_prepare_t prepare; /* flushes */
+    struct list conns;
+    struct list exchanges; /* all that are not answered yet */
+    struct list dirty;     /* have something to send */
+    size_t conn_count, exchange_count;
+    size_t handles_open; /* listener and prepare */
+    bool stopping;
+    struct pollfd *polls;
+    struct http_exchange **polled;
+    size_t poll_cap;
+};
+
+struct http_exchange {
+    h2o_generator_t generator; /* first */
+    h2o_req_t *req;
+    struct http_server *server;
+    struct list node;
+    struct list dirty;
+    void *owner;
+    void (*gone)(void *owner);
+    struct buf out;     /* waiting */
+    struct buf sending; /* in flight */
+    bool started, in_flight, finished, aborted, final_sent, answered;
+};
+
+struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req);
+void http_exchange_flush(struct http_exchange *exchange);
+void http_exchange_lost(struct http_exchange *exchange); /* the client left */
+int http_exchange_fd(const struct http_exchange *exchange);
+void http_filter_errors(h2o_pathconf_t *path); /* h2o's own errors as JSON */
+
+#endif

@@ -1,0 +1,37 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <signal.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "router/router.h"
+
+int main(int argc, char **argv)
+{
+    struct router_config config = {0};
+    enum config_action action = CONFIG_ACTION_RUN;
+    struct err err;
+    int code = 0;
+    signal(SIGPIPE, SIG_IGN);
+    if (config_parse(&router_config_spec, argc, argv, &config, &action, &err) != STATUS_OK) {
+        fprintf(stderr, "msgl-router: %s\n", err.text);
+        config_release(&router_config_spec, &config);
+        return 1;
+    }
+    if (action == CONFIG_ACTION_EXIT) {
+        config_release(&router_config_spec, &config);
+        return 0;
+    }
+    log_init("router", (enum log_level)config.log_level);
+    struct router *router = mem_zalloc(sizeof(*router));
+    if (router_init(router, &config, &err) == STATUS_OK) {
+        router_run(router);
+    } else {
+        fprintf(stderr, "msgl-router: %s\n", err.text);
+        code = 1;
+    }
+    router_release(router);
+    mem_free(router);
+    config_release(&router_config_spec, &config);
+    return code;
+}

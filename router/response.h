@@ -1,0 +1,16 @@
+/* response - the JSON that clients read: answers, chunks, usage, errors. Appends to a buf; pure. */
+#ifndef MSGL_ROUTER_RESPONSE_H
+#define MSGL_ROUTER_RESPONSE_H
+
+#include "router/stream.h"
+
+void response_error(const struct api_error *error, struct buf *out);
+void response_whole(const struct call *call, struct buf *out);
+/* One choice's next text; with stream->finish set, its last. */
+void response_chunk(const struct call *call, const struct stream *stream, struct str text,
+                    struct buf *out);
+void response_usage_chunk(const struct call *call, struct buf *out); /* choices: [] */
+void response_models(const struct router *router, struct buf *out);
+void response_model(const struct model *model, struct buf *out);
+
+#endif

@@ -1,0 +1,44 @@
+/* route - where a prompt goes. One unit, tokens of prefill:
+ *
+ *   cost(w) = uncached(w) + waiting(w) + decode_weight * reqs(w)
+ *
+ * uncached(w)  prompt tokens that w does not hold and does not expect
+ * waiting(w)   w's pending prefill tokens, those of our own dispatches that it has not acknowledged
+ *              included, less the tokens that this prompt shares with them: work that the prompt
+ *              would have to do anywhere is no reason to go elsewhere
+ * reqs(w)      reqs there, running and waiting
+ *
+ * A policy is one function that picks among candidates; each candidate has room for the req. Pure.
+ */
+#ifndef MSGL_ROUTER_ROUTE_H
+#define MSGL_ROUTER_ROUTE_H
+
+#include "common/base.h"
+
+struct route_candidate {
+    uint32_t worker; /* index in the fleet */
+    uint32_t prompt_tokens;
+    uint32_t held_tokens;     /* reported by the worker */
+    uint32_t expected_tokens; /* more of the chain: of prompts that were just sent there */
+    uint64_t pending_tokens;
+    uint64_t reqs;
+    uint64_t last_turn; /* when the router last sent something there; breaks ties */
+    double cost;        /* route_cost */
+};
+
+struct route_policy {
+    const char *name;
+    size_t (*pick)(const struct route_candidate *candidates, size_t count); /* count >= 1 */
+};
+
+#define ROUTE_POLICIES "prefix|least|rr"
+enum route_kind { ROUTE_PREFIX, ROUTE_LEAST, ROUTE_RR, ROUTE_KINDS };
+
+extern const struct route_policy route_prefix; /* lowest cost, then longest unused */
+extern const struct route_policy route_least;  /* least waiting work, whatever is cached where */
+extern const struct route_policy route_rr;     /* each in turn */
+const struct route_policy *route_policy_of(enum route_kind kind);
+
+double route_cost(const struct route_candidate *candidate, double decode_weight);
+
+#endif

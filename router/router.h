@@ -1,0 +1,58 @@
+/* router - the one context of the process: a loop with HTTP in front and workers behind.
+ *
+ *   http_server ─► api_openai ─► call ─► stream(s) ─► dispatch ─► link ─► worker
+ *                                  ▲         ▲                      │
+ *                                  └─ sse ◄──┴── TOKENS, ERROR ◄────┘
+ *
+ * Everything here belongs to the loop thread; only call_prepare (text) runs on pool threads.
+ */
+#ifndef MSGL_ROUTER_ROUTER_H
+#define MSGL_ROUTER_ROUTER_H
+
+#include "common/metrics.h"
+#include "router/config.h"
+#include "router/fleet.h"
+#include "router/http_server.h"
+#include "router/link.h"
+#include "router/route.h"
+
+struct router {
+    struct router_config config;
+    uv_loop_t loop;
+    char name[80];
+    uint64_t epoch;
+    uint64_t random; /* state of rng_next, for seeds */
+    struct models models;
+    struct transport_context *wire;
+    struct transport *transport;
+    struct link link;
+    struct fleet fleet;
+    const struct route_policy *policy;
+    struct http_server *api, *admin;
+    struct metrics *metrics;
+    struct map calls;      /* id to struct call: those with streams */
+    struct list call_list; /* all of them */
+    uint64_t call_last, call_count;
+    struct list queue; /* struct stream.queue_node: wait for a slot, oldest first */
+    uint32_t queued, streams, preparing;
+    bool pumping;
+    uint64_t corrupt_frames;
+    uv_timer_t tick;
+    uint64_t ticks;
+    uv_signal_t signals[2];
+    int handles_open;
+    bool draining, stopped;
+    uint64_t drain_until_ms;
+    /* scratch of dispatch */
+    struct route_candidate candidates[PREFIX_WORKERS_MAX];
+    uint32_t candidate_workers[PREFIX_WORKERS_MAX];
+    struct prefix_match matches[PREFIX_WORKERS_MAX];
+};
+
+/* Loads models, binds both sides. On failure call router_release all the same. */
+enum status MUST_USE router_init(struct router *router, const struct router_config *config,
+                                 struct err *err);
+void router_run(struct router *router);     /* until drained after SIGTERM or SIGINT */
+void router_release(struct router *router); /* safe on a zeroed struct */
+
+#endif

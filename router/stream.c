@@ -1,0 +1,193 @@
+#include "router/stream.h"
+
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "router/telemetry.h"
+
+void stream_init(struct stream *stream, struct call *call, uint32_t choice)
+{
+    memset(stream, 0, sizeof(*stream));
+    stream->call = call;
+    stream->choice = choice;
+    stream->prompt = &call->prompts.items[choice / call->params.n];
+    stream->state = STREAM_DONE;
+    list_init(&stream->queue_node);
+    list_init(&stream->worker_node);
+    detokenizer_init(&stream->detokenizer, call->model->tokenizer, call->params.skip_special);
+    stop_init(&stream->stop, call->params.stops, call->params.stop_count, call->params.include_stop);
+    if (call->params.echo)
+        buf_append(&stream->text, stream->prompt->text.data, stream->prompt->text.len);
+}
+
+static void send_cancel(struct stream *stream)
+{
+    struct router *router = stream->call->router;
+    struct frame frame = {.type = FRAME_CANCEL};
+    frame.cancel.key =
+        (struct req_key){router->epoch, stream->call->id, stream->choice, stream->attempt};
+    enum status status = link_send(&router->link, worker_peer(stream->worker), &frame);
+    if (status != STATUS_OK) /* heartbeats decide whether it is dead */
+        LOG_DEBUG("stream", "cancel_not_sent", "worker=%s status=%s", stream->worker->name,
+                  status_name(status));
+}
+
+static void leave(struct stream *stream)
+{
+    if (stream->state == STREAM_RUNNING) {
+        send_cancel(stream);
+        stream_detach(stream);
+    } else if (stream->state == STREAM_QUEUED) {
+        list_remove(&stream->queue_node);
+        stream->call->router->queued--;
+        stream->state = STREAM_DONE;
+    }
+}
+
+void stream_release(struct stream *stream)
+{
+    leave(stream);
+    token_list_release(&stream->tokens);
+    detokenizer_release(&stream->detokenizer);
+    stop_release(&stream->stop);
+    buf_release(&stream->text);
+}
+
+void stream_lost(struct stream *stream, const char *reason)
+{
+    struct router *router = stream->call->router;
+    LOG_INFO("stream", "lost", "call=%llu choice=%u attempt=%u worker=%s tokens=%zu reason=\"%s\"",
+             (unsigned long long)stream->call->id, stream->choice, stream->attempt,
+             stream->worker->name, stream->tokens.count, reason);
+    metrics_add(router->metrics,
+                stream->tokens.count > 0 ? METRIC_RESUMED : METRIC_RETRIED, "", 1);
+    stream->avoid_epoch = stream->worker->epoch;
+    stream->failures++;
+    stream->lost = true;
+    stream_detach(stream);
+    stream_queue(stream, true);
+}
+
+/* The worker still runs an attempt that has gone wrong: cancel it there, and go elsewhere. */
+static void give_up_attempt(struct stream *stream, const char *reason)
+{
+    send_cancel(stream);
+    stream_lost(stream, reason);
+    queue_pump(stream->call->router);
+}
+
+static bool is_stop_id(const struct call *call, uint32_t id)
+{
+    for (uint32_t i = 0; i < call->params.stop_id_count; i++) {
+        if (call->params.stop_ids[i] == id)
+            return true;
+    }
+    for (uint32_t i = 0; i < call->model->eos_count; i++) {
+        if (call->model->eos[i] == id)
+            return true;
+    }
+    return false;
+}
+
+/* Text of one token through the detokenizer and the stop strings. True when a stop string hit. */
+static bool push_token(struct stream *stream, uint32_t id, struct buf *scratch)
+{
+    buf_clear(scratch);
+    detokenizer_push(&stream->detokenizer, &id, 1, scratch);
+    if (stream->tokens.count <= stream->call->params.tokens_min) {
+        buf_append(&stream->text, scratch->data, scratch->len);
+        return false;
+    }
+    return scratch->len > 0 && stop_push(&stream->stop, scratch->data, scratch->len, &stream->text);
+}
+
+static void finish_text(struct stream *stream, struct buf *scratch)
+{
+    buf_clear(scratch);
+    detokenizer_finish(&stream->detokenizer, scratch);
+    if (scratch->len > 0 && stop_push(&stream->stop, scratch->data, scratch->len, &stream->text))
+        stream->finish = "stop";
+    stop_finish(&stream->stop, &stream->text);
+}
+
+static void take_tokens(struct stream *stream, const struct tokens_item *item)
+{
+    struct call *call = stream->call;
+    struct buf *scratch = &call->out;
+    for (uint32_t i = 0; i < item->tokens.count; i++) {
+        struct token_view one = {item->tokens.data + (size_t)i * 4, 1};
+        uint32_t id;
+        token_view_copy(one, &id);
+        token_list_push(&stream->tokens, id);
+        bool last = i + 1 == item->tokens.count;
+        /* The token that ends generation is reported and counted, but says nothing. */
+        if (last && item->finish == FINISH_STOP && !call->params.include_stop &&
+            is_stop_id(call, id))
+            break;
+        if (push_token(stream, id, scratch)) {
+            stream->finish = "stop";
+            return;
+        }
+    }
+}
+
+void stream_tokens(struct stream *stream, const struct tokens_item *item)
+{
+    struct call *call = stream->call;
+    if (stream->state != STREAM_RUNNING || item->key.attempt != stream->attempt)
+        return; /* stale */
+    if (item->first != stream->tokens.count) {
+        give_up_attempt(stream, "tokens are missing");
+        return;
+    }
+    if (item->finish == FINISH_ERROR || item->finish == FINISH_CANCEL ||
+        stream->tokens.count + item->tokens.count > stream->tokens_max) {
+        give_up_attempt(stream, "the worker ended it without need");
+        return;
+    }
+    if (!stream->cached_known) {
+        stream->cached_known = true;
+        stream->cached_tokens = MIN(item->cached_tokens, (uint32_t)stream->prompt->tokens.count);
+    }
+    if (item->tokens.count > 0)
+        telemetry_tokens(call, item->tokens.count);
+    take_tokens(stream, item);
+    if (stream->finish) { /* a stop string: the worker does not know yet */
+        leave(stream);
+    } else if (item->finish != FINISH_NONE) {
+        stream->finish = item->finish == FINISH_LENGTH ? "length" : "stop";
+        finish_text(stream, &call->out);
+        stream_detach(stream);
+    }
+    call_emit(call, stream, (struct str){stream->text.data, stream->text.len});
+}
+
+void stream_error(struct stream *stream, const struct frame_error *frame)
+{
+    if (stream->state != STREAM_RUNNING || frame->key.attempt != stream->attempt)
+        return;
+    struct router *router = stream->call->router;
+    enum status status = frame->status < STATUS_COUNT ? (enum status)frame->status : STATUS_INTERNAL;
+    switch (status) {
+    case STATUS_QUEUE_FULL: /* back-pressure: another router was faster */
+        stream_detach(stream);
+        stream_queue(stream, true);
+        return; /* pumped with the LOAD that follows */
+    case STATUS_INVALID:
+    case STATUS_TOO_LONG:
+    case STATUS_TOO_LARGE:
+    case STATUS_UNSUPPORTED:
+    case STATUS_TIMEOUT: {
+        struct api_error error = {0};
+        api_fail(&error, status, NULL, "%.*s", (int)frame->text.len,
+                 frame->text.data ? frame->text.data : "");
+        stream_detach(stream);
+        call_fail(stream->call, &error);
+        return;
+    }
+    default:
+        stream_lost(stream, "the worker reported an error");
+        queue_pump(router);
+    }
+}

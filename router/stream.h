@@ -1,0 +1,64 @@
+/* stream - one choice of a call: which worker runs it, its tokens, its text.
+ *
+ *   QUEUED ──dispatch──► RUNNING ──finish, stop string──► DONE
+ *      ▲                    │
+ *      └── worker lost, gap, or worker error: attempt + 1, goes on behind the tokens so far
+ *
+ * A req on a worker is (call, choice, attempt). What arrives of an older attempt is dropped. The
+ * tokens stay here, so that another worker can go on as if nothing had happened.
+ */
+#ifndef MSGL_ROUTER_STREAM_H
+#define MSGL_ROUTER_STREAM_H
+
+#include "router/call.h"
+#include "router/detokenizer.h"
+#include "router/stop.h"
+
+#define STREAM_FAILURES_MAX 8
+
+enum stream_state { STREAM_QUEUED, STREAM_RUNNING, STREAM_DONE };
+
+struct stream {
+    struct call *call;
+    struct prompt *prompt;
+    uint32_t choice;
+    uint32_t attempt;
+    enum stream_state state;
+    struct list queue_node;  /* in router->queue while QUEUED */
+    struct list worker_node; /* in worker->streams while RUNNING */
+    struct worker *worker;   /* while RUNNING */
+    uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
+    uint64_t queued_ms;      /* since when it waits */
+    bool lost;               /* it waits because a worker failed it */
+    uint64_t avoid_epoch;    /* the worker that failed it last; 0 none */
+    uint32_t failures;
+    uint32_t tokens_max;
+    struct token_list tokens; /* generated */
+    struct detokenizer detokenizer;
+    struct stop stop;
+    struct buf text; /* whole (not streaming), else scratch */
+    uint32_t cached_tokens;
+    bool cached_known;
+    bool spoke; /* the first chunk, with the role, is out */
+    const char *finish; /* "stop", "length"; NULL while it runs */
+};
+
+void stream_init(struct stream *stream, struct call *call, uint32_t choice);
+void stream_release(struct stream *stream); /* cancels it wherever it is */
+
+/* What a worker says about the stream. Each may free the call. */
+void stream_tokens(struct stream *stream, const struct tokens_item *item);
+void stream_error(struct stream *stream, const struct frame_error *error);
+/* The attempt is lost; the stream waits for another worker, at the head of the queue. */
+void stream_lost(struct stream *stream, const char *reason);
+
+/* dispatch.c */
+enum dispatch { DISPATCH_SENT, DISPATCH_FULL, DISPATCH_NOWHERE };
+enum dispatch stream_dispatch(struct stream *stream);
+void stream_detach(struct stream *stream); /* off its worker: the one place where load goes down */
+void stream_queue(struct stream *stream, bool first);
+void queue_pump(struct router *router);                    /* sends what can be sent */
+void queue_expire(struct router *router, uint64_t now_ms); /* fails what waited too long */
+uint64_t queue_room(const struct router *router, const struct model *model);
+
+#endif

@@ -1,0 +1,49 @@
+/* telemetry - what the router counts, and the table of its metric families. */
+#ifndef MSGL_ROUTER_TELEMETRY_H
+#define MSGL_ROUTER_TELEMETRY_H
+
+#include "router/call.h"
+
+enum router_metric {
+    METRIC_WORKERS,
+    METRIC_STREAMS,
+    METRIC_QUEUED,
+    METRIC_CALLS,
+    METRIC_DISPATCHED,
+    METRIC_ROUTED,
+    METRIC_RETRIED,
+    METRIC_RESUMED,
+    METRIC_PROMPT_TOKENS,
+    METRIC_CACHED_TOKENS,
+    METRIC_EXPECTED_TOKENS,
+    METRIC_GENERATED_TOKENS,
+    METRIC_TTFT,
+    METRIC_ITL,
+    METRIC_E2E,
+    METRIC_INDEX_PAGES,
+    METRIC_INDEX_BYTES,
+    METRIC_INDEX_KNOWN,
+    METRIC_CACHE_GAPS,
+    METRIC_REFUSED,
+    METRIC_DEAD,
+    METRIC_CORRUPT,
+    METRIC_WORKER_RUNNING,
+    METRIC_WORKER_WAITING,
+    METRIC_WORKER_PENDING,
+    METRIC_WORKER_PAGES_FREE,
+    METRIC_WORKER_ROOM,
+    METRIC_WORKER_STEPS,
+    METRIC_COUNT
+};
+
+struct metrics *telemetry_new(void);
+/* Brings the gauges up to date; before an exposition. */
+void telemetry_refresh(struct router *router);
+void telemetry_forget(struct router *router, const struct worker *worker);
+
+void telemetry_dispatched(struct router *router, const struct worker *worker, const char *reason,
+                          const struct route_candidate *picked);
+void telemetry_tokens(struct call *call, uint32_t count);
+void telemetry_ended(struct call *call, int http_status);
+
+#endif

@@ -1,0 +1,268 @@
+/* The members of tokenizer.json beside the model: normalizer, added tokens, post-processor, decoder. */
+#include <string.h>
+
+#include "common/mem.h"
+#include "router/tokenizer_model.h"
+
+#define NESTING_MAX 8
+#define TEMPLATE_IDS_MAX 64
+#define ADDED_TEXT_BYTES_MAX 4096
+
+static struct str json_str(const json_t *value)
+{
+    return (struct str){json_string_value(value), json_string_length(value)};
+}
+
+/* The "type" of a part, or why there is none. */
+static enum status part_type(const json_t *json, const char *part, const char **type, struct err *err)
+{
+    *type = NULL;
+    if (!json_is_object(json))
+        return err_set(err, STATUS_INVALID, "%s is %s, not an object", part, json_type_name(json));
+    TRY(json_get_string(json, "type", type, err));
+    if (!*type)
+        return err_set(err, STATUS_INVALID, "%s has no type", part);
+    return STATUS_OK;
+}
+
+static enum status unsupported(const char *part, const char *type, const char *known, struct err *err)
+{
+    return err_set(err, STATUS_UNSUPPORTED, "the %s \"%.60s\" is not supported; %s are", part, type,
+                   known);
+}
+
+/* ---- normalizer -------------------------------------------------------------------------------- */
+
+enum status tokenizer_read_normalizer(const json_t *json, enum unicode_form *form, struct err *err)
+{
+    static const char *const names[] = {"", "NFC", "NFD", "NFKC", "NFKD"};
+    const json_t *steps;
+    const char *type;
+    *form = UNICODE_NONE;
+    if (!json || json_is_null(json))
+        return STATUS_OK;
+    TRY(part_type(json, "normalizer", &type, err));
+    steps = json_object_get(json, "normalizers");
+    if (strcmp(type, "Sequence") == 0 && json_is_array(steps)) {
+        if (json_array_size(steps) == 0)
+            return STATUS_OK;
+        if (json_array_size(steps) > 1)
+            return err_set(err, STATUS_UNSUPPORTED, "a sequence of %zu normalizers is not supported",
+                           json_array_size(steps));
+        json = json_array_get(steps, 0);
+        TRY(part_type(json, "normalizer", &type, err));
+    }
+    for (size_t i = 1; i < ARRAY_LEN(names); i++) {
+        if (strcmp(type, names[i]) == 0) {
+            *form = (enum unicode_form)i;
+            return STATUS_OK;
+        }
+    }
+    return unsupported("normalizer", type, "NFC, NFD, NFKC and NFKD", err);
+}
+
+/* ---- added tokens ------------------------------------------------------------------------------ */
+
+struct added_entry {
+    struct str text;
+    struct added_token token;
+    bool normalized, special;
+};
+
+static enum status read_added_entry(const json_t *json, struct added_entry *entry, struct err *err)
+{
+    const json_t *content = json_object_get(json, "content");
+    int64_t id = -1;
+    memset(entry, 0, sizeof(*entry));
+    entry->normalized = true; /* as in the package: unless special */
+    if (!json_is_string(content))
+        return err_set(err, STATUS_INVALID, "an added token's content is %s, not a string",
+                       json_type_name(content));
+    entry->text = json_str(content);
+    if (entry->text.len > ADDED_TEXT_BYTES_MAX)
+        return err_set(err, STATUS_TOO_LARGE, "an added token is longer than %d bytes",
+                       ADDED_TEXT_BYTES_MAX);
+    TRY(json_get_int(json, "id", 0, VOCAB_IDS_MAX - 1, &id, err));
+    TRY(json_get_bool(json, "special", &entry->special, err));
+    entry->normalized = !entry->special;
+    TRY(json_get_bool(json, "normalized", &entry->normalized, err));
+    TRY(json_get_bool(json, "lstrip", &entry->token.lstrip, err));
+    TRY(json_get_bool(json, "rstrip", &entry->token.rstrip, err));
+    TRY(json_get_bool(json, "single_word", &entry->token.single_word, err));
+    if (id < 0)
+        return err_set(err, STATUS_INVALID, "an added token has no id");
+    entry->token.id = (uint32_t)id;
+    return STATUS_OK;
+}
+
+/* The package ignores the file's ids: a token that the vocabulary has keeps its id there, the others
+ * are numbered on from the vocabulary's size. A file that says otherwise would be read differently
+ * by whoever trusts it, so it is refused. */
+static enum status place_added(struct tokenizer *t, const struct added_entry *entry, uint32_t *next,
+                               struct err *err)
+{
+    uint32_t id = vocab_find_key(&t->vocab, entry->text), expected = id == VOCAB_NONE ? *next : id;
+    if (expected != entry->token.id)
+        return err_set(err, STATUS_INVALID,
+                       "added token \"%.*s\" has the id %u, but by its place it is %u",
+                       (int)MIN(entry->text.len, (size_t)60), entry->text.data, entry->token.id,
+                       expected);
+    if (id == VOCAB_NONE) {
+        TRY(vocab_add(&t->vocab, entry->text, expected, err));
+        ++*next;
+    } else if (id >= *next) {
+        *next = id + 1;
+    }
+    if (entry->special)
+        t->vocab.tokens[expected].flags |= VOCAB_SPECIAL;
+    return STATUS_OK;
+}
+
+/* The tries: special tokens first, so that of two equal texts the special one is found. */
+static void index_added(struct tokenizer *t, const struct added_entry *entries, size_t count)
+{
+    struct buf text = {0};
+    for (int special = 1; special >= 0; special--) {
+        for (size_t i = 0; i < count; i++) {
+            const struct added_entry *e = &entries[i];
+            if (e->special != (bool)special)
+                continue;
+            buf_clear(&text);
+            if (!e->normalized)
+                added_set_add(&t->raw, e->text, e->token);
+            else if (unicode_normalize(t->form, e->text, &text))
+                added_set_add(&t->normal, (struct str){text.data, text.len}, e->token);
+            else
+                added_set_add(&t->normal, e->text, e->token);
+        }
+    }
+    buf_release(&text);
+}
+
+enum status tokenizer_read_added(const json_t *json, struct tokenizer *t, uint32_t model_count,
+                                 struct err *err)
+{
+    enum status status = STATUS_OK;
+    struct added_entry *entries;
+    uint32_t next = model_count;
+    size_t count = json_array_size(json);
+    if (!json || json_is_null(json))
+        return STATUS_OK;
+    if (!json_is_array(json) || count > VOCAB_IDS_MAX)
+        return err_set(err, STATUS_INVALID, "added_tokens is %s, not a list of a bearable length",
+                       json_type_name(json));
+    entries = mem_array(count ? count : 1, sizeof(*entries));
+    for (size_t i = 0; i < count; i++) {
+        TRY_OUT(read_added_entry(json_array_get(json, i), &entries[i], err));
+        if (entries[i].text.len)
+            TRY_OUT(place_added(t, &entries[i], &next, err));
+    }
+    index_added(t, entries, count);
+out:
+    mem_free(entries);
+    return status;
+}
+
+/* ---- post-processor ---------------------------------------------------------------------------- */
+
+/* Appends what a special token of the template stands for: special_tokens[name].ids. */
+static enum status template_ids(const json_t *specials, const char *name, const struct tokenizer *t,
+                                struct token_list *out, struct err *err)
+{
+    const json_t *ids = json_object_get(json_object_get(specials, name), "ids");
+    if (!json_is_array(ids) || json_array_size(ids) > TEMPLATE_IDS_MAX)
+        return err_set(err, STATUS_INVALID, "the template's special token \"%.60s\" has no ids", name);
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= t->vocab.id_count)
+            return err_set(err, STATUS_INVALID,
+                           "the template's special token \"%.60s\" has an id outside the vocabulary",
+                           name);
+        token_list_push(out, (uint32_t)json_integer_value(id));
+    }
+    return STATUS_OK;
+}
+
+static enum status read_template(const json_t *json, struct tokenizer *t, struct err *err)
+{
+    enum status status = STATUS_OK;
+    const json_t *single = json_object_get(json, "single");
+    const json_t *specials = json_object_get(json, "special_tokens");
+    struct token_list before = {0}, behind = {0};
+    size_t texts = 0;
+
+    if (!json_is_array(single) || json_array_size(single) > TEMPLATE_IDS_MAX)
+        return err_set(err, STATUS_INVALID, "TemplateProcessing has no list \"single\"");
+    for (size_t i = 0; i < json_array_size(single); i++) {
+        const json_t *piece = json_array_get(single, i);
+        const json_t *special = json_object_get(piece, "SpecialToken");
+        const json_t *sequence = json_object_get(piece, "Sequence");
+        const char *id = NULL;
+        TRY_OUT(json_get_string(special ? special : sequence, "id", &id, err));
+        if (!id || (!special && strcmp(id, "A") != 0)) {
+            status = err_set(err, STATUS_INVALID, "a piece of the template \"single\" is unknown");
+            goto out;
+        }
+        if (special)
+            TRY_OUT(template_ids(specials, id, t, texts ? &behind : &before, err));
+        else
+            texts++;
+    }
+    if (texts != 1) {
+        status = err_set(err, STATUS_UNSUPPORTED, "a template with %zu texts is not supported", texts);
+        goto out;
+    }
+    /* A later template goes around an earlier one. */
+    for (size_t i = 0; i < t->before.count; i++)
+        token_list_push(&before, t->before.ids[i]);
+    token_list_release(&t->before);
+    t->before = before;
+    before = (struct token_list){0};
+    for (size_t i = 0; i < behind.count; i++)
+        token_list_push(&t->behind, behind.ids[i]);
+out:
+    token_list_release(&before);
+    token_list_release(&behind);
+    return status;
+}
+
+static enum status read_post(const json_t *json, struct tokenizer *t, int depth, struct err *err)
+{
+    const json_t *steps = json_object_get(json, "processors");
+    const char *type;
+    TRY(part_type(json, "post_processor", &type, err));
+    if (strcmp(type, "ByteLevel") == 0)
+        return STATUS_OK; /* it only moves offsets */
+    if (strcmp(type, "TemplateProcessing") == 0)
+        return read_template(json, t, err);
+    if (strcmp(type, "Sequence") != 0 || !json_is_array(steps) || depth == NESTING_MAX)
+        return unsupported("post-processor", type, "ByteLevel, TemplateProcessing and Sequence", err);
+    for (size_t i = 0; i < json_array_size(steps); i++)
+        TRY(read_post(json_array_get(steps, i), t, depth + 1, err));
+    return STATUS_OK;
+}
+
+enum status tokenizer_read_post(const json_t *json, struct tokenizer *t, struct err *err)
+{
+    return !json || json_is_null(json) ? STATUS_OK : read_post(json, t, 0, err);
+}
+
+/* ---- decoder ----------------------------------------------------------------------------------- */
+
+enum status tokenizer_read_decoder(const json_t *json, struct err *err)
+{
+    const json_t *steps;
+    const char *type;
+    if (!json || json_is_null(json))
+        return err_set(err, STATUS_UNSUPPORTED, "there is no decoder; ByteLevel is supported");
+    TRY(part_type(json, "decoder", &type, err));
+    steps = json_object_get(json, "decoders");
+    if (strcmp(type, "Sequence") == 0 && json_array_size(steps) == 1) {
+        json = json_array_get(steps, 0);
+        TRY(part_type(json, "decoder", &type, err));
+    }
+    if (strcmp(type, "ByteLevel") != 0)
+        return unsupported("decoder", type, "ByteLevel and a Sequence of it alone", err);
+    return STATUS_OK;
+}

@@ -1,0 +1,211 @@
+"""Writes the golden vectors of tests/worker/engine: what `transformers` computes in f32.
+
+    python tests/golden/make_golden.py tiny               tests/golden/tiny/*.json
+    python tests/golden/make_golden.py smollm2 FOLDER     tests/golden/smollm2.json
+
+tiny: one small checkpoint for each corner of the architecture table. Its weights come from the
+formula of worker/model/source.h, so no weights are committed: the C test builds the same ones from
+the config alone. smollm2: the folder that deploy/local/convert_smollm2.py writes.
+
+A file holds greedy tokens with the margin between the two best logits at each, and logits at the
+prompt's end. The margins stay above MARGIN_MIN, which is twice the bound on the logits: so another
+order of summation cannot change a token, and a changed token is an error.
+
+Made with torch==2.6.0 transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.3 numpy==2.4.6.
+"""
+import json
+import os
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+MARGIN_MIN = 2e-3
+HERE = os.path.dirname(os.path.abspath(__file__))
+MASK = (1 << 64) - 1
+GOLDEN = 0x9E3779B97F4A7C15
+
+BASE = {"hidden_act": "silu", "max_position_embeddings": 256, "rms_norm_eps": 1e-5, "vocab_size": 319,
+        "tie_word_embeddings": False, "rope_theta": 10000.0}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 32}
+# Name, seed, class, and what differs from BASE. Together: groups 1 2 3 4 7 8, heads of 64 and 128.
+TINY = [
+    ("llama_g1_d64_tied", 1, "LlamaForCausalLM",
+     dict(hidden_size=128, num_attention_heads=2, intermediate_size=136, num_hidden_layers=3,
+          tie_word_embeddings=True)),
+    ("llama_g3_d64_biases", 2, "LlamaForCausalLM",
+     dict(hidden_size=192, num_attention_heads=3, num_key_value_heads=1, intermediate_size=200,
+          num_hidden_layers=2, attention_bias=True, mlp_bias=True)),
+    ("llama_g4_d128_llama3", 3, "LlamaForCausalLM",
+     dict(hidden_size=88, head_dim=128, num_attention_heads=4, num_key_value_heads=1,
+          intermediate_size=104, num_hidden_layers=2, rope_theta=500000.0, rope_scaling=LLAMA3)),
+    ("llama_g1_d128_linear", 4, "LlamaForCausalLM",
+     dict(hidden_size=72, head_dim=128, num_attention_heads=1, intermediate_size=96,
+          num_hidden_layers=2, rope_scaling={"rope_type": "linear", "factor": 4.0})),
+    ("mistral_g4_d64_window", 5, "MistralForCausalLM",
+     dict(hidden_size=96, head_dim=64, num_attention_heads=8, num_key_value_heads=2,
+          intermediate_size=152, num_hidden_layers=3, sliding_window=8)),
+    ("mistral_g8_d64_full", 6, "MistralForCausalLM",
+     dict(hidden_size=96, head_dim=64, num_attention_heads=8, num_key_value_heads=1,
+          intermediate_size=168, num_hidden_layers=2, sliding_window=None, rope_theta=None,
+          rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+    ("qwen2_g7_d64_tied", 7, "Qwen2ForCausalLM",
+     dict(hidden_size=448, num_attention_heads=7, num_key_value_heads=1, intermediate_size=184,
+          num_hidden_layers=2, tie_word_embeddings=True, use_sliding_window=False,
+          sliding_window=64)),
+    ("qwen2_g4_d128_window", 8, "Qwen2ForCausalLM",
+     dict(hidden_size=512, num_attention_heads=4, num_key_value_heads=1, intermediate_size=120,
+          num_hidden_layers=3, use_sliding_window=True, sliding_window=6, max_window_layers=1)),
+    ("qwen3_g8_d128_tied", 9, "Qwen3ForCausalLM",
+     dict(hidden_size=104, head_dim=128, num_attention_heads=8, num_key_value_heads=1,
+          intermediate_size=152, num_hidden_layers=2, tie_word_embeddings=True)),
+    ("qwen3_g2_d64_biases", 10, "Qwen3ForCausalLM",
+     dict(hidden_size=80, head_dim=64, num_attention_heads=4, num_key_value_heads=2,
+          intermediate_size=112, num_hidden_layers=2, attention_bias=True)),
+]
+PROMPTS = [
+    "The capital of France is", "Once upon a time, in a small village by the sea,",
+    "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n", "1, 2, 3, 5, 8, 13,",
+    "Water boils at 100 degrees Celsius because", "The three primary colours are",
+    "<|im_start|>user\nWhat is the largest planet of the solar system?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\nWrite a short poem about rain.<|im_end|>\n<|im_start|>assistant\n",
+    "La révolution française a commencé en", "Die Hauptstadt von Österreich ist",
+    "SELECT name, COUNT(*) FROM orders GROUP BY", "{\"name\": \"Ada\", \"born\": 1815, \"field\":",
+    "In 1969, the first human being walked on the",
+    "Dear Sir or Madam,\n\nI am writing to you because",
+    "Photosynthesis is the process by which plants",
+    "The quick brown fox jumps over the lazy dog. " * 12 + "The quick",
+]
+
+
+def mix(z):
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def draws(seed, count):
+    """Outputs 0..count-1 of splitmix64 from this seed."""
+    return mix(np.uint64(seed) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(GOLDEN))
+
+
+def formula(name, shape, dummy_seed):
+    """The tensor that worker/model/source.c makes of this name."""
+    seed = 0xCBF29CE484222325
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100000001B3 & MASK
+    seed ^= dummy_seed * GOLDEN & MASK
+    count = int(np.prod(shape))
+    u = (draws(seed, count) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23) - np.float32(1)
+    scale, shift = np.sqrt(np.float32(3) / np.float32(shape[-1])), np.float32(0)
+    if name.endswith("norm.weight"):
+        scale, shift = np.float32(0.25), np.float32(1)
+    elif name.endswith(".bias"):
+        scale = np.float32(0.25)
+    bits = (shift + u * scale).view(np.uint32)
+    bits = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return torch.from_numpy(bits.view(np.float32).reshape(shape).copy())
+
+
+def greedy(model, ids, count):
+    """(tokens, margins, logits at the prompt's end), one token a step over the cache."""
+    tokens, margins, first, past = [], [], None, None
+    step = torch.tensor([ids])
+    with torch.no_grad():
+        for _ in range(count):
+            out = model(step, past_key_values=past, use_cache=True)
+            past, logits = out.past_key_values, out.logits[0, -1].float()
+            first = logits if first is None else first
+            best = torch.topk(logits, 2)
+            tokens.append(int(best.indices[0]))
+            margins.append(float(best.values[0] - best.values[1]))
+            step = torch.tensor([[tokens[-1]]])
+    return tokens, margins, first
+
+
+def short(values, digits=6):
+    return [float(f"{float(v):.{digits}f}") for v in values]
+
+
+def write(path, data):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8") as file:
+        text = json.dumps(data, ensure_ascii=False, indent=1)
+        # Lists of numbers on one line each: the file stays readable and small.
+        import re
+        text = re.sub(r"\[\s*((?:-?[\d.e+-]+,?\s*)+)\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+        file.write(text + "\n")
+
+
+def versions():
+    return {"torch": torch.__version__, "transformers": transformers.__version__}
+
+
+def tiny_model(cls, config):
+    """The checkpoint of the formula; every parameter that the class has is replaced."""
+    model_class = getattr(transformers, cls)
+    hf = model_class.config_class(**{k: v for k, v in config["config"].items() if v is not None or k == "sliding_window"})
+    hf._attn_implementation = "eager"
+    model = model_class(hf).float().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(formula(name, tuple(parameter.shape), config["seed"]))
+    return model
+
+
+def make_tiny():
+    for name, seed, cls, extra in TINY:
+        config = {k: v for k, v in {**BASE, **extra}.items() if v is not None or k == "sliding_window"}
+        config.setdefault("num_key_value_heads", config["num_attention_heads"])
+        data = {"made_with": versions(), "seed": seed,
+                "config": {"architectures": [cls], **config}, "prompts": []}
+        model = tiny_model(cls, data)
+        prompt_seed = seed * 1000
+        for length in (5, 21, 40):
+            while True:  # a prompt whose margins are clear
+                ids = [int(d % np.uint64(config["vocab_size"])) for d in draws(prompt_seed, length)]
+                tokens, margins, logits = greedy(model, ids, 24)
+                prompt_seed += 1
+                if min(margins) > MARGIN_MIN:
+                    break
+            data["prompts"].append({"ids": ids, "tokens": tokens, "margin_min": min(margins),
+                                    "logit_ids": list(range(config["vocab_size"])),
+                                    "logits": short(logits)})
+        write(os.path.join(HERE, "tiny", name + ".json"), data)
+        print(name, [p["margin_min"] for p in data["prompts"]])
+
+
+def make_smollm2(folder):
+    from tokenizers import Tokenizer
+    tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+    model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                          attn_implementation="eager").eval()
+    data = {"made_with": versions(), "safetensors_bytes": os.path.getsize(os.path.join(folder, "model.safetensors")),
+            "prompts": []}
+    for index, text in enumerate(PROMPTS):
+        ids = tokenizer.encode(text, add_special_tokens=False).ids
+        tokens, margins, logits = greedy(model, ids, 64)
+        entry = {"text": text, "ids": ids, "tokens": tokens, "margin_min": min(margins), "margins": short(margins, 4)}
+        if index % 4 == 2:
+            top = torch.topk(logits, 32).indices.tolist()
+            spread = [int(d % np.uint64(model.config.vocab_size)) for d in draws(index, 256)]
+            entry["logit_ids"] = top + spread
+            entry["logits"] = short(logits[entry["logit_ids"]], 5)
+        data["prompts"].append(entry)
+        print(f"{min(margins):.5f}", repr(text[:40]), "->", repr(tokenizer.decode(tokens)[:60]))
+        if min(margins) < MARGIN_MIN:
+            sys.exit("two best logits are too close: choose another prompt")
+    write(os.path.join(HERE, "smollm2.json"), data)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    np.seterr(over="ignore")
+    if sys.argv[1:] == ["tiny"]:
+        make_tiny()
+    elif len(sys.argv) == 3 and sys.argv[1] == "smollm2":
+        make_smollm2(sys.argv[2])
+    else:
+        sys.exit(__doc__)

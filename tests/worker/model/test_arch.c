@@ -1,0 +1,201 @@
+/* config.json of each architecture is understood; what is wrong or unknown is refused by name. */
+#include "worker/model/arch.h"
+
+#include "common/mem.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The base of all cases; `changes` (an object) is laid over it, null removes a key. */
+static const char base[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":96,\"num_hidden_layers\":4,"
+    "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":100,"
+    "\"vocab_size\":320,\"max_position_embeddings\":512,\"rms_norm_eps\":1e-5,"
+    "\"hidden_act\":\"silu\"}";
+
+static enum status parse(const char *changes, struct model_config *config, struct err *err)
+{
+    json_t *root = json_loads(base, 0, NULL), *over = json_loads(changes, 0, NULL), *value;
+    const char *key;
+    ck_assert_ptr_nonnull(root);
+    ck_assert_msg(over != NULL, "case is not JSON: %s", changes);
+    json_object_foreach (over, key, value) {
+        if (json_is_null(value))
+            json_object_del(root, key);
+        else
+            json_object_set(root, key, value);
+    }
+    enum status status = model_config_parse(root, config, err);
+    json_decref(root);
+    json_decref(over);
+    return status;
+}
+
+static struct model_config parse_ok(const char *changes)
+{
+    struct model_config config;
+    struct err err = {0};
+    ck_assert_msg(parse(changes, &config, &err) == STATUS_OK, "%s", err.text);
+    return config;
+}
+
+START_TEST(llama)
+{
+    struct model_config config = parse_ok("{}");
+    ck_assert_uint_eq(config.hidden, 96);
+    ck_assert_uint_eq(config.layers, 4);
+    ck_assert_uint_eq(config.heads, 6);
+    ck_assert_uint_eq(config.kv_heads, 2);
+    ck_assert_uint_eq(config.head_dim, 16);
+    ck_assert_uint_eq(config.context, 512);
+    ck_assert(!config.tied && !config.qkv_bias && !config.o_bias && !config.mlp_bias);
+    ck_assert_double_eq(config.rope.theta, 10000.0);
+    ck_assert_uint_eq(config.window[3], 0);
+
+    config = parse_ok("{\"num_key_value_heads\":null,\"head_dim\":64,\"attention_bias\":true,"
+                      "\"mlp_bias\":true,\"tie_word_embeddings\":true,\"sliding_window\":7}");
+    ck_assert_uint_eq(config.kv_heads, 6);
+    ck_assert_uint_eq(config.head_dim, 64);
+    ck_assert(config.tied && config.qkv_bias && config.o_bias && config.mlp_bias);
+    ck_assert_uint_eq(config.window[0], 0); /* no such thing in this architecture */
+}
+END_TEST
+
+START_TEST(rows_of_the_table)
+{
+    struct model_config config = parse_ok("{\"architectures\":[\"MistralForCausalLM\"],"
+                                          "\"sliding_window\":128,\"attention_bias\":true}");
+    ck_assert_uint_eq(config.window[0], 128);
+    ck_assert(!config.qkv_bias);
+    config = parse_ok("{\"architectures\":[\"Qwen2ForCausalLM\"],\"sliding_window\":128}");
+    ck_assert(config.qkv_bias && !config.o_bias && !config.qk_norm);
+    ck_assert_uint_eq(config.window[3], 0);
+    config = parse_ok("{\"architectures\":[\"Qwen2ForCausalLM\"],\"sliding_window\":128,"
+                      "\"use_sliding_window\":true,\"max_window_layers\":3}");
+    ck_assert_uint_eq(config.window[2], 0);
+    ck_assert_uint_eq(config.window[3], 128);
+    config = parse_ok("{\"architectures\":[\"Qwen3ForCausalLM\"],\"sliding_window\":9,"
+                      "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\","
+                      "\"sliding_attention\",\"full_attention\",\"full_attention\"]}");
+    ck_assert(config.qk_norm && !config.qkv_bias);
+    ck_assert_uint_eq(config.head_dim, 128);
+    ck_assert_uint_eq(config.window[0], 0);
+    ck_assert_uint_eq(config.window[1], 9);
+    ck_assert_uint_eq(config.window[2], 0);
+}
+END_TEST
+
+START_TEST(rope_forms)
+{
+    struct model_config config = parse_ok(
+        "{\"rope_theta\":500000.0,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
+        "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+        "\"original_max_position_embeddings\":8192}}");
+    ck_assert_int_eq(config.rope.kind, ROPE_LLAMA3);
+    ck_assert_double_eq(config.rope.theta, 500000.0);
+    ck_assert_uint_eq(config.rope.original_context, 8192);
+    config = parse_ok("{\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e6}}");
+    ck_assert_int_eq(config.rope.kind, ROPE_PLAIN);
+    ck_assert_double_eq(config.rope.theta, 1e6);
+    config = parse_ok("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}");
+    ck_assert_int_eq(config.rope.kind, ROPE_LINEAR);
+    ck_assert_double_eq(config.rope.factor, 2.0);
+}
+END_TEST
+
+START_TEST(rope_table)
+{
+    struct model_config config = parse_ok("{\"head_dim\":8}");
+    float table[16 * 8];
+    rope_table_fill(&config, 16, table);
+    for (int i = 0; i < 4; i++) {
+        ck_assert_float_eq(table[i], 1.0f);
+        ck_assert_float_eq(table[4 + i], 0.0f);
+        double angle = 15.0 * pow(10000.0, -i / 4.0);
+        ck_assert_double_eq_tol(table[15 * 8 + i], cos(angle), 2e-6);
+        ck_assert_double_eq_tol(table[15 * 8 + 4 + i], sin(angle), 2e-6);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *changes;
+    enum status status;
+    const char *word;
+} refused[] = {
+    {"{\"architectures\":null}", STATUS_INVALID, "architectures"},
+    {"{\"architectures\":[]}", STATUS_INVALID, "architectures"},
+    {"{\"architectures\":[3]}", STATUS_INVALID, "architectures"},
+    {"{\"architectures\":[\"GPT2LMHeadModel\"]}", STATUS_UNSUPPORTED, "GPT2LMHeadModel"},
+    {"{\"quantization_config\":{\"quant_method\":\"awq\"}}", STATUS_UNSUPPORTED, "quantized"},
+    {"{\"hidden_act\":\"gelu\"}", STATUS_UNSUPPORTED, "gelu"},
+    {"{\"hidden_size\":null}", STATUS_INVALID, "hidden_size"},
+    {"{\"hidden_size\":0}", STATUS_INVALID, "hidden_size"},
+    {"{\"hidden_size\":-1}", STATUS_INVALID, "hidden_size"},
+    {"{\"hidden_size\":\"96\"}", STATUS_INVALID, "hidden_size"},
+    {"{\"hidden_size\":1e30}", STATUS_INVALID, "hidden_size"},
+    {"{\"num_hidden_layers\":100000}", STATUS_INVALID, "num_hidden_layers"},
+    {"{\"num_attention_heads\":null}", STATUS_INVALID, "num_attention_heads"},
+    {"{\"num_key_value_heads\":4}", STATUS_INVALID, "multiple"},
+    {"{\"num_key_value_heads\":7}", STATUS_INVALID, "multiple"},
+    {"{\"head_dim\":15}", STATUS_INVALID, "head size"},
+    {"{\"head_dim\":1024}", STATUS_INVALID, "head_dim"},
+    {"{\"hidden_size\":5}", STATUS_INVALID, "head_dim"},
+    {"{\"vocab_size\":null}", STATUS_INVALID, "vocab_size"},
+    {"{\"vocab_size\":99999999}", STATUS_INVALID, "vocab_size"},
+    {"{\"intermediate_size\":99999999}", STATUS_INVALID, "intermediate_size"},
+    {"{\"max_position_embeddings\":null}", STATUS_INVALID, "max_position_embeddings"},
+    {"{\"rms_norm_eps\":0}", STATUS_INVALID, "rms_norm_eps"},
+    {"{\"tie_word_embeddings\":1}", STATUS_INVALID, "tie_word_embeddings"},
+    {"{\"rope_theta\":-1}", STATUS_INVALID, "rope_theta"},
+    {"{\"rope_scaling\":\"yes\"}", STATUS_INVALID, "rope_scaling"},
+    {"{\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}}", STATUS_UNSUPPORTED, "yarn"},
+    {"{\"rope_scaling\":{\"rope_type\":\"linear\"}}", STATUS_INVALID, "factor"},
+    {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", STATUS_INVALID, "original"},
+    {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
+     "\"high_freq_factor\":1,\"original_max_position_embeddings\":64}}", STATUS_INVALID, "below"},
+    {"{\"architectures\":[\"Qwen2ForCausalLM\"],\"use_sliding_window\":true,"
+     "\"sliding_window\":4,\"layer_types\":[\"full_attention\"]}", STATUS_INVALID, "layer_types"},
+    {"{\"architectures\":[\"Qwen2ForCausalLM\"],\"use_sliding_window\":true,\"sliding_window\":4,"
+     "\"layer_types\":[\"a\",\"b\",\"c\",\"d\"]}", STATUS_UNSUPPORTED, "layer_types"},
+};
+
+START_TEST(refuses_by_name)
+{
+    struct model_config config;
+    struct err err = {0};
+    ck_assert_int_eq(parse(refused[_i].changes, &config, &err), refused[_i].status);
+    ck_assert_msg(strstr(err.text, refused[_i].word) != NULL, "case %d says: %s", _i, err.text);
+}
+END_TEST
+
+START_TEST(refuses_other_json)
+{
+    struct model_config config;
+    struct err err = {0};
+    json_t *list = json_array();
+    ck_assert_int_eq(model_config_parse(list, &config, &err), STATUS_INVALID);
+    json_decref(list);
+    ck_assert_int_eq(model_config_load("/nonexistent", &config, &err), STATUS_NOT_FOUND);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("arch");
+    TCase *tcase = tcase_create("all");
+    tcase_add_test(tcase, llama);
+    tcase_add_test(tcase, rows_of_the_table);
+    tcase_add_test(tcase, rope_forms);
+    tcase_add_test(tcase, rope_table);
+    tcase_add_loop_test(tcase, refuses_by_name, 0, (int)ARRAY_LEN(refused));
+    tcase_add_test(tcase, refuses_other_json);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}

@@ -1,0 +1,127 @@
+#include "worker/config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/mem.h"
+#include "common/utf8.h"
+#include "proto/frames.h"
+
+#define W struct worker_config
+
+static const struct option options[] = {
+    OPTION_STRING(W, model, "model", NULL, NULL, "model folder, or ORG/NAME of a hub"),
+    OPTION_STRING(W, served_model_name, "served-model-name", NULL, NULL,
+                  "name that clients use; default: the folder's name, or ORG/NAME"),
+    OPTION_LIST(W, routers, "router",
+                "tcp://NAME:PORT of routers; each address of NAME is one; repeatable"),
+    OPTION_STRING(W, id, "id", NULL, NULL, "stable name of this worker; default: HOST-PID"),
+    OPTION_STRING(W, backend, "backend", NULL, NULL, "cpu or cuda; default: the best one here"),
+    OPTION_BOOL(W, dummy_weights, "dummy-weights", "false", NULL,
+                "random weights, from config.json alone"),
+    OPTION_UINT(W, dummy_seed, "dummy-seed", "1", 0, 0, "seed of --dummy-weights"),
+    OPTION_UINT(W, page_size, "page-size", "16", 1, 256, "tokens a KV page, a power of two"),
+    OPTION_UINT(W, running_max, "max-running", "64", 1, 4096, "reqs in a step at most"),
+    OPTION_UINT(W, waiting_max, "max-waiting", "256", 1, 65536, "reqs waiting at most"),
+    OPTION_FLOAT(W, memory_ratio, "memory-ratio", "0", 0, 1,
+                 "share of the free memory for KV pages; 0 = 0.9 on a GPU, 0.25 on a CPU"),
+    OPTION_UINT(W, kv_mib, "kv-mib", "0", 0, 1 << 24, "KV pool in MiB; 0 = by --memory-ratio"),
+    OPTION_UINT(W, chunk_tokens, "chunk-tokens", "512", 0, 1 << 20,
+                "tokens of one prompt in a step at most; 0 = unchunked"),
+    OPTION_UINT(W, step_tokens, "step-tokens", "1024", 1, 1 << 20, "tokens in a step at most"),
+    OPTION_FLOAT(W, step_ms, "step-ms", "100", 0, 60000,
+                 "ms that a step may take while streams run, by the cost model; 0 = no bound"),
+    OPTION_CHOICE(W, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
+    OPTION_BOOL(W, prefix_groups, "prefix-groups", "true", NULL,
+                "read a shared prefix once a step"),
+    {"no-overlap", OPTION_TYPE_BOOL, offsetof(W, no_overlap), "false", 0, 0, NULL,
+     "MSGL_DISABLE_OVERLAP_SCHEDULING", "plan a step only when the one before is done"},
+    {"disable-overlap-scheduling", OPTION_TYPE_BOOL, offsetof(W, no_overlap), NULL, 0, 0, NULL,
+     "MINISGL_DISABLE_OVERLAP_SCHEDULING", "the same, by mini-sglang's name"},
+    OPTION_UINT(W, age_ms, "age-ms", "2000", 0, 3600000,
+                "a req that waited this many ms goes before any cached prefix"),
+    OPTION_UINT(W, threads, "threads", "0", 0, 1024, "CPU threads; 0 = all cores"),
+    OPTION_UINT(W, tp, "tp", "1", 1, 64, "tensor-parallel ranks"),
+    OPTION_UINT(W, context_max, "context-max", "0", 0, PROTO_PROMPT_TOKENS_MAX,
+                "tokens of one req at most; 0 = the model's"),
+    OPTION_UINT(W, drain_s, "drain-s", "30", 0, 86400, "seconds for running reqs after SIGTERM"),
+    OPTION_STRING(W, curve_public_file, "curve-public-key-file", NULL, NULL,
+                  "file with our public CURVE key"),
+    OPTION_STRING(W, curve_secret_file, "curve-secret-key-file", NULL, NULL,
+                  "file with our secret CURVE key"),
+    OPTION_STRING(W, curve_server_file, "curve-server-key-file", NULL, NULL,
+                  "file with the routers' public CURVE key"),
+    OPTION_BOOL(W, allow_plain, "allow-plain", "false", NULL,
+                "connect beyond this machine without CURVE"),
+    OPTION_CHOICE(W, log_level, "log-level", "info", "debug|info|warn|error", "least level logged"),
+};
+
+const struct config_spec worker_spec = {"msgl-worker", "Runs a model for msgl's routers.", options,
+                                        ARRAY_LEN(options)};
+
+static char *default_id(void)
+{
+    struct buf id = {0};
+    char host[64];
+
+    if (gethostname(host, sizeof(host)) != 0)
+        snprintf(host, sizeof(host), "worker");
+    host[sizeof(host) - 1] = 0;
+    buf_printf(&id, "%s-%d", host, (int)getpid());
+    return id.data;
+}
+
+/* "a/b/Name/" is served as Name when it looks like a path; ORG/NAME stays. */
+static char *default_name(const char *model)
+{
+    size_t len = strlen(model);
+    const char *slash;
+
+    while (len > 1 && model[len - 1] == '/')
+        len--;
+    slash = memrchr(model, '/', len);
+    if (!slash || len == 1)
+        return mem_strndup(model, len);
+    if (access(model, F_OK) != 0 && memchr(model, '/', (size_t)(slash - model)) == NULL &&
+        slash != model)
+        return mem_strndup(model, len);
+    return mem_strndup(slash + 1, (size_t)(model + len - slash - 1));
+}
+
+static bool name_valid(const char *name)
+{
+    size_t len = strlen(name);
+    return len >= 1 && len <= PROTO_NAME_BYTES_MAX && utf8_valid(name, len);
+}
+
+static enum status check(struct worker_config *config, struct err *err)
+{
+    if (!config->model)
+        return err_set(err, STATUS_INVALID, "give a model: --model DIR or --model ORG/NAME");
+    if (config->routers.count == 0)
+        return err_set(err, STATUS_INVALID, "give a router: --router tcp://NAME:PORT");
+    if ((config->page_size & (config->page_size - 1)) != 0)
+        return err_set(err, STATUS_INVALID, "--page-size must be a power of two, not %llu",
+                       (unsigned long long)config->page_size);
+    if (config->tp != 1)
+        return err_set(err, STATUS_UNSUPPORTED, "--tp above 1 is not built yet");
+    if (!config->id)
+        config->id = default_id();
+    if (!config->served_model_name)
+        config->served_model_name = default_name(config->model);
+    if (!name_valid(config->id) || !name_valid(config->served_model_name))
+        return err_set(err, STATUS_INVALID,
+                       "--id and --served-model-name must be 1 to %d bytes of valid UTF-8",
+                       PROTO_NAME_BYTES_MAX);
+    /* A step decodes every running req. */
+    config->step_tokens = MAX(config->step_tokens, config->running_max);
+    return STATUS_OK;
+}
+
+enum status worker_config_parse(int argc, char **argv, struct worker_config *config,
+                                enum config_action *action, struct err *err)
+{
+    TRY(config_parse(&worker_spec, argc, argv, config, action, err));
+    return *action == CONFIG_ACTION_RUN ? check(config, err) : STATUS_OK;
+}

@@ -1,0 +1,44 @@
+/* config - the options of msgl-worker, checked. */
+#ifndef MSGL_WORKER_CONFIG_H
+#define MSGL_WORKER_CONFIG_H
+
+#include "common/config.h"
+#include "common/log.h"
+
+struct worker_config {
+    const char *model; /* folder or ORG/NAME */
+    const char *served_model_name;
+    struct config_list routers; /* "tcp://NAME:PORT" */
+    const char *id;
+    const char *backend;
+    bool dummy_weights;
+    uint64_t dummy_seed;
+    uint64_t page_size; /* tokens */
+    uint64_t running_max, waiting_max;
+    double memory_ratio;
+    uint64_t kv_mib;
+    uint64_t chunk_tokens, step_tokens;
+    double step_ms;
+    uint32_t cache; /* enum worker_cache */
+    bool prefix_groups;
+    bool no_overlap;
+    uint64_t age_ms;
+    uint64_t threads;
+    uint64_t tp;
+    uint64_t context_max;
+    uint64_t drain_s;
+    const char *curve_public_file, *curve_secret_file, *curve_server_file;
+    bool allow_plain;
+    uint32_t log_level; /* enum log_level */
+};
+
+enum worker_cache { WORKER_CACHE_RADIX, WORKER_CACHE_NAIVE };
+
+extern const struct config_spec worker_spec;
+
+/* Fills *config and checks what one row cannot: page size, routers, a model. After
+ * CONFIG_ACTION_RUN `id` and `served_model_name` are set. */
+enum status MUST_USE worker_config_parse(int argc, char **argv, struct worker_config *config,
+                                         enum config_action *action, struct err *err);
+
+#endif

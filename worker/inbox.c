@@ -1,0 +1,206 @@
+#include "worker/inbox.h"
+
+#include <string.h>
+
+#include "common/log.h"
+#include "common/mem.h"
+#include "proto/codec.h"
+
+static void on_welcome(struct worker *worker, struct link *link, const struct frame_welcome *frame)
+{
+    if (frame->version != PROTO_VERSION) {
+        LOG_ERROR("links", "other_version", "router=%s ours=%d theirs=%u", link->endpoint,
+                  PROTO_VERSION, frame->version);
+        return;
+    }
+    if (frame->session != link->session)
+        return;
+    if (link->state == LINK_OPEN && frame->epoch != link->router_epoch) {
+        link_restart(worker, link, 0, "the router was restarted");
+        return;
+    }
+    if (link->state != LINK_OPEN) {
+        link->state = LINK_OPEN;
+        link->router_epoch = frame->epoch;
+        link->received = 0;
+        link->load_sent_ms = 0; /* LOAD at once */
+        LOG_INFO("links", "welcomed", "router=%.*s address=%s", (int)frame->router.len,
+                 frame->router.data, link->endpoint);
+    }
+    if (frame->want_snapshot)
+        outbox_snapshot(worker, link);
+}
+
+/* Fields that are reserved: an answer that ignores them would be wrong. */
+static const char *unsupported(const struct frame_generate *frame)
+{
+    const struct sampling *s = &frame->sampling;
+    if (s->presence_penalty != 0 || s->frequency_penalty != 0 || s->repetition_penalty != 1)
+        return "this worker has no penalties";
+    if (frame->logprobs || frame->bias.len)
+        return "this worker has no logprobs and no logit bias";
+    return frame->automaton.len ? "this worker has no grammars" : NULL;
+}
+
+/* The scheduler wants aligned tokens and the model known ones. */
+static bool copy_tokens(struct worker *worker, struct token_view tokens)
+{
+    uint32_t vocab = engine_info(worker->engine)->vocab;
+
+    if (tokens.count > worker->tokens_cap) {
+        worker->tokens_cap = MAX(tokens.count, 2 * worker->tokens_cap);
+        worker->tokens = mem_realloc(worker->tokens, worker->tokens_cap * sizeof(uint32_t));
+    }
+    token_view_copy(tokens, worker->tokens);
+    for (uint32_t i = 0; i < tokens.count; i++)
+        if (worker->tokens[i] >= vocab)
+            return false;
+    return true;
+}
+
+static enum status add_req(struct worker *worker, struct req_entry *entry,
+                           const struct frame_generate *frame, uint64_t now_ms, struct err *err)
+{
+    uint32_t stop_ids[PROTO_STOP_IDS_MAX];
+    struct req_spec spec = {
+        .user = req_table_index(&worker->reqs, entry),
+        .tokens = worker->tokens,
+        .token_count = frame->tokens.count,
+        .prompt_count = frame->n_prompt,
+        .tokens_max = frame->tokens_max,
+        .tokens_min = frame->tokens_min,
+        .stop_ids = stop_ids,
+        .stop_id_count = frame->stop_ids.count,
+        .ignore_eos = frame->ignore_eos,
+        .sampling = frame->sampling,
+        .namespace_hash = frame->namespace_hash,
+        .priority = frame->priority,
+    };
+
+    if (frame->deadline_ms)
+        spec.deadline_ms = now_ms + MIN(frame->deadline_ms, UINT64_C(1) << 40);
+    token_view_copy(frame->stop_ids, stop_ids);
+    return scheduler_add(worker->scheduler, &spec, now_ms, &entry->sched_req, err);
+}
+
+static void on_generate(struct worker *worker, struct link *link,
+                        const struct frame_generate *frame, uint64_t now_ms)
+{
+    const char *lacks = unsupported(frame);
+    struct req_entry *entry, *older;
+    struct err err = {.text = ""};
+    enum status status;
+
+    if (link->state != LINK_OPEN || frame->key.epoch != link->router_epoch)
+        return;
+    link->received++;
+    older = req_table_newest(&worker->reqs, &frame->key);
+    if (older && older->key.attempt >= frame->key.attempt) {
+        LOG_WARN("inbox", "stale_attempt", "call=%llu attempt=%u newest=%u",
+                 (unsigned long long)frame->key.call, frame->key.attempt, older->key.attempt);
+        return;
+    }
+    if (older)
+        scheduler_cancel(worker->scheduler, older->sched_req);
+    entry = NULL;
+    if (worker->draining)
+        status = err_set(&err, STATUS_UNAVAILABLE, "the worker takes no new reqs");
+    else if (lacks)
+        status = err_set(&err, STATUS_UNSUPPORTED, "%s", lacks);
+    else if (!copy_tokens(worker, frame->tokens))
+        status = err_set(&err, STATUS_INVALID, "a token is not in the model's vocabulary");
+    else if (!(entry = req_table_add(&worker->reqs, &frame->key)))
+        status = err_set(&err, STATUS_QUEUE_FULL, "the worker holds %u reqs already",
+                         worker->reqs.cap);
+    else
+        status = add_req(worker, entry, frame, now_ms, &err);
+    if (status == STATUS_OK) {
+        entry->link = link;
+        list_append(&link->reqs, &entry->node);
+        return;
+    }
+    if (entry)
+        req_table_remove(&worker->reqs, entry);
+    LOG_DEBUG("inbox", "refused", "call=%llu status=%s", (unsigned long long)frame->key.call,
+              status_name(status));
+    outbox_error(worker, link, &frame->key, status, err.text);
+}
+
+static void on_cancel(struct worker *worker, const struct link *link,
+                      const struct frame_cancel *frame)
+{
+    struct req_entry *entry = req_table_find(&worker->reqs, &frame->key);
+    if (entry && entry->link == link)
+        scheduler_cancel(worker->scheduler, entry->sched_req);
+}
+
+/* About the session: refused, or forgotten. */
+static void on_error(struct worker *worker, struct link *link, const struct frame_error *frame)
+{
+    if (frame->key.epoch != 0)
+        return;
+    LOG_WARN("links", "router_says", "router=%s status=%s text=\"%.*s\"", link->endpoint,
+             status_name((enum status)frame->status), (int)frame->text.len, frame->text.data);
+    if (link->state == LINK_OPEN) {
+        link_restart(worker, link, 0, "the router does not know this worker");
+    } else {
+        link->state = LINK_REFUSED;
+        link->hello_at_ms = MAX(link->hello_at_ms, link->last_frame_ms + PROTO_REFUSED_EVERY_MS);
+    }
+}
+
+static void handle(struct worker *worker, struct link *link, const struct frame *frame,
+                   uint64_t now_ms)
+{
+    switch (frame->type) {
+    case FRAME_WELCOME:
+        on_welcome(worker, link, &frame->welcome);
+        break;
+    case FRAME_GENERATE:
+        on_generate(worker, link, &frame->generate, now_ms);
+        break;
+    case FRAME_CANCEL:
+        on_cancel(worker, link, &frame->cancel);
+        break;
+    case FRAME_ERROR:
+        on_error(worker, link, &frame->error);
+        break;
+    case FRAME_SNAPSHOT:
+        if (frame->snapshot.request && link->state == LINK_OPEN)
+            outbox_snapshot(worker, link);
+        break;
+    case FRAME_DRAIN:
+        LOG_INFO("links", "router_drains", "router=%s draining=%d", link->endpoint,
+                 frame->drain.draining);
+        break;
+    case FRAME_BYE:
+        link_restart(worker, link, PROTO_HELLO_EVERY_MS, "the router left");
+        break;
+    default: /* a worker's own frames */
+        link->bad_frames++;
+    }
+}
+
+bool inbox_receive(struct worker *worker, struct link *link, uint64_t now_ms)
+{
+    struct str peer, data;
+
+    for (int n = 0; n < INBOX_FRAMES_MAX; n++) {
+        struct frame frame;
+        struct err err = {.text = ""};
+        if (transport_receive(link->transport, &peer, &data) != STATUS_OK)
+            return false;
+        arena_reset(&worker->arena);
+        if (frame_decode(data.data, data.len, &worker->arena, &frame, &err) != STATUS_OK) {
+            /* Said at 1, 2, 4, 8 …: a broken peer must not fill the log. */
+            link->bad_frames++;
+            if ((link->bad_frames & (link->bad_frames - 1)) == 0)
+                LOG_WARN("inbox", "bad_frame", "router=%s count=%llu error=\"%s\"", link->endpoint,
+                         (unsigned long long)link->bad_frames, err.text);
+            continue;
+        }
+        link->last_frame_ms = now_ms;
+        handle(worker, link, &frame, now_ms);
+    }
+    return true;
+}

@@ -1,0 +1,166 @@
+#include "worker/loop.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/inbox.h"
+
+struct loop {
+    struct worker *worker;
+    int signal_fd;
+    uint32_t depth; /* steps in flight at most */
+    uint32_t signals;
+    uint64_t drain_end_ms;
+    struct err *err;
+};
+
+/* ---- steps ---- */
+
+static enum status commit_oldest(struct worker *worker, struct err *err)
+{
+    struct step_result result;
+    uint32_t count = worker->event_max;
+
+    TRY(engine_wait(worker->engine, worker->tickets[0], &result, err));
+    worker->tickets[0] = worker->tickets[1];
+    worker->in_flight--;
+    scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
+                     result.device_ns, worker->events, &count);
+    outbox_events(worker, worker->events, count);
+    outbox_cache(worker);
+    return STATUS_OK;
+}
+
+/* Ends that need no step come out of plan as well, so it is asked even when nothing can be
+ * launched; false when the pipeline is full or there is nothing to do. */
+static enum status launch(struct worker *worker, bool *launched, struct err *err)
+{
+    const struct step_packet *packet;
+    uint32_t count = worker->event_max;
+
+    packet = scheduler_plan(worker->scheduler, clock_now_ms(), worker->block, worker->events, &count);
+    outbox_events(worker, worker->events, count);
+    *launched = packet != NULL;
+    if (packet) {
+        TRY(engine_submit(worker->engine, packet, &worker->tickets[worker->in_flight], err));
+        worker->in_flight++;
+    }
+    return STATUS_OK;
+}
+
+static bool step_done(const struct worker *worker)
+{
+    struct pollfd fd = {.fd = engine_event_fd(worker->engine), .events = POLLIN};
+    return worker->in_flight > 0 && poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN);
+}
+
+static enum status run_steps(struct loop *loop)
+{
+    struct worker *worker = loop->worker;
+    bool launched = true;
+
+    while (step_done(worker))
+        TRY(commit_oldest(worker, loop->err));
+    while (launched && worker->in_flight < loop->depth)
+        TRY(launch(worker, &launched, loop->err));
+    if (worker->in_flight == 0)
+        outbox_cache(worker); /* what plan evicted */
+    return STATUS_OK;
+}
+
+/* ---- the world outside ---- */
+
+static void read_signals(struct loop *loop, uint64_t now_ms)
+{
+    struct worker *worker = loop->worker;
+    struct signalfd_siginfo info;
+
+    while (read(loop->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        loop->signals++;
+        if (worker->draining)
+            continue;
+        worker->draining = true;
+        loop->drain_end_ms = now_ms + worker->config->drain_s * 1000;
+        LOG_INFO("worker", "draining", "signal=%u reqs=%u seconds=%llu", info.ssi_signo,
+                 worker->reqs.count, (unsigned long long)worker->config->drain_s);
+        outbox_drain(worker);
+    }
+}
+
+/* True when frames were left for the next turn. */
+static bool receive(struct worker *worker, uint64_t now_ms)
+{
+    bool more = false;
+    for (uint32_t i = 0; i < worker->links.count; i++)
+        more |= inbox_receive(worker, worker->links.items[i], now_ms);
+    return more;
+}
+
+static void wait(struct loop *loop, uint64_t timeout_ms)
+{
+    struct worker *worker = loop->worker;
+    struct pollfd fds[RESOLVER_ADDRESSES_MAX + 3];
+    nfds_t count = 0;
+
+    fds[count++] = (struct pollfd){.fd = loop->signal_fd, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = resolver_fd(worker->links.resolver), .events = POLLIN};
+    if (worker->in_flight)
+        fds[count++] = (struct pollfd){.fd = engine_event_fd(worker->engine), .events = POLLIN};
+    for (uint32_t i = 0; i < worker->links.count; i++)
+        fds[count++] = (struct pollfd){.fd = transport_fd(worker->links.items[i]->transport),
+                                       .events = POLLIN};
+    if (poll(fds, count, (int)timeout_ms) < 0 && errno != EINTR)
+        LOG_ERROR("worker", "poll", "error=\"%s\"", strerror(errno));
+}
+
+static bool drained(const struct loop *loop, uint64_t now_ms)
+{
+    const struct worker *worker = loop->worker;
+    return worker->draining && ((worker->reqs.count == 0 && worker->in_flight == 0) ||
+                                now_ms >= loop->drain_end_ms);
+}
+
+/* Every req that somebody waits for gets an ERROR. */
+static void fail_all(struct worker *worker, enum status status, const char *text)
+{
+    for (uint32_t i = 0; i < worker->reqs.cap; i++) {
+        struct req_entry *entry = &worker->reqs.entries[i];
+        if (entry->live && entry->link && entry->link->state == LINK_OPEN)
+            outbox_error(worker, entry->link, &entry->key, status, text);
+    }
+}
+
+enum status loop_run(struct worker *worker, int signal_fd, struct err *err)
+{
+    struct loop loop = {.worker = worker,
+                        .signal_fd = signal_fd,
+                        .depth = worker->config->no_overlap ? 1 : ENGINE_IN_FLIGHT,
+                        .err = err};
+
+    for (;;) {
+        uint64_t now_ms = clock_now_ms();
+        bool more = receive(worker, now_ms);
+        enum status status = run_steps(&loop);
+        if (status != STATUS_OK) {
+            fail_all(worker, STATUS_INTERNAL, "the worker's engine failed");
+            outbox_bye(worker, "the worker's engine failed");
+            return status;
+        }
+        read_signals(&loop, now_ms);
+        if (loop.signals > 1)
+            return err_set(err, STATUS_CANCELLED, "a second signal");
+        if (drained(&loop, now_ms)) {
+            fail_all(worker, STATUS_UNAVAILABLE, "the worker stops");
+            outbox_bye(worker, "the worker stops");
+            return STATUS_OK;
+        }
+        links_tick(worker, now_ms);
+        if (!more && !links_readable(worker) && !step_done(worker))
+            wait(&loop, links_wait_ms(worker, now_ms));
+    }
+}

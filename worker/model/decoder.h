@@ -1,0 +1,63 @@
+/* decoder - one forward pass for the whole Llama family, through struct ops.
+ *
+ *   ids ─► embed ─► x ─┬─► [ norm ─► qkv ─► rope, store ─► attention ─► o ]─┬─►(+)─┐
+ *                      │                                                    │      │  layers
+ *                      └────────────────────────────────────────────────────┘      │  times
+ *                  ┌───────────────────────────────────────────────────────────────┘
+ *                  └─┬─► [ norm ─► gate|up ─► silu * ─► down ]─┬─►(+) ─► … ─► norm ─► head ─► logits
+ *                    └─────────────────────────────────────────┘
+ *
+ * Only sampled rows are carried through what follows the last layer's attention: nothing later
+ * looks at the others. All buffers are taken at init; a forward allocates nothing. The thread that
+ * owns the device.
+ */
+#ifndef MSGL_WORKER_MODEL_DECODER_H
+#define MSGL_WORKER_MODEL_DECODER_H
+
+#include "worker/model/kvcache.h"
+
+struct decoder {
+    const struct ops *ops;
+    struct device *device;
+    struct stream *stream;
+    const struct model_config *config;
+    const struct weights *weights;
+    const struct kvcache *cache;
+    float *cos_sin;          /* [context_max][head_dim] */
+    void *x, *normed, *branch; /* act [tokens][hidden]: residual, input of a matmul, its output */
+    void *qkv, *attn;          /* act [tokens][(heads + 2 kv_heads) * d], [tokens][heads * d] */
+    void *gate_up, *hidden_act; /* act [tokens][2 intermediate], [tokens][intermediate] */
+    void *x_rows, *attn_rows;   /* act [rows][...]: sampled rows of x and attn */
+    float *logits, *logits_part; /* f32 [rows][vocab]; part: this rank's columns, tp > 1 */
+};
+
+struct decoder_opts {
+    const struct ops *ops;
+    struct device *device;
+    struct stream *stream;
+    uint32_t tokens_max, rows_max, context_max;
+};
+
+/* One step, as device arrays unless named _host. */
+struct decoder_batch {
+    const uint32_t *ids, *positions, *token_slots; /* [tokens] */
+    const struct attn_row *rows, *rows_host;       /* [row_count] */
+    const struct attn_group *groups_host;
+    const uint32_t *sample_idx; /* [sample_count]: which tokens get logits */
+    uint32_t tokens, row_count, group_count, sample_count;
+};
+
+/* config, weights and cache outlive the decoder. */
+enum status MUST_USE decoder_init(const struct decoder_opts *opts, const struct model_config *config,
+                                  const struct weights *weights, const struct kvcache *cache,
+                                  struct decoder *out, struct err *err);
+void decoder_release(struct decoder *decoder); /* safe on a zeroed struct */
+
+/* Bytes that decoder_init takes. */
+uint64_t decoder_bytes(const struct decoder_opts *opts, const struct model_config *config,
+                       const struct shard *shard, enum dtype act);
+
+/* Fills decoder->logits [sample_count][vocab]. Asynchronous on the decoder's stream. */
+void decoder_forward(struct decoder *decoder, const struct decoder_batch *batch);
+
+#endif

@@ -1,0 +1,338 @@
+/* weights - names of tensors to matrices of this rank. */
+#include "worker/model/weights.h"
+
+#include "common/hash.h"
+#include "common/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define PARTS_MAX 3
+
+/* What a matrix on the device is put together from: blocks of tensors, one below the other. */
+struct part {
+    struct source_tensor tensor;
+    struct source_block block;
+};
+
+struct loader {
+    struct weights *weights;
+    const struct model_config *config;
+    void *staging; /* merged and cut matrices pass through here, one at a time */
+    size_t staging_bytes;
+};
+
+enum status shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
+                       struct shard *out, struct err *err)
+{
+    CHECK(tp >= 1 && rank < tp);
+    *out = (struct shard){.rank = rank, .tp = tp};
+    const struct {
+        const char *name;
+        uint32_t count, *mine, *first;
+    } cuts[] = {
+        {"num_attention_heads", config->heads, &out->heads, &out->head_first},
+        {"intermediate_size", config->intermediate, &out->intermediate, &out->intermediate_first},
+        {"vocab_size", config->vocab, &out->vocab, &out->vocab_first},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
+        if (cuts[i].count % tp != 0)
+            return err_set(err, STATUS_INVALID, "%s (%u) cannot be cut into %u ranks", cuts[i].name,
+                           cuts[i].count, tp);
+        *cuts[i].mine = cuts[i].count / tp;
+        *cuts[i].first = rank * *cuts[i].mine;
+    }
+    if (config->kv_heads % tp == 0) {
+        out->kv_heads = config->kv_heads / tp;
+        out->kv_head_first = rank * out->kv_heads;
+    } else if (tp % config->kv_heads == 0) {
+        out->kv_heads = 1;
+        out->kv_head_first = rank / (tp / config->kv_heads);
+    } else {
+        return err_set(err, STATUS_INVALID,
+                       "num_key_value_heads (%u) cannot be cut or repeated into %u ranks",
+                       config->kv_heads, tp);
+    }
+    return STATUS_OK;
+}
+
+static void *staging_get(struct loader *loader, size_t bytes)
+{
+    if (bytes > loader->staging_bytes) {
+        mem_free(loader->staging);
+        loader->staging = mem_alloc(bytes);
+        loader->staging_bytes = bytes;
+    }
+    return loader->staging;
+}
+
+/* One piece of a file goes to the device as it lies; anything else is put together first. */
+static enum status load_matrix(struct loader *loader, const struct part *parts, size_t count,
+                               struct weight *out, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    const struct ops *ops = weights->ops;
+    uint64_t n = 0, k = parts[0].block.col_count;
+    enum dtype dtype = parts[0].tensor.dtype;
+    for (size_t i = 0; i < count; i++) {
+        n += parts[i].block.row_count;
+        if (parts[i].tensor.dtype != dtype)
+            dtype = DTYPE_F32;
+    }
+
+    const void *host = count == 1 ? source_borrow(&parts[0].tensor, &parts[0].block) : NULL;
+    bool borrow = host != NULL;
+    if (!borrow) {
+        uint8_t *dst = staging_get(loader, n * k * dtype_bytes(dtype));
+        host = dst;
+        for (size_t i = 0; i < count; i++) {
+            source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
+            dst += parts[i].block.row_count * k * dtype_bytes(dtype);
+        }
+    }
+    TRY(ops->weight_load(weights->device, host, dtype, (uint32_t)n, (uint32_t)k, borrow, out, err));
+    for (size_t i = 0; out->data != host && i < count; i++)
+        source_forget(&parts[i].tensor);
+    weights->bytes += n * k * dtype_bytes(out->dtype);
+    return STATUS_OK;
+}
+
+static enum status part_init(struct loader *loader, struct part *part, const char *name, uint64_t n,
+                             uint64_t k, struct source_block block, struct err *err)
+{
+    part->block = block;
+    return source_matrix(&loader->weights->source, name, n, k, &part->tensor, err);
+}
+
+/* A vector's pieces [first, first + count) one behind the other, as f32 on the device. */
+struct piece {
+    const char *name;
+    uint64_t len, first, count;
+};
+
+static enum status load_vector(struct loader *loader, const struct piece *pieces, size_t piece_count,
+                               float **out, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    uint64_t total = 0;
+    for (size_t i = 0; i < piece_count; i++)
+        total += pieces[i].count;
+    float *host = staging_get(loader, total * sizeof(*host)), *dst = host;
+    for (size_t i = 0; i < piece_count; i++) {
+        struct source_tensor tensor;
+        TRY(source_vector(&weights->source, pieces[i].name, pieces[i].len, &tensor, err));
+        source_read(&tensor, &(struct source_block){0, 1, pieces[i].first, pieces[i].count},
+                    DTYPE_F32, dst);
+        dst += pieces[i].count;
+    }
+    void *device_data = NULL;
+    TRY(weights->ops->alloc(weights->device, total * sizeof(*host), &device_data, err));
+    *out = device_data;
+    weights->ops->upload(weights->device, NULL, device_data, host, total * sizeof(*host));
+    return STATUS_OK;
+}
+
+struct name {
+    char text[TENSOR_NAME_MAX];
+};
+
+static struct name layer_name(uint32_t layer, const char *rest)
+{
+    struct name name;
+    snprintf(name.text, sizeof(name.text), "model.layers.%u.%s", layer, rest);
+    return name;
+}
+
+static enum status load_norm(struct loader *loader, const char *name, uint32_t len, float **out,
+                             struct err *err)
+{
+    return load_vector(loader, &(struct piece){name, len, 0, len}, 1, out, err);
+}
+
+static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_weights *layer,
+                            struct err *err)
+{
+    static const char *const projections[] = {"q_proj", "k_proj", "v_proj"};
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct part parts[PARTS_MAX];
+    struct piece pieces[PARTS_MAX];
+    struct name bias_names[PARTS_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(projections); i++) {
+        char rest[64];
+        uint64_t d = config->head_dim;
+        uint64_t len = (i == 0 ? config->heads : config->kv_heads) * d;
+        uint64_t first = (i == 0 ? shard->head_first : shard->kv_head_first) * d;
+        uint64_t count = (i == 0 ? shard->heads : shard->kv_heads) * d;
+        snprintf(rest, sizeof(rest), "self_attn.%s.weight", projections[i]);
+        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, len, config->hidden,
+                      (struct source_block){first, count, 0, config->hidden}, err));
+        snprintf(rest, sizeof(rest), "self_attn.%s.bias", projections[i]);
+        bias_names[i] = layer_name(idx, rest);
+        pieces[i] = (struct piece){bias_names[i].text, len, first, count};
+    }
+    TRY(load_matrix(loader, parts, PARTS_MAX, &layer->qkv, err));
+    if (config->qkv_bias)
+        TRY(load_vector(loader, pieces, PARTS_MAX, &layer->qkv_bias, err));
+    if (!config->qk_norm)
+        return STATUS_OK;
+    TRY(load_norm(loader, layer_name(idx, "self_attn.q_norm.weight").text, config->head_dim,
+                  &layer->q_norm, err));
+    return load_norm(loader, layer_name(idx, "self_attn.k_norm.weight").text, config->head_dim,
+                     &layer->k_norm, err);
+}
+
+static enum status load_gate_up(struct loader *loader, uint32_t idx, struct layer_weights *layer,
+                                struct err *err)
+{
+    static const char *const projections[] = {"gate_proj", "up_proj"};
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct part parts[2];
+    struct piece pieces[2];
+    struct name bias_names[2];
+    for (size_t i = 0; i < ARRAY_LEN(projections); i++) {
+        char rest[64];
+        snprintf(rest, sizeof(rest), "mlp.%s.weight", projections[i]);
+        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, config->intermediate,
+                      config->hidden,
+                      (struct source_block){shard->intermediate_first, shard->intermediate, 0,
+                                            config->hidden},
+                      err));
+        snprintf(rest, sizeof(rest), "mlp.%s.bias", projections[i]);
+        bias_names[i] = layer_name(idx, rest);
+        pieces[i] = (struct piece){bias_names[i].text, config->intermediate,
+                                   shard->intermediate_first, shard->intermediate};
+    }
+    TRY(load_matrix(loader, parts, 2, &layer->gate_up, err));
+    return config->mlp_bias ? load_vector(loader, pieces, 2, &layer->gate_up_bias, err) : STATUS_OK;
+}
+
+/* o and down: this rank's columns; the bias is rank 0's. */
+static enum status load_columns(struct loader *loader, uint32_t idx, const char *projection,
+                                uint64_t k, uint64_t first, uint64_t count, bool bias,
+                                struct weight *out, float **out_bias, struct err *err)
+{
+    char rest[64];
+    struct part part;
+    uint64_t hidden = loader->config->hidden;
+    snprintf(rest, sizeof(rest), "%s.weight", projection);
+    TRY(part_init(loader, &part, layer_name(idx, rest).text, hidden, k,
+                  (struct source_block){0, hidden, first, count}, err));
+    TRY(load_matrix(loader, &part, 1, out, err));
+    if (!bias || loader->weights->shard.rank != 0)
+        return STATUS_OK;
+    snprintf(rest, sizeof(rest), "%s.bias", projection);
+    return load_norm(loader, layer_name(idx, rest).text, (uint32_t)hidden, out_bias, err);
+}
+
+static enum status load_layer(struct loader *loader, uint32_t idx, struct err *err)
+{
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct layer_weights *layer = &loader->weights->layers[idx];
+    uint64_t d = config->head_dim;
+    TRY(load_norm(loader, layer_name(idx, "input_layernorm.weight").text, config->hidden,
+                  &layer->input_norm, err));
+    TRY(load_norm(loader, layer_name(idx, "post_attention_layernorm.weight").text, config->hidden,
+                  &layer->post_norm, err));
+    TRY(load_qkv(loader, idx, layer, err));
+    TRY(load_columns(loader, idx, "self_attn.o_proj", config->heads * d, shard->head_first * d,
+                     shard->heads * d, config->o_bias, &layer->o, &layer->o_bias, err));
+    TRY(load_gate_up(loader, idx, layer, err));
+    return load_columns(loader, idx, "mlp.down_proj", config->intermediate,
+                        shard->intermediate_first, shard->intermediate, config->mlp_bias,
+                        &layer->down, &layer->down_bias, err);
+}
+
+static enum status load_vocab(struct loader *loader, const char *name, struct weight *out,
+                              struct err *err)
+{
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct part part;
+    TRY(part_init(loader, &part, name, config->vocab, config->hidden,
+                  (struct source_block){shard->vocab_first, shard->vocab, 0, config->hidden}, err));
+    return load_matrix(loader, &part, 1, out, err);
+}
+
+static enum status load_all(struct loader *loader, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    TRY(load_vocab(loader, "model.embed_tokens.weight", &weights->embed, err));
+    weights->tied = loader->config->tied;
+    if (weights->tied)
+        weights->head = weights->embed;
+    else
+        TRY(load_vocab(loader, "lm_head.weight", &weights->head, err));
+    TRY(load_norm(loader, "model.norm.weight", loader->config->hidden, &weights->final_norm, err));
+    for (uint32_t i = 0; i < weights->layer_count; i++)
+        TRY(load_layer(loader, i, err));
+    return STATUS_OK;
+}
+
+/* What the formula's hash stands on: the sizes that decide the weights. */
+static uint64_t config_hash(const struct model_config *config)
+{
+    const uint32_t sizes[] = {config->hidden,   config->layers,       config->heads,
+                              config->kv_heads, config->head_dim,     config->intermediate,
+                              config->vocab,    (uint32_t)config->tied};
+    return hash_bytes_seeded(sizes, sizeof(sizes), hash_bytes(config->arch->name,
+                                                              strlen(config->arch->name)));
+}
+
+enum status weights_load(const struct weights_opts *opts, const struct model_config *config,
+                         struct weights *out, struct err *err)
+{
+    enum status status = STATUS_OK;
+    struct loader loader = {.weights = out, .config = config};
+    *out = (struct weights){.ops = opts->ops, .device = opts->device};
+    TRY_OUT(shard_init(config, opts->rank, opts->tp, &out->shard, err));
+    TRY_OUT(source_open(opts->dir, opts->dummy, opts->dummy_seed, &out->source, err));
+    out->hash = source_hash(&out->source, config_hash(config));
+    out->layers = mem_array(config->layers, sizeof(*out->layers));
+    out->layer_count = config->layers;
+    TRY_OUT(load_all(&loader, err));
+out:
+    mem_free(loader.staging);
+    if (status != STATUS_OK)
+        weights_release(out);
+    return status;
+}
+
+static void weight_drop(struct weights *weights, struct weight *weight)
+{
+    if (weight->data != NULL)
+        weights->ops->weight_free(weights->device, weight);
+    weight->data = NULL;
+}
+
+static void array_drop(struct weights *weights, float *array)
+{
+    if (array != NULL)
+        weights->ops->free(weights->device, array);
+}
+
+void weights_release(struct weights *weights)
+{
+    for (uint32_t i = 0; i < weights->layer_count; i++) {
+        struct layer_weights *layer = &weights->layers[i];
+        struct weight *matrices[] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
+        float *arrays[] = {layer->input_norm, layer->post_norm, layer->q_norm,
+                           layer->k_norm,     layer->qkv_bias,  layer->o_bias,
+                           layer->gate_up_bias, layer->down_bias};
+        for (size_t j = 0; j < ARRAY_LEN(matrices); j++)
+            weight_drop(weights, matrices[j]);
+        for (size_t j = 0; j < ARRAY_LEN(arrays); j++)
+            array_drop(weights, arrays[j]);
+    }
+    mem_free(weights->layers);
+    if (weights->ops != NULL) {
+        if (!weights->tied)
+            weight_drop(weights, &weights->head);
+        weight_drop(weights, &weights->embed);
+        array_drop(weights, weights->final_norm);
+    }
+    source_close(&weights->source);
+    *weights = (struct weights){0};
+}

@@ -1,0 +1,67 @@
+/* weights - a model's weights on the device, cut to this rank's share.
+ *
+ *   rows of q | k | v  merged   [ (heads + 2 kv_heads) * head_dim , hidden ]   cut by heads
+ *   o                           [ hidden , heads * head_dim ]                  cut by columns
+ *   gate | up          merged   [ 2 intermediate , hidden ]                    cut by rows
+ *   down                        [ hidden , intermediate ]                      cut by columns
+ *   embedding, head             [ vocab , hidden ]                             cut by rows
+ *
+ * With more ranks than KV heads, tp / kv_heads neighbours hold the same KV head. The sums over cut
+ * columns are the decoder's all_reduce; biases of o and down are added by rank 0 alone.
+ */
+#ifndef MSGL_WORKER_MODEL_WEIGHTS_H
+#define MSGL_WORKER_MODEL_WEIGHTS_H
+
+#include "worker/model/arch.h"
+#include "worker/model/source.h"
+
+/* What one rank of tp holds. Counts are its own, firsts are in the whole model. */
+struct shard {
+    uint32_t rank, tp;
+    uint32_t heads, head_first;
+    uint32_t kv_heads, kv_head_first;
+    uint32_t intermediate, intermediate_first;
+    uint32_t vocab, vocab_first;
+};
+/* INVALID when a size cannot be cut into tp parts. */
+enum status MUST_USE shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
+                                struct shard *out, struct err *err);
+
+/* Norms and biases are f32 device arrays; NULL where the architecture has none. */
+struct layer_weights {
+    float *input_norm, *post_norm;
+    float *q_norm, *k_norm;
+    struct weight qkv, o, gate_up, down;
+    float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
+};
+
+struct weights {
+    const struct ops *ops;
+    struct device *device;
+    struct source source; /* stays open: weights may be borrowed from its mapping */
+    struct shard shard;
+    struct weight embed;
+    struct weight head; /* a copy of `embed` when tied */
+    bool tied;
+    float *final_norm;
+    struct layer_weights *layers;
+    uint32_t layer_count;
+    uint64_t bytes; /* of all matrices as the device keeps them */
+    uint64_t hash;  /* of what they were loaded from */
+};
+
+struct weights_opts {
+    const struct ops *ops;
+    struct device *device;
+    const char *dir;
+    bool dummy;
+    uint64_t dummy_seed;
+    uint32_t rank, tp;
+};
+
+/* Everything or nothing. The device outlives the weights. */
+enum status MUST_USE weights_load(const struct weights_opts *opts, const struct model_config *config,
+                                  struct weights *out, struct err *err);
+void weights_release(struct weights *weights); /* safe on a zeroed struct */
+
+#endif

@@ -1,0 +1,115 @@
+/* prefill - which chunks of prompts join the decode rows, and who is admitted.
+ *
+ * A chunk is bounded by chunk_tokens, by what is left of step_tokens and, beside decode rows, by
+ * what the cost model lets into step_ms (at least one page, so that prompts never stand still).
+ * A chunk that does not finish its prompt ends on a page's end when it can: full pages can be shared.
+ */
+#include "worker/sched/sched.h"
+
+#define HINTS_PER_PLAN 16 /* cached-prefix look-ups that only serve the waiting order */
+
+/* Tokens of the req's next chunk, 0 when it has to wait. Takes its pages and deltas. */
+static uint32_t chunk_decide(struct scheduler *s, struct req *req, uint32_t budget, bool force,
+                             uint64_t now_ms)
+{
+    uint32_t size = s->opts.page_size, left = req_left(req);
+    uint32_t tokens = MIN(left, budget);
+    if (s->opts.chunk_tokens)
+        tokens = MIN(tokens, s->opts.chunk_tokens);
+    if (tokens == 0)
+        return 0;
+    uint32_t end = req->planned + tokens;
+    if (tokens < left && end / size * size > req->planned)
+        end = end / size * size;
+    uint32_t pages = run_pages(s, req, DIV_CEIL(end, size), force, false, now_ms);
+    end = MIN(end, pages * size);
+    if (end <= req->planned || req->page_count - req->synced > s->deltas_left)
+        return 0;
+    s->deltas_left -= req->page_count - req->synced;
+    req->chunk = end - req->planned;
+    return req->chunk;
+}
+
+/* A running prefill is about to compute the very page that the req needs next: better wait for it
+ * than compute it twice. Only a hint, so equal hashes are enough. */
+static bool peer_computes(const struct scheduler *s, const struct req *req, uint32_t page)
+{
+    if (page >= (req->token_count - 1) / s->opts.page_size)
+        return false;
+    for (uint32_t i = 0; i < s->running_count; i++) {
+        const struct req *peer = s->running[i];
+        if (peer->tree_pages <= page && page < peer->hash_count &&
+            peer->namespace_hash == req->namespace_hash && peer->hashes[page] == req->hashes[page])
+            return true;
+    }
+    return false;
+}
+
+static void hint_update(struct scheduler *s, struct req *req)
+{
+    uint32_t limit = (req->token_count - 1) / s->opts.page_size;
+    if (req->hint_version == s->radix.version + 1)
+        return;
+    req_hash(req, limit, s->opts.page_size);
+    req->hint_pages =
+        radix_match(&s->radix, req->namespace_hash, req->tokens, req->hashes, limit);
+    req->hint_version = s->radix.version + 1;
+}
+
+/* Looks up a few of the window's reqs a plan, in turns. */
+static void hints_refresh(struct scheduler *s)
+{
+    uint32_t window = MIN(s->waiting.count, QUEUE_WINDOW);
+    uint32_t from = window > HINTS_PER_PLAN ? (uint32_t)(s->plans % DIV_CEIL(window, HINTS_PER_PLAN)) *
+                                                  HINTS_PER_PLAN
+                                            : 0;
+    uint32_t at = 0;
+    LIST_EACH (pos, &s->waiting.by_rank) {
+        if (at >= from + HINTS_PER_PLAN || at >= window)
+            return;
+        if (at++ >= from)
+            hint_update(s, LIST_ITEM(pos, struct req, by_rank));
+    }
+}
+
+static void admit_all(struct scheduler *s, uint32_t budget, uint64_t now_ms)
+{
+    if (s->waiting.count == 0 || budget == 0 || s->slots.free_count == 0)
+        return;
+    if (s->opts.cache)
+        hints_refresh(s);
+    while (budget > 0) {
+        struct req *req = queue_best(&s->waiting, s->plans, now_ms);
+        if (!req)
+            return;
+        if (s->opts.cache) {
+            hint_update(s, req);
+            if (peer_computes(s, req, req->hint_pages)) {
+                req->skip_plan = s->plans;
+                continue;
+            }
+        }
+        if (!run_admit(s, req, now_ms))
+            return;
+        uint32_t tokens = chunk_decide(s, req, budget, false, now_ms);
+        if (tokens == 0) /* its pages are in limbo */
+            return;
+        budget -= tokens;
+    }
+}
+
+void prefill_decide(struct scheduler *s, uint32_t decode_rows, uint64_t now_ms)
+{
+    uint32_t budget = s->opts.step_tokens - decode_rows;
+    if (decode_rows > 0 && s->opts.step_ms > 0) {
+        uint32_t room = cost_prefill_room(&s->cost, s->opts.step_ms, decode_rows);
+        budget = MIN(budget, MAX(room, s->opts.page_size));
+    }
+    for (uint32_t i = 0; i < s->running_count; i++) {
+        struct req *req = s->running[i];
+        if (req && req_left(req) > 1)
+            budget -= chunk_decide(s, req, budget, true, now_ms);
+    }
+    run_compact(s);
+    admit_all(s, budget, now_ms);
+}

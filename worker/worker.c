@@ -1,0 +1,159 @@
+#include "worker/worker.h"
+
+#include <string.h>
+
+#include "common/file.h"
+#include "common/hash.h"
+#include "common/hub.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/rng.h"
+
+#define MODEL_FILE_BYTES_MAX (256u << 20)
+#define MIB (UINT64_C(1) << 20)
+
+/* Hashes of the two files that say what tokens mean. A model made for --dummy-weights may have no
+ * tokenizer: then its bytes are none. */
+static enum status hash_model(const struct worker_config *config, const char *dir,
+                              struct frame_hello *hello, struct err *err)
+{
+    char *config_path = path_join(dir, "config.json"), *tokens_path = path_join(dir, "tokenizer.json");
+    struct buf config_text = {0}, tokens_text = {0};
+    enum status status;
+
+    TRY_OUT(file_read(config_path, MODEL_FILE_BYTES_MAX, &config_text, err));
+    if (file_exists(tokens_path) || !config->dummy_weights)
+        TRY_OUT(file_read(tokens_path, MODEL_FILE_BYTES_MAX, &tokens_text, err));
+    hello->tokenizer_hash = hash_bytes(tokens_text.len ? tokens_text.data : "", tokens_text.len);
+    hello->fingerprint = model_fingerprint(config_text.data, config_text.len,
+                                           tokens_text.len ? tokens_text.data : "", tokens_text.len);
+out:
+    buf_release(&config_text);
+    buf_release(&tokens_text);
+    mem_free(config_path);
+    mem_free(tokens_path);
+    return status;
+}
+
+static void on_progress(void *ctx, const char *file, uint64_t done_bytes, uint64_t total_bytes)
+{
+    uint64_t *last_tenth = ctx, tenth = total_bytes ? done_bytes * 10 / total_bytes : 0;
+    if (tenth != *last_tenth)
+        LOG_INFO("worker", "download", "file=%s mib=%llu of=%llu", file,
+                 (unsigned long long)(done_bytes / MIB), (unsigned long long)(total_bytes / MIB));
+    *last_tenth = tenth;
+}
+
+static enum status open_engine(struct worker *worker, struct err *err)
+{
+    const struct worker_config *config = worker->config;
+    bool gpu = config->backend && strcmp(config->backend, "cuda") == 0;
+    struct engine_opts opts = {
+        .model_dir = worker->model_dir,
+        .backend = config->backend,
+        .dummy_weights = config->dummy_weights,
+        .dummy_seed = config->dummy_seed,
+        .page_size = (uint32_t)config->page_size,
+        .slots = (uint32_t)config->running_max,
+        .step_tokens_max = (uint32_t)config->step_tokens,
+        .context_max = (uint32_t)config->context_max,
+        .kv_bytes = config->kv_mib * MIB,
+        .memory_ratio = config->memory_ratio > 0 ? config->memory_ratio : gpu ? 0.9 : 0.25,
+        .threads = (uint32_t)config->threads,
+        .rank = 0,
+        .tp = (int)config->tp,
+    };
+    return engine_open(&opts, &worker->engine, err);
+}
+
+static enum status open_scheduler(struct worker *worker, struct err *err)
+{
+    const struct worker_config *config = worker->config;
+    const struct engine_info *info = engine_info(worker->engine);
+    struct sched_opts opts = {
+        .pages = info->pages,
+        .page_size = (uint32_t)config->page_size,
+        .slots = (uint32_t)config->running_max,
+        .waiting_max = (uint32_t)config->waiting_max,
+        .context_max = info->context_max,
+        .step_tokens = (uint32_t)config->step_tokens,
+        .chunk_tokens = (uint32_t)config->chunk_tokens,
+        .step_ms = config->step_ms,
+        .prefill_us_per_token = info->prefill_us_per_token,
+        .decode_us_per_row = info->decode_us_per_row,
+        .cache = config->cache == WORKER_CACHE_RADIX,
+        .prefix_groups = config->prefix_groups,
+        .age_ms = (uint32_t)config->age_ms,
+        .fingerprint = worker->hello.fingerprint,
+    };
+    TRY(scheduler_new(&opts, &worker->scheduler, err));
+    worker->event_max = scheduler_event_max(worker->scheduler);
+    worker->events = mem_array(worker->event_max, sizeof(*worker->events));
+    worker->block = mem_aligned(step_packet_bytes_max(&info->limits), 64);
+    return STATUS_OK;
+}
+
+/* The pool keeps a page back, so that the longest req can still be decoded. */
+static uint32_t length_max(const struct worker *worker)
+{
+    const struct engine_info *info = engine_info(worker->engine);
+    uint64_t pool = info->pages > 1 ? (uint64_t)(info->pages - 1) * worker->config->page_size : 1;
+    return (uint32_t)MIN(MIN((uint64_t)info->context_max, pool), PROTO_PROMPT_TOKENS_MAX);
+}
+
+static void fill_hello(struct worker *worker)
+{
+    const struct worker_config *config = worker->config;
+    const struct engine_info *info = engine_info(worker->engine);
+    struct frame_hello *hello = &worker->hello;
+
+    hello->version = PROTO_VERSION;
+    hello->worker = str_from(config->id);
+    hello->epoch = worker->epoch;
+    hello->model = str_from(config->served_model_name);
+    hello->weights_hash = info->weights_hash;
+    hello->page_size = (uint32_t)config->page_size;
+    hello->length_max = length_max(worker);
+    hello->pages = info->pages;
+    hello->tp = (uint32_t)config->tp;
+    hello->slots = (uint32_t)(config->running_max + config->waiting_max);
+}
+
+enum status worker_open(const struct worker_config *config, struct worker *worker, struct err *err)
+{
+    uint64_t last_tenth = 0;
+    struct hub_opts hub = {.progress = on_progress, .ctx = &last_tenth};
+
+    memset(worker, 0, sizeof(*worker));
+    worker->config = config;
+    arena_init(&worker->arena);
+    TRY(hub_resolve(config->model, HUB_WANT_ALL, &hub, &worker->model_dir, err));
+    TRY(hash_model(config, worker->model_dir, &worker->hello, err));
+    TRY(open_engine(worker, err));
+    TRY(open_scheduler(worker, err));
+    worker->epoch = rng_os() | 1;
+    fill_hello(worker);
+    /* Twice the credits: reqs that were cancelled hold an entry until their step is done. */
+    req_table_init(&worker->reqs, 2 * worker->hello.slots);
+    outbox_init(worker);
+    LOG_INFO("worker", "ready", "model=%s device=\"%s\" pages=%u length_max=%u credits=%u",
+             config->served_model_name, engine_info(worker->engine)->device, worker->hello.pages,
+             worker->hello.length_max, worker->hello.slots);
+    return STATUS_OK;
+}
+
+void worker_close(struct worker *worker)
+{
+    links_release(worker);
+    outbox_release(worker);
+    req_table_release(&worker->reqs);
+    engine_close(worker->engine);
+    if (worker->scheduler)
+        scheduler_free(worker->scheduler);
+    mem_free(worker->block);
+    mem_free(worker->events);
+    mem_free(worker->tokens);
+    arena_release(&worker->arena);
+    mem_free(worker->model_dir);
+    memset(worker, 0, sizeof(*worker));
+}

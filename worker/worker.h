@@ -1,0 +1,46 @@
+/* worker - all that a msgl-worker process owns, from opening the model to closing it.
+ *
+ *    routers ◄─ZeroMQ─► links ─► inbox ─► scheduler ─► engine        one loop thread drives all of it;
+ *                         ▲                   │           │          the engine computes on its own
+ *                         └───── outbox ◄─────┴──commit───┘
+ */
+#ifndef MSGL_WORKER_WORKER_H
+#define MSGL_WORKER_WORKER_H
+
+#include "common/arena.h"
+#include "worker/config.h"
+#include "worker/engine/engine.h"
+#include "worker/links.h"
+#include "worker/outbox.h"
+#include "worker/req_table.h"
+#include "worker/sched/scheduler.h"
+
+struct worker {
+    const struct worker_config *config;
+    char *model_dir;
+    uint64_t epoch;
+    struct frame_hello hello; /* all but the session */
+
+    struct engine *engine;
+    struct scheduler *scheduler;
+    void *block; /* a step packet: submit copies it */
+    struct sched_event *events;
+    uint32_t event_max;
+    uint64_t tickets[ENGINE_IN_FLIGHT]; /* oldest first */
+    uint32_t in_flight;
+
+    struct links links;
+    struct req_table reqs;
+    struct outbox outbox;
+    struct arena arena;      /* of the frame being read */
+    uint32_t *tokens;        /* aligned copy of a prompt */
+    uint32_t tokens_cap;
+    bool draining;
+};
+
+/* Loads the model and makes everything but the links. Seconds. */
+enum status MUST_USE worker_open(const struct worker_config *config, struct worker *worker,
+                                 struct err *err);
+void worker_close(struct worker *worker); /* safe on a zeroed struct */
+
+#endif
