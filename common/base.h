@@ -23,6 +23,13 @@
 #define NORETURN __attribute__((noreturn))
 #define UNUSED __attribute__((unused))
 
+/* For the few inline functions that kernels share with the host. */
+#ifdef __CUDACC__
+#define HOST_DEVICE __host__ __device__
+#else
+#define HOST_DEVICE
+#endif
+
 /* Prints "file:line: what" on standard error and aborts. */
 NORETURN void check_failed(const char *file, int line, const char *what);
 

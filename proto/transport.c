@@ -63,6 +63,8 @@ void transport_free(struct transport *transport)
         zmq_socket_monitor(transport->socket, NULL, 0);
         zmq_close(transport->monitor);
     }
+    if (transport->router && transport->fd) /* bound: no new handshakes while frames go out */
+        zmq_unbind(transport->socket, transport->endpoint);
     zmq_msg_close(&transport->peer);
     zmq_msg_close(&transport->data);
     zmq_close(transport->socket);

@@ -122,7 +122,8 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     return status;
 }
 
-static void attach(struct stream *stream, struct worker *worker, uint32_t uncached)
+static void attach(struct stream *stream, struct worker *worker,
+                   const struct route_candidate *picked)
 {
     struct router *router = stream->call->router;
     list_remove(&stream->queue_node);
@@ -138,7 +139,10 @@ static void attach(struct stream *stream, struct worker *worker, uint32_t uncach
         prefix_index_expect(&router->fleet.index, worker->index, stream->prompt->hashes,
                             stream->expected_pages);
     }
-    fleet_dispatched(&router->fleet, worker, uncached + (uint32_t)stream->tokens.count);
+    stream->shared_tokens = picked->expected_tokens;
+    worker->shared_tokens += picked->expected_tokens;
+    fleet_dispatched(&router->fleet, worker,
+                     picked->prompt_tokens - picked->held_tokens + (uint32_t)stream->tokens.count);
 }
 
 enum dispatch stream_dispatch(struct stream *stream)
@@ -165,10 +169,15 @@ enum dispatch stream_dispatch(struct stream *stream)
                   picked->expected_tokens, (unsigned long long)picked->pending_tokens,
                   (unsigned long long)picked->reqs, count);
         telemetry_dispatched(router, worker, reason, picked);
-        attach(stream, worker,
-               picked->prompt_tokens - picked->held_tokens - picked->expected_tokens);
+        attach(stream, worker, picked);
         return DISPATCH_SENT;
     }
+}
+
+void stream_unshare(struct stream *stream)
+{
+    stream->worker->shared_tokens -= stream->shared_tokens;
+    stream->shared_tokens = 0;
 }
 
 void stream_detach(struct stream *stream)
@@ -176,6 +185,7 @@ void stream_detach(struct stream *stream)
     struct router *router = stream->call->router;
     struct worker *worker = stream->worker;
     CHECK(stream->state == STREAM_RUNNING && worker);
+    stream_unshare(stream);
     list_remove(&stream->worker_node);
     worker->stream_count--;
     prefix_index_unexpect(&router->fleet.index, worker->index, stream->prompt->hashes,

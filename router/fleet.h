@@ -9,6 +9,9 @@
  *   dispatches:  1 2 3 4 | 5 6 7      LOAD says received = 4: 5, 6 and 7 are unacknowledged, and
  *                         ^           their prefill tokens and credits are added on top
  *
+ * A worker counts a waiting prompt's tokens until they are cached, so siblings that wait for one
+ * prefix count it once each. The router sent them and knows: shared_tokens takes that off again.
+ *
  * Sends through ops; knows no socket and no clock. Loop thread.
  */
 #ifndef MSGL_ROUTER_FLEET_H
@@ -39,6 +42,7 @@ struct worker {
     uint32_t *unacked;       /* ring of prefill tokens: dispatches acked + 1 .. sent */
     uint32_t unacked_cap;    /* power of two */
     uint64_t unacked_tokens; /* their sum */
+    uint64_t shared_tokens;  /* counted twice above: prompts that wait for another one's prefix */
     uint64_t last_turn;      /* of the last dispatch, rises over the whole fleet */
     bool cache_known;        /* the index is exact as of cache_seq */
     uint64_t cache_seq, snapshot_asked_ms;

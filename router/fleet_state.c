@@ -62,7 +62,8 @@ uint32_t worker_room(const struct worker *worker)
 
 uint64_t worker_pending_tokens(const struct worker *worker)
 {
-    return worker->load.pending_prefill_tokens + worker->unacked_tokens;
+    uint64_t counted = worker->load.pending_prefill_tokens + worker->unacked_tokens;
+    return counted > worker->shared_tokens ? counted - worker->shared_tokens : 0;
 }
 
 uint64_t worker_reqs(const struct worker *worker)

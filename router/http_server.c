@@ -138,7 +138,8 @@ void http_server_stop(struct http_server *server)
 {
     server->stopping = true;
     close_handle((uv_handle_t *)&server->listener);
-    h2o_context_request_shutdown(&server->context);
+    /* Not h2o_context_request_shutdown(): it also starts a timer of HTTP/2, which is off. */
+    server->context.shutdown_requested = 1;
 }
 
 void http_server_close(struct http_server *server)

@@ -47,7 +47,7 @@ static enum status load_split(struct loader *loader, const json_t *json)
 {
     const json_t *pattern = json_object_get(json, "pattern");
     const char *regex = NULL, *literal = NULL;
-    struct pretoken_stage *stage;
+    struct pretoken_stage *stage = NULL;
     TRY(next_stage(loader, &stage));
     TRY(load_behavior(json, &stage->behavior, loader->err));
     TRY(json_get_bool(json, "invert", &stage->invert, loader->err));
@@ -63,7 +63,7 @@ static enum status load_split(struct loader *loader, const json_t *json)
 
 static enum status load_digits(struct loader *loader, const json_t *json)
 {
-    struct pretoken_stage *stage;
+    struct pretoken_stage *stage = NULL;
     bool individual = false;
     TRY(next_stage(loader, &stage));
     TRY(json_get_bool(json, "individual_digits", &individual, loader->err));
@@ -74,7 +74,7 @@ static enum status load_digits(struct loader *loader, const json_t *json)
 
 static enum status load_byte_level(struct loader *loader, const json_t *json)
 {
-    struct pretoken_stage *stage;
+    struct pretoken_stage *stage = NULL;
     bool use_regex = true;
     TRY(next_stage(loader, &stage));
     loader->closed = true;

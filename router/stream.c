@@ -146,6 +146,7 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
         give_up_attempt(stream, "the worker ended it without need");
         return;
     }
+    stream_unshare(stream);
     if (!stream->cached_known) {
         stream->cached_known = true;
         stream->cached_tokens = MIN(item->cached_tokens, (uint32_t)stream->prompt->tokens.count);

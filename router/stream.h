@@ -28,6 +28,7 @@ struct stream {
     struct list worker_node; /* in worker->streams while RUNNING */
     struct worker *worker;   /* while RUNNING */
     uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
+    uint32_t shared_tokens;  /* of the prompt: being computed there for another stream, see fleet.h */
     uint64_t queued_ms;      /* since when it waits */
     bool lost;               /* it waits because a worker failed it */
     uint64_t avoid_epoch;    /* the worker that failed it last; 0 none */
@@ -56,6 +57,7 @@ void stream_lost(struct stream *stream, const char *reason);
 enum dispatch { DISPATCH_SENT, DISPATCH_FULL, DISPATCH_NOWHERE };
 enum dispatch stream_dispatch(struct stream *stream);
 void stream_detach(struct stream *stream); /* off its worker: the one place where load goes down */
+void stream_unshare(struct stream *stream); /* its prefill is over */
 void stream_queue(struct stream *stream, bool first);
 void queue_pump(struct router *router);                    /* sends what can be sent */
 void queue_expire(struct router *router, uint64_t now_ms); /* fails what waited too long */

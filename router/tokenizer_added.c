@@ -2,10 +2,9 @@
 
 #include <string.h>
 
-#include <utf8proc.h>
-
 #include "common/mem.h"
 #include "common/utf8.h"
+#include "router/tokenizer_unicode.h"
 
 void added_set_release(struct added_set *set)
 {
@@ -73,38 +72,6 @@ static uint32_t longest_at(const struct added_set *set, struct str text, size_t 
 
 /* ---- what stands beside a token ---------------------------------------------------------------- */
 
-static bool is_space(uint32_t cp) /* White_Space */
-{
-    return (cp >= 9 && cp <= 13) || cp == ' ' || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
-           cp == 0x205f || cp == 0x3000;
-}
-
-/* \w: letters and what else is Alphabetic, marks, decimal digits, connectors, joiners. */
-static bool is_word(uint32_t cp)
-{
-    if (cp == 0x200c || cp == 0x200d || (cp >= 0x24b6 && cp <= 0x24e9) ||
-        (cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) ||
-        (cp >= 0x1f170 && cp <= 0x1f189))
-        return true;
-    switch (utf8proc_category((utf8proc_int32_t)cp)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default:
-        return false;
-    }
-}
-
 static bool char_behind(struct str text, size_t at, uint32_t *cp, size_t *len)
 {
     if (at >= text.len)
@@ -129,9 +96,9 @@ static bool alone(struct str text, size_t start, size_t end)
 {
     uint32_t cp;
     size_t n;
-    if (char_before(text, start, &cp, &n) && is_word(cp))
+    if (char_before(text, start, &cp, &n) && unicode_word_char(cp))
         return false;
-    return !(char_behind(text, end, &cp, &n) && is_word(cp));
+    return !(char_behind(text, end, &cp, &n) && unicode_word_char(cp));
 }
 
 /* ---- the walk ---------------------------------------------------------------------------------- */
@@ -159,9 +126,9 @@ static bool find(struct added_cut *cut)
         cut->token_end = end;
         /* Spaces that an earlier token has taken stay with it. */
         while (token->lstrip && cut->token_start > cut->start &&
-               char_before(cut->text, cut->token_start, &cp, &n) && is_space(cp))
+               char_before(cut->text, cut->token_start, &cp, &n) && unicode_space_char(cp))
             cut->token_start -= n;
-        while (token->rstrip && char_behind(cut->text, cut->token_end, &cp, &n) && is_space(cp))
+        while (token->rstrip && char_behind(cut->text, cut->token_end, &cp, &n) && unicode_space_char(cp))
             cut->token_end += n;
         cut->id = token->id;
         return true;

@@ -118,25 +118,32 @@ static enum status place_added(struct tokenizer *t, const struct added_entry *en
     return STATUS_OK;
 }
 
+/* The package renames a token that is looked for in normalised text to its normal form, which may be
+ * another token's name; such a file is refused. */
+static enum status check_normal(const struct tokenizer *t, const struct added_entry *entry,
+                                struct err *err)
+{
+    struct buf text = {0};
+    bool same = !entry->normalized || !unicode_normalize(t->form, entry->text, &text) ||
+                str_eq(entry->text, (struct str){text.data, text.len});
+    buf_release(&text);
+    return same ? STATUS_OK
+                : err_set(err, STATUS_UNSUPPORTED,
+                          "added token \"%.*s\" is not in the normalizer's own form, which is not "
+                          "supported",
+                          (int)MIN(entry->text.len, (size_t)60), entry->text.data);
+}
+
 /* The tries: special tokens first, so that of two equal texts the special one is found. */
 static void index_added(struct tokenizer *t, const struct added_entry *entries, size_t count)
 {
-    struct buf text = {0};
     for (int special = 1; special >= 0; special--) {
         for (size_t i = 0; i < count; i++) {
             const struct added_entry *e = &entries[i];
-            if (e->special != (bool)special)
-                continue;
-            buf_clear(&text);
-            if (!e->normalized)
-                added_set_add(&t->raw, e->text, e->token);
-            else if (unicode_normalize(t->form, e->text, &text))
-                added_set_add(&t->normal, (struct str){text.data, text.len}, e->token);
-            else
-                added_set_add(&t->normal, e->text, e->token);
+            if (e->special == (bool)special)
+                added_set_add(e->normalized ? &t->normal : &t->raw, e->text, e->token);
         }
     }
-    buf_release(&text);
 }
 
 enum status tokenizer_read_added(const json_t *json, struct tokenizer *t, uint32_t model_count,
@@ -154,8 +161,10 @@ enum status tokenizer_read_added(const json_t *json, struct tokenizer *t, uint32
     entries = mem_array(count ? count : 1, sizeof(*entries));
     for (size_t i = 0; i < count; i++) {
         TRY_OUT(read_added_entry(json_array_get(json, i), &entries[i], err));
-        if (entries[i].text.len)
-            TRY_OUT(place_added(t, &entries[i], &next, err));
+        if (entries[i].text.len == 0)
+            continue; /* never found, takes no id */
+        TRY_OUT(check_normal(t, &entries[i], err));
+        TRY_OUT(place_added(t, &entries[i], &next, err));
     }
     index_added(t, entries, count);
 out:
@@ -186,12 +195,13 @@ static enum status template_ids(const json_t *specials, const char *name, const 
 
 static enum status read_template(const json_t *json, struct tokenizer *t, struct err *err)
 {
-    enum status status = STATUS_OK;
     const json_t *single = json_object_get(json, "single");
     const json_t *specials = json_object_get(json, "special_tokens");
-    struct token_list before = {0}, behind = {0};
     size_t texts = 0;
 
+    if (t->templated)
+        return err_set(err, STATUS_UNSUPPORTED, "two templates in a row are not supported");
+    t->templated = true;
     if (!json_is_array(single) || json_array_size(single) > TEMPLATE_IDS_MAX)
         return err_set(err, STATUS_INVALID, "TemplateProcessing has no list \"single\"");
     for (size_t i = 0; i < json_array_size(single); i++) {
@@ -199,32 +209,17 @@ static enum status read_template(const json_t *json, struct tokenizer *t, struct
         const json_t *special = json_object_get(piece, "SpecialToken");
         const json_t *sequence = json_object_get(piece, "Sequence");
         const char *id = NULL;
-        TRY_OUT(json_get_string(special ? special : sequence, "id", &id, err));
-        if (!id || (!special && strcmp(id, "A") != 0)) {
-            status = err_set(err, STATUS_INVALID, "a piece of the template \"single\" is unknown");
-            goto out;
-        }
+        TRY(json_get_string(special ? special : sequence, "id", &id, err));
+        if (!id || (!special && strcmp(id, "A") != 0))
+            return err_set(err, STATUS_INVALID, "a piece of the template \"single\" is unknown");
         if (special)
-            TRY_OUT(template_ids(specials, id, t, texts ? &behind : &before, err));
+            TRY(template_ids(specials, id, t, texts ? &t->behind : &t->before, err));
         else
             texts++;
     }
-    if (texts != 1) {
-        status = err_set(err, STATUS_UNSUPPORTED, "a template with %zu texts is not supported", texts);
-        goto out;
-    }
-    /* A later template goes around an earlier one. */
-    for (size_t i = 0; i < t->before.count; i++)
-        token_list_push(&before, t->before.ids[i]);
-    token_list_release(&t->before);
-    t->before = before;
-    before = (struct token_list){0};
-    for (size_t i = 0; i < behind.count; i++)
-        token_list_push(&t->behind, behind.ids[i]);
-out:
-    token_list_release(&before);
-    token_list_release(&behind);
-    return status;
+    if (texts != 1)
+        return err_set(err, STATUS_UNSUPPORTED, "a template with %zu texts is not supported", texts);
+    return STATUS_OK;
 }
 
 static enum status read_post(const json_t *json, struct tokenizer *t, int depth, struct err *err)

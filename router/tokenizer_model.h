@@ -27,6 +27,7 @@ struct tokenizer {
     struct bpe bpe;
     bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
     struct token_list before, behind;
+    bool templated; /* a template was read */
     uint64_t hash;
 };
 

@@ -77,6 +77,39 @@ bool unicode_numeric_char(uint32_t cp)
     }
 }
 
+bool unicode_space_char(uint32_t cp)
+{
+    return (cp >= 9 && cp <= 13) || cp == ' ' || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f ||
+           cp == 0x205f || cp == 0x3000;
+}
+
+/* Letters and what else is Alphabetic, marks, decimal digits, connectors, joiners. */
+bool unicode_word_char(uint32_t cp)
+{
+    const struct unicode_range *newer = find_range(unicode_newer, ARRAY_LEN(unicode_newer), cp);
+    if (cp == 0x200c || cp == 0x200d || (cp >= 0x24b6 && cp <= 0x24e9) ||
+        (cp >= 0x1f130 && cp <= 0x1f149) || (cp >= 0x1f150 && cp <= 0x1f169) ||
+        (cp >= 0x1f170 && cp <= 0x1f189))
+        return true;
+    switch (utf8proc_category((utf8proc_int32_t)(newer ? newer->value : cp))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- normal forms: decompose, sort each run of marks, compose ---------------------------------- */
 
 struct glyphs { /* code points with their combining classes */

@@ -15,6 +15,9 @@ const char *unicode_stand_in(struct str text, struct buf *scratch);
 /* Rust's char::is_numeric (categories Nd, Nl, No). */
 bool unicode_numeric_char(uint32_t cp);
 
+bool unicode_space_char(uint32_t cp); /* White_Space: \s of Rust's regexes */
+bool unicode_word_char(uint32_t cp);  /* \w of Rust's regexes */
+
 enum unicode_form { UNICODE_NONE, UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 
 /* Appends `text` (valid UTF-8) in the given form; linear in its length whatever the marks. False

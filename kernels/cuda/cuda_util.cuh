@@ -18,7 +18,7 @@ typedef __nv_bfloat16 bf16;
 
 struct device {
     struct device_opts opts;
-    cudaDeviceProp prop;
+    struct cudaDeviceProp prop;
     cublasLtHandle_t lt;
     void *workspace; /* cuBLASLt's */
     char *staging;

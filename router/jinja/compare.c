@@ -100,10 +100,8 @@ enum status val_equal(struct interp *in, struct val a, struct val b, bool *out)
         *out = compare_numbers(a, b) == 0;
         return STATUS_OK;
     }
-    if (a.type != b.type) {
-        /* an unsafe attribute may not even be compared */
+    if (a.type != b.type)
         return STATUS_OK;
-    }
     switch ((enum val_type)a.type) {
     case VAL_STRING:
         *out = str_eq(val_str_of(a), val_str_of(b));

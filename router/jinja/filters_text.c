@@ -251,11 +251,9 @@ static enum status filter_truncate(struct interp *in, struct val self, struct ca
 {
     int64_t length = 255, leeway = 5, chars;
     struct val end = val_cstr(&in->arena, "...");
-    size_t mark = interp_mark(in), at;
+    size_t mark = interp_mark(in), at, len;
     struct str s;
 
-    if (self.type != VAL_STRING)
-        return interp_fail(in, "truncate needs a string, not %s", val_type_name(self));
     if (call->arg[0].type != VAL_ABSENT)
         TRY(arg_int(in, call->arg[0], "length", &length));
     if (call->arg[2].type != VAL_ABSENT)
@@ -268,8 +266,11 @@ static enum status filter_truncate(struct interp *in, struct val self, struct ca
     if (length < chars || leeway < 0)
         return interp_fail(in, "truncate's length or leeway is too small");
     *out = self;
-    if ((int64_t)val_chars(self) - leeway <= length)
+    TRY(val_length(in, self, &len));
+    if ((int64_t)len - leeway <= length)
         return STATUS_OK;
+    if (self.type != VAL_STRING)
+        return interp_fail(in, "truncate needs a string, not %s", val_type_name(self));
     s = val_str_of(self);
     s.len = text_offset(s.data, s.len, (size_t)(length - chars));
     at = val_truth(call->arg[1]) ? SIZE_MAX : text_rfind(s, STR(" "));

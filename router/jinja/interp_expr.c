@@ -223,8 +223,6 @@ static enum status eval_cond(struct interp *in, const struct node *node, struct 
     struct val test;
 
     TRY(eval(in, node->left, &test));
-    if (test.type == VAL_UNDEFINED && test.undef->insecure)
-        return interp_fail_undefined(in, test);
     if (val_truth(test))
         return eval(in, node->right, out);
     if (node->third)
@@ -252,8 +250,6 @@ static enum status eval_unary(struct interp *in, const struct node *node, struct
     if (node->kind == NODE_NEG)
         return val_negate(in, v, out);
     if (node->kind == NODE_NOT) {
-        if (v.type == VAL_UNDEFINED && v.undef->insecure)
-            return interp_fail_undefined(in, v);
         *out = val_bool(!val_truth(v));
         return STATUS_OK;
     }

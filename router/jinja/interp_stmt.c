@@ -51,8 +51,6 @@ static enum status exec_if(struct interp *in, const struct node *node)
             return exec_body(in, node->list);
         in->line = node->line;
         TRY(eval(in, node->left, &test));
-        if (test.type == VAL_UNDEFINED && test.undef->insecure)
-            return interp_fail_undefined(in, test);
         if (val_truth(test))
             return exec_body(in, node->list);
         if (!node->orelse)
@@ -83,16 +81,11 @@ enum status exec_loop(struct interp *in, const struct node *node, struct seq *it
                       uint32_t depth0, struct scope *outer)
 {
     struct loop *loop;
+    bool completed = false;
 
     in->scope = outer;
     if (node->third)
         TRY(filter_items(in, node, &items));
-    if (items->count == 0) { /* a break in the else belongs to the loop outside */
-        scope_push(in);
-        TRY(exec_body(in, node->orelse));
-        in->scope = outer;
-        return STATUS_OK;
-    }
     loop = arena_zalloc(&in->arena, sizeof(*loop));
     *loop = (struct loop){.node = node, .items = items, .depth0 = depth0, .outer = outer};
     for (; loop->index0 < items->count; loop->index0++) {
@@ -104,11 +97,17 @@ enum status exec_loop(struct interp *in, const struct node *node, struct seq *it
         TRY(exec_body(in, node->list));
         if (in->flow == FLOW_BREAK)
             break;
+        completed |= in->flow == FLOW_NORMAL;
         in->flow = FLOW_NORMAL;
         TRY(interp_step(in, 1));
     }
     in->flow = FLOW_NORMAL;
     in->scope = outer;
+    if (!completed && node->orelse) { /* jinja2's else: no pass came to its end */
+        scope_push(in);
+        TRY(exec_body(in, node->orelse)); /* a break in it belongs to the loop outside */
+        in->scope = outer;
+    }
     return STATUS_OK;
 }
 

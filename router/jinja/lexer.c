@@ -171,7 +171,8 @@ static enum status skip_comment(struct lexer *lexer, size_t pos)
         advance(lexer, pos);
         return STATUS_OK;
     }
-    return fail(lexer, "a comment is not closed");
+    /* jinja2 forgives a tag with nothing behind it */
+    return lexer->pos == lexer->source.len ? STATUS_OK : fail(lexer, "a comment is not closed");
 }
 
 static enum status lex_raw(struct lexer *lexer, size_t start, struct token *out)
@@ -186,7 +187,7 @@ static enum status lex_raw(struct lexer *lexer, size_t start, struct token *out)
         advance(lexer, end);
         return STATUS_OK;
     }
-    return fail(lexer, "a raw block is not closed");
+    return start == lexer->source.len ? STATUS_OK : fail(lexer, "a raw block is not closed");
 }
 
 /* In text: returns DATA, or the begin of a tag when no text is left before it. */

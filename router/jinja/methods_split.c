@@ -21,15 +21,13 @@ static enum status push_part(struct interp *in, struct seq *seq, struct str s, s
 static enum status split_space(struct interp *in, struct val self, int64_t max, struct seq *seq)
 {
     struct str s = val_str_of(self);
-    size_t i = text_space_prefix(s), start = i, end;
+    size_t i = text_space_prefix(s), start = i;
 
     while (i < s.len) {
         uint32_t cp;
         size_t n;
-        if (max == 0) { /* the rest, without the white space at its end */
-            end = s.len - text_space_suffix(s);
-            return push_part(in, seq, s, i, end, self.markup);
-        }
+        if (max == 0) /* the rest, with the white space at its end */
+            return push_part(in, seq, s, i, s.len, self.markup);
         start = i;
         while (i < s.len) {
             n = (size_t)text_next(s.data + i, s.len - i, &cp);
@@ -61,7 +59,7 @@ static enum status rsplit_space(struct interp *in, struct val self, int64_t max,
     while (s.len > 0) {
         size_t end = s.len, start = end;
         if (max == 0) {
-            TRY(push_part(in, seq, s, text_space_prefix(s), s.len, self.markup));
+            TRY(push_part(in, seq, s, 0, s.len, self.markup));
             break;
         }
         while (start > 0) {

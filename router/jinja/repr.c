@@ -151,8 +151,6 @@ static enum status repr_other(struct interp *in, struct val v)
 
     switch ((enum val_type)v.type) {
     case VAL_UNDEFINED:
-        if (v.undef->insecure)
-            return interp_fail_undefined(in, v);
         return interp_emit_cstr(in, "Undefined");
     case VAL_NONE:
         return interp_emit_cstr(in, "None");
@@ -200,7 +198,7 @@ enum status emit_str(struct interp *in, struct val v)
 {
     if (v.type == VAL_STRING)
         return interp_emit(in, v.text->data, v.text->len);
-    if (v.type == VAL_UNDEFINED && !v.undef->insecure)
+    if (v.type == VAL_UNDEFINED)
         return STATUS_OK;
     return emit_repr(in, v);
 }

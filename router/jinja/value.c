@@ -260,7 +260,7 @@ enum status val_length(struct interp *in, struct val v, size_t *out)
     *out = 0;
     switch ((enum val_type)v.type) {
     case VAL_UNDEFINED:
-        return v.undef->insecure ? interp_fail_undefined(in, v) : STATUS_OK;
+        return STATUS_OK;
     case VAL_STRING:
         *out = val_chars(v);
         return STATUS_OK;
@@ -297,7 +297,6 @@ static enum status iterate_text(struct interp *in, struct val v, struct seq *seq
         uint32_t cp;
         int n = text_next(s.data + i, s.len - i, &cp);
         struct val c = val_borrow(&in->arena, s.data + i, (size_t)n);
-        c.markup = v.markup;
         TRY(seq_push(in, seq, c));
         i += (size_t)n;
     }
@@ -325,8 +324,6 @@ enum status val_iterate(struct interp *in, struct val v, struct seq **out)
     *out = NULL;
     if (v.type == VAL_SEQ)
         return iterate_seq(in, v.seq, out);
-    if (v.type == VAL_UNDEFINED && v.undef->insecure)
-        return interp_fail_undefined(in, v);
     if (!val_is_iterable(v))
         return interp_fail(in, "'%s' object is not iterable", val_type_name(v));
     if (v.type == VAL_LOOP)

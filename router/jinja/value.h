@@ -56,7 +56,7 @@ struct undef {
     const char *message; /* a whole sentence, or NULL: then name and owner say it */
     struct str name;
     const char *owner; /* type name of the value that lacks `name`, or NULL for a variable */
-    bool insecure;     /* the sandbox hides it */
+    bool insecure;     /* the sandbox hides it: undefined, with another error text */
 };
 
 struct seq;

@@ -15,6 +15,7 @@ Made with torch==2.6.0 transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.
 """
 import json
 import os
+import re
 import sys
 
 import numpy as np
@@ -77,6 +78,14 @@ PROMPTS = [
     "Dear Sir or Madam,\n\nI am writing to you because",
     "Photosynthesis is the process by which plants",
     "The quick brown fox jumps over the lazy dog. " * 12 + "The quick",
+    "The speed of light is about", "My favourite recipe for pancakes:\n1.",
+    "#include <stdio.h>\n\nint main(void)\n{\n", "The mitochondria is the", "To be, or not to be,",
+    "<|im_start|>user\nName three fruits.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>system\nYou answer in one word.<|im_end|>\n<|im_start|>user\nIs the sky blue?<|im_end|>\n"
+    "<|im_start|>assistant\n",
+    "The first president of the United States was", "A triangle has three sides and a square has",
+    "The Pacific Ocean is the largest", "<html>\n<head>\n<title>", "日本の首都は", "Столица России —",
+    "Gravity is a force that", "Monday, Tuesday, Wednesday,",
 ]
 
 
@@ -134,7 +143,6 @@ def write(path, data):
     with open(path, "w", encoding="utf-8") as file:
         text = json.dumps(data, ensure_ascii=False, indent=1)
         # Lists of numbers on one line each: the file stays readable and small.
-        import re
         text = re.sub(r"\[\s*((?:-?[\d.e+-]+,?\s*)+)\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
         file.write(text + "\n")
 
@@ -184,9 +192,15 @@ def make_smollm2(folder):
                                                           attn_implementation="eager").eval()
     data = {"made_with": versions(), "safetensors_bytes": os.path.getsize(os.path.join(folder, "model.safetensors")),
             "prompts": []}
-    for index, text in enumerate(PROMPTS):
+    for text in PROMPTS:
+        index = len(data["prompts"])
+        if index == 16:
+            break
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         tokens, margins, logits = greedy(model, ids, 64)
+        print(f"{min(margins):.5f}", repr(text[:40]), "->", repr(tokenizer.decode(tokens)[:60]), flush=True)
+        if min(margins) <= MARGIN_MIN:
+            continue  # a rounding could change a token: the next prompt
         entry = {"text": text, "ids": ids, "tokens": tokens, "margin_min": min(margins), "margins": short(margins, 4)}
         if index % 4 == 2:
             top = torch.topk(logits, 32).indices.tolist()
@@ -194,9 +208,8 @@ def make_smollm2(folder):
             entry["logit_ids"] = top + spread
             entry["logits"] = short(logits[entry["logit_ids"]], 5)
         data["prompts"].append(entry)
-        print(f"{min(margins):.5f}", repr(text[:40]), "->", repr(tokenizer.decode(tokens)[:60]))
-        if min(margins) < MARGIN_MIN:
-            sys.exit("two best logits are too close: choose another prompt")
+    if len(data["prompts"]) < 16:
+        sys.exit("too few prompts have clear margins")
     write(os.path.join(HERE, "smollm2.json"), data)
 
 

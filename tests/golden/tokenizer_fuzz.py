@@ -8,6 +8,7 @@ For each string: ids without and with special tokens, and the decode of those id
 whole and streamed, with and without special tokens. Needs tokenizers==0.23.3.
 """
 import argparse
+import json
 import lzma
 import os
 import random
@@ -18,6 +19,8 @@ import sys
 import tempfile
 
 import tokenizers
+
+import tokenizer_vectors
 
 SCRIPTS = [  # first and last code point of blocks
     (0x20, 0x7E), (0xA0, 0xFF), (0x100, 0x24F), (0x250, 0x2FF), (0x300, 0x36F), (0x370, 0x3FF),
@@ -253,7 +256,7 @@ def check(folder, pipe, seed, count, start=0, part=5000):
     folder, temporary = unpacked(folder)
     try:
         theirs = tokenizers.Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
-        added = [t.content for t in theirs.get_added_tokens_decoder().values()]
+        added = [t.content for t in theirs.get_added_tokens_decoder().values()] or ["<none>"]
         vocab, bad = theirs.get_vocab_size(), 0
         for at in range(start, start + count, part):
             indexes = range(at, min(at + part, start + count))
@@ -266,6 +269,23 @@ def check(folder, pipe, seed, count, start=0, part=5000):
             shutil.rmtree(folder)
 
 
+def check_parts(pipe, seed, count):
+    """Random text through every small tokenizer of tokenizer_vectors.json."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizer_vectors.json"),
+              encoding="utf-8") as f:
+        vectors = json.load(f)
+    bad = 0
+    for case in vectors["cases"]:
+        with tempfile.TemporaryDirectory(prefix="msgl-tokenizer-") as folder:
+            with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as out:
+                json.dump(tokenizer_vectors.assembled(vectors["base"], case), out)
+            wrong = check(folder, pipe, seed, count)
+        if wrong:
+            print(f"in the case {case['name']!r}", flush=True)
+        bad += wrong
+    return bad
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--pipe", required=True)
@@ -273,11 +293,15 @@ def main():
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--all-points", action="store_true", help="every code point, not random text")
-    parser.add_argument("dirs", nargs="+")
+    parser.add_argument("--parts", action="store_true", help="the small tokenizers, not DIR")
+    parser.add_argument("dirs", nargs="*", metavar="DIR")
     args = parser.parse_args()
     if args.all_points:
         args.seed, args.start, args.count = None, 0, 0x110000 // 64
     failed = 0
+    if args.parts:
+        failed = check_parts(args.pipe, args.seed, args.count)
+        print(f"small tokenizers: {args.count} strings each, {failed} mismatches", flush=True)
     for folder in args.dirs:
         bad = check(folder, args.pipe, args.seed, args.count, args.start)
         print(f"{folder}: {args.count} strings, {bad} mismatches", flush=True)

@@ -270,6 +270,8 @@ START_TEST(junk_on_the_port_is_harmless)
         data = receive(router, &peer);
     while (!str_is(peer, "w1"));
     ck_assert(str_is(data, "after"));
+    /* libzmq 4.3.4 aborts when its socket closes while a handshake of the oldest protocol runs. */
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
     ck_assert_uint_eq(transport_disconnects(dealer), 0);
     transport_free(dealer);
     transport_free(router);

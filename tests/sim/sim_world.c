@@ -77,6 +77,7 @@ void sim_plan_make(struct sim_plan *plan, uint64_t seed)
     *plan = (struct sim_plan){.seed = seed};
     opts_make(plan, &rng);
     plan->depth = chance(&rng, 0.7) ? 2 : 1;
+    plan->rash = chance(&rng, 0.4);
     plan->vocab = pick(&rng, 2, chance(&rng, 0.3) ? 4 : 200);
     plan->doc_count = pick(&rng, 1, 6);
     plan->doc_len = pick(&rng, 1, plan->opts.context_max);
@@ -107,10 +108,10 @@ void sim_plan_print(const struct sim_plan *plan)
 {
     const struct sched_opts *o = &plan->opts;
     printf("seed %" PRIu64 ": pages %u x %u, slots %u, waiting %u, context %u, step %u tokens, "
-           "chunk %u, %.0f ms, cache %d, groups %d, age %u ms, depth %u, vocab %u, docs %u x %u\n",
+           "chunk %u, %.0f ms, cache %d, groups %d, age %u ms, depth %u, rash %d, vocab %u, docs %u x %u\n",
            plan->seed, o->pages, o->page_size, o->slots, o->waiting_max, o->context_max,
            o->step_tokens, o->chunk_tokens, o->step_ms, o->cache, o->prefix_groups, o->age_ms,
-           plan->depth, plan->vocab, plan->doc_count, plan->doc_len);
+           plan->depth, plan->rash, plan->vocab, plan->doc_count, plan->doc_len);
     uint32_t shown = 0;
     for (uint32_t i = 0; i < plan->arrival_count; i++) {
         const struct sim_arrival *a = &plan->arrivals[i];
@@ -169,11 +170,8 @@ struct world {
     uint64_t *slot_user;   /* [slots] */
     uint64_t *slot_run;
     uint64_t *slot_step;   /* last step that used the slot */
-    /* named[k][page]: which user's row of step k (step & 1) names it; NOBODY, or a user, or many */
-    uint64_t *named[2];
-    uint64_t *named_step[2];
-    uint64_t *written; /* [pages] step that wrote it last */
-    uint64_t *written_by;
+    uint64_t *named[2], *named_step[2]; /* [pages] by step & 1: whose row names it, a user or MANY */
+    uint64_t *written, *written_by; /* [pages] step and user that wrote it last */
     /* the mirror of the cache */
     struct { uint64_t parent, hash; } *mirror;
     uint32_t mirror_count, mirror_cap;
@@ -388,7 +386,7 @@ static struct entry *entry_at(struct world *w, uint32_t slot, uint32_t pos)
 }
 
 /* A new occupant of a slot starts from an empty table row. */
-static void slots_update(struct world *w, uint64_t step)
+static void slots_update(struct world *w)
 {
     for (uint32_t i = 0; i < w->s->running_count; i++) {
         const struct req *req = w->s->running[i];
@@ -403,7 +401,6 @@ static void slots_update(struct world *w, uint64_t step)
         w->last[slot] = UINT32_MAX;
         memset(w->table + (size_t)slot * w->per_slot, 0xff, w->per_slot * sizeof(uint32_t));
     }
-    (void)step;
 }
 
 /* Writes the row's entries; checks that nobody else could see it happen. */
@@ -496,7 +493,7 @@ static void groups_verify(struct world *w, const struct step_packet *p)
 static void execute(struct world *w, const struct step_packet *p)
 {
     packet_check(w, p);
-    slots_update(w, p->step);
+    slots_update(w);
     if (w->failed)
         return;
     apply_deltas(w, p);
@@ -691,6 +688,10 @@ static void world_step(struct world *w)
     uint64_t dice = rng_next(&turn);
     w->now_ms += dice % 20;
     arrivals(w);
+    if (w->plan->rash) {
+        w->s->usual_tokens = 0;
+        w->s->caution = 1;
+    }
     bool room = w->planned - w->committed < w->plan->depth;
     if (room && !w->failed)
         plan_one(w);

@@ -35,6 +35,7 @@ struct sim_plan {
     uint64_t seed;
     struct sched_opts opts;
     uint32_t depth;   /* steps in flight at most: 1 or 2 */
+    bool rash;        /* admission always expects too little: many retractions */
     uint32_t vocab, doc_count, doc_len;
     uint32_t steps;   /* with arrivals; then it drains */
     uint32_t arrival_count;

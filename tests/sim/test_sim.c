@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STEPS_DEFAULT 400000
+#define STEPS_DEFAULT 800000
 #define WORLD_SECONDS_MAX 60
 
 struct verdict {

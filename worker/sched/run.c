@@ -3,15 +3,16 @@
 
 #include <string.h>
 
-#define RESERVE_TOKENS_MAX 4096 /* expected growth counts at most this much */
-#define RESERVE_RAISE 0.1       /* after a retraction: expect more */
+#define CAUTION_RAISE 0.5 /* after a retraction: expect more */
+#define CAUTION_MAX 8.0
 #define POOL_CEIL(s, tokens) DIV_CEIL(tokens, (s)->opts.page_size)
 
 uint32_t run_pages_expected(const struct scheduler *s, const struct req *req)
 {
     uint32_t known = req->token_count + req->in_flight;
     uint32_t rest = req->end_count > known ? req->end_count - known : 0;
-    double growth = MIN(s->reserve * rest, (double)RESERVE_TOKENS_MAX);
+    double usual = s->usual_tokens * s->caution, done = known - req->prompt_count;
+    double growth = MIN(MAX(usual - done, usual / 4), (double)rest);
     /* The last token's KV is never computed. */
     uint32_t pages = POOL_CEIL(s, MIN(known + (uint32_t)growth, req->end_count - 1));
     return pages > req->page_count ? pages - req->page_count : 0;
@@ -106,7 +107,7 @@ void run_retract(struct scheduler *s, struct req *req, uint64_t now_ms)
     req->hint_version = 0;
     queue_put(&s->waiting, req, now_ms);
     s->retractions++;
-    s->reserve = MIN(1.0, s->reserve + RESERVE_RAISE);
+    s->caution = MIN(CAUTION_MAX, s->caution + CAUTION_RAISE);
 }
 
 void run_end(struct scheduler *s, struct req *req, uint64_t now_ms)

@@ -4,9 +4,8 @@
 #include "common/mem.h"
 #include "worker/sched/sched.h"
 
-#define RESERVE_START 0.3
-#define RESERVE_MIN 0.1
-#define RESERVE_DECAY 0.001 /* a plan */
+#define USUAL_TOKENS_START 256
+#define CAUTION_DECAY 0.999 /* a plan */
 #define LOG_EVENTS_MIN 4096
 
 static enum status opts_check(const struct sched_opts *opts, struct err *err)
@@ -58,7 +57,8 @@ enum status scheduler_new(const struct sched_opts *opts, struct scheduler **out,
         s->req_free[s->req_free_count++] = i;
     }
     s->deadline_min_ms = UINT64_MAX;
-    s->reserve = RESERVE_START;
+    s->usual_tokens = USUAL_TOKENS_START;
+    s->caution = 1;
     s->order_set = UINT64_MAX;
     *out = s;
     return STATUS_OK;
@@ -218,7 +218,7 @@ const struct step_packet *scheduler_plan(struct scheduler *s, uint64_t now_ms, v
     if (s->planned - s->committed >= 2)
         return NULL;
     s->plans++;
-    s->reserve = MAX(RESERVE_MIN, s->reserve - RESERVE_DECAY);
+    s->caution = MAX(1.0, s->caution * CAUTION_DECAY);
     s->deltas_left = s->limits.deltas;
     queue_age(&s->waiting, now_ms);
     uint32_t decode_rows = decode_decide(s, now_ms);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define USUAL_RATE (1.0 / 16) /* weight of the newest end in the usual length */
+
 static void put_deltas(struct step_builder *b, struct req *req)
 {
     for (; req->synced < req->page_count; req->synced++)
@@ -112,8 +114,10 @@ static void take_token(struct scheduler *s, struct req *req, uint32_t token, uin
     else if (req->token_count == req->end_count)
         finish = SCHED_LENGTH;
     sched_emit(out, req, &token, finish);
-    if (finish != SCHED_RUNNING)
-        run_end(s, req, now_ms);
+    if (finish == SCHED_RUNNING)
+        return;
+    s->usual_tokens += USUAL_RATE * (req->token_count - req->prompt_count - s->usual_tokens);
+    run_end(s, req, now_ms);
 }
 
 void step_commit(struct scheduler *s, const uint32_t *tokens, uint32_t count, uint64_t now_ms,

@@ -1,0 +1,68 @@
+/* cpu - the device behind the cpu column of ops.h: threads, scratch memory, the other ranks.
+ *
+ * Streams have no queue: every op runs before it returns. Scratch memory grows to the largest op
+ * seen and stays, so a steady step allocates nothing.
+ */
+#ifndef MSGL_KERNELS_CPU_CPU_H
+#define MSGL_KERNELS_CPU_CPU_H
+
+#include "kernels/cpu/comm.h"
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/pool.h"
+
+struct scratch {
+    float *data;
+    size_t floats;
+};
+
+struct device {
+    struct device_opts opts;
+    const struct isa *isa;
+    struct pool *pool;
+    struct comm *comm;      /* NULL when tp == 1 */
+    struct scratch packed;  /* matmul's x */
+    struct scratch attn;    /* [threads][attn_scratch_floats] */
+    struct scratch sampler; /* [threads][vocab] */
+    struct err failed;      /* sticky; status OK while all is well */
+};
+
+struct stream {
+    struct device *device;
+};
+
+/* At least `floats` floats, 64-byte aligned; contents undefined. */
+float *scratch_get(struct scratch *scratch, size_t floats);
+
+/* The ops of each file; contracts in ops.h. */
+void cpu_matmul(struct device *device, struct stream *stream, void *y, const void *x,
+                const struct weight *w, const float *bias, uint32_t m);
+void cpu_matmul_f32(struct device *device, struct stream *stream, float *y, const void *x,
+                    const struct weight *w, uint32_t m);
+void cpu_attention(struct device *device, struct stream *stream, const struct kv_view *kv,
+                   const struct attn_args *args);
+void cpu_qk_rope_store(struct device *device, struct stream *stream, const struct kv_view *kv,
+                       const struct qkv_args *args);
+void cpu_sample(struct device *device, struct stream *stream, uint32_t *out, uint32_t *last_tokens,
+                const float *logits, uint32_t vocab, const struct sample_row *rows, uint32_t count);
+void cpu_page_table_set(struct device *device, struct stream *stream, uint32_t *page_table,
+                        uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count);
+void cpu_resolve_tokens(struct device *device, struct stream *stream, uint32_t *ids,
+                        const uint32_t *tokens, const uint32_t *token_slots,
+                        const uint32_t *last_tokens, uint32_t count);
+void cpu_embed(struct device *device, struct stream *stream, void *x, const struct weight *table,
+               const uint32_t *ids, uint32_t vocab_first, uint32_t count);
+void cpu_rmsnorm(struct device *device, struct stream *stream, void *y, const void *x,
+                 const float *w, uint32_t rows, uint32_t dim, float eps);
+void cpu_add_rmsnorm(struct device *device, struct stream *stream, void *y, void *residual,
+                     const void *x, const float *w, uint32_t rows, uint32_t dim, float eps);
+void cpu_silu_mul(struct device *device, struct stream *stream, void *y, const void *gate_up,
+                  uint32_t rows, uint32_t dim);
+void cpu_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,
+                     const uint32_t *idx, uint32_t count, uint32_t dim);
+void cpu_all_reduce(struct device *device, struct stream *stream, void *act, size_t count);
+void cpu_all_gather(struct device *device, struct stream *stream, float *out, const float *in,
+                    uint32_t rows, uint32_t cols);
+
+extern const struct ops cpu_ops;
+
+#endif

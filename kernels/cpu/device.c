@@ -1,0 +1,186 @@
+#include "kernels/cpu/cpu.h"
+
+#include "common/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+float *scratch_get(struct scratch *scratch, size_t floats)
+{
+    if (scratch->floats < floats) {
+        mem_free(scratch->data);
+        scratch->floats = floats + floats / 2;
+        scratch->data = mem_aligned(scratch->floats * sizeof(float), 64);
+    }
+    return scratch->data;
+}
+
+static void cpu_close(struct device *device)
+{
+    if (!device)
+        return;
+    pool_free(device->pool);
+    comm_close(device->comm);
+    mem_free(device->packed.data);
+    mem_free(device->attn.data);
+    mem_free(device->sampler.data);
+    mem_free(device);
+}
+
+static enum status cpu_open(const struct device_opts *opts, struct device **out, struct err *err)
+{
+    struct device *device = mem_zalloc(sizeof(*device));
+    device->opts = *opts;
+    device->opts.comm = NULL; /* the caller's memory */
+    device->isa = isa_pick();
+    enum status status;
+    TRY_OUT(pool_new(opts->threads ? opts->threads : pool_cores(), &device->pool, err));
+    if (opts->tp > 1)
+        TRY_OUT(comm_open(opts->comm, opts->rank, opts->tp, &device->comm, err));
+    *out = device;
+    return STATUS_OK;
+out:
+    cpu_close(device);
+    return status;
+}
+
+static void cpu_info(const struct device *device, struct device_info *info)
+{
+    long pages = sysconf(_SC_AVPHYS_PAGES), page_bytes = sysconf(_SC_PAGESIZE);
+    *info = (struct device_info){
+        .memory_free_bytes = (uint64_t)MAX(0, pages) * (uint64_t)MAX(0, page_bytes),
+        .act = DTYPE_F32,
+        .weight_dtypes = {DTYPE_BF16, DTYPE_F32, DTYPE_F16},
+    };
+    snprintf(info->name, sizeof(info->name), "cpu (%s, %u threads)", device->isa->name,
+             pool_threads(device->pool));
+}
+
+static enum status cpu_alloc(struct device *device, size_t bytes, void **out, struct err *err)
+{
+    *out = mem_aligned(ROUND_UP(MAX(bytes, (size_t)1), 256), 256);
+    return STATUS_OK;
+}
+
+static void cpu_free(struct device *device, void *ptr)
+{
+    mem_free(ptr);
+}
+
+static void cpu_copy(struct device *device, struct stream *stream, void *dst, const void *src, size_t bytes)
+{
+    if (bytes)
+        memmove(dst, src, bytes);
+}
+
+/* Exact: every f16 is an f32. */
+static float widen_f16(uint16_t half)
+{
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31u, fraction = half & 0x3ffu;
+    uint32_t bits = sign | (exponent + 112) << 23 | fraction << 13;
+    float value;
+    if (exponent == 31)
+        bits = sign | 0x7f800000u | fraction << 13;
+    if (exponent == 0) {
+        value = (float)fraction * 0x1.0p-24f;
+        return sign ? -value : value;
+    }
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static enum status cpu_weight_load(struct device *device, const void *host, enum dtype dtype,
+                                   uint32_t n, uint32_t k, bool borrow, struct weight *out,
+                                   struct err *err)
+{
+    size_t count = (size_t)n * k, item = dtype_bytes(dtype);
+    *out = (struct weight){.dtype = dtype == DTYPE_F16 ? DTYPE_F32 : dtype, .n = n, .k = k};
+    if (dtype == DTYPE_F16) {
+        float *wide = mem_aligned(count * sizeof(float), 64);
+        for (size_t i = 0; i < count; i++) {
+            uint16_t half;
+            memcpy(&half, (const char *)host + i * item, sizeof(half));
+            wide[i] = widen_f16(half);
+        }
+        out->data = wide;
+    } else if (borrow) {
+        out->data = (void *)(uintptr_t)host;
+        out->borrowed = true;
+    } else {
+        out->data = mem_aligned(count * item, 64);
+        memcpy(out->data, host, count * item);
+    }
+    return STATUS_OK;
+}
+
+static void cpu_weight_free(struct device *device, struct weight *weight)
+{
+    if (!weight->borrowed)
+        mem_free(weight->data);
+    *weight = (struct weight){0};
+}
+
+static enum status cpu_stream_new(struct device *device, struct stream **out, struct err *err)
+{
+    *out = mem_zalloc(sizeof(**out));
+    (*out)->device = device;
+    return STATUS_OK;
+}
+
+static void cpu_stream_free(struct device *device, struct stream *stream)
+{
+    mem_free(stream);
+}
+
+static enum status cpu_stream_sync(struct device *device, struct stream *stream, struct err *err)
+{
+    if (device->failed.status != STATUS_OK && err)
+        *err = device->failed;
+    return device->failed.status;
+}
+
+void cpu_all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
+{
+    if (device->comm && device->failed.status == STATUS_OK)
+        device->failed.status = comm_all_reduce(device->comm, act, count, &device->failed);
+}
+
+void cpu_all_gather(struct device *device, struct stream *stream, float *out, const float *in,
+                    uint32_t rows, uint32_t cols)
+{
+    if (!device->comm)
+        memmove(out, in, (size_t)rows * cols * sizeof(float));
+    else if (device->failed.status == STATUS_OK)
+        device->failed.status = comm_all_gather(device->comm, out, in, rows, cols, &device->failed);
+}
+
+const struct ops cpu_ops = {
+    .name = "cpu",
+    .open = cpu_open,
+    .close = cpu_close,
+    .info = cpu_info,
+    .alloc = cpu_alloc,
+    .free = cpu_free,
+    .upload = cpu_copy,
+    .download = cpu_copy,
+    .weight_load = cpu_weight_load,
+    .weight_free = cpu_weight_free,
+    .stream_new = cpu_stream_new,
+    .stream_free = cpu_stream_free,
+    .stream_sync = cpu_stream_sync,
+    .all_reduce = cpu_all_reduce,
+    .all_gather = cpu_all_gather,
+    .page_table_set = cpu_page_table_set,
+    .resolve_tokens = cpu_resolve_tokens,
+    .embed = cpu_embed,
+    .rmsnorm = cpu_rmsnorm,
+    .add_rmsnorm = cpu_add_rmsnorm,
+    .matmul = cpu_matmul,
+    .matmul_f32 = cpu_matmul_f32,
+    .qk_rope_store = cpu_qk_rope_store,
+    .attention = cpu_attention,
+    .silu_mul = cpu_silu_mul,
+    .gather_rows = cpu_gather_rows,
+    .sample = cpu_sample,
+};

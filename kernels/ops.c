@@ -1,0 +1,62 @@
+#include "kernels/ops.h"
+
+#include "kernels/ops_check.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern const struct ops cpu_ops;
+#ifdef MSGL_HAVE_CUDA
+extern const struct ops cuda_ops;
+#endif
+
+size_t dtype_bytes(enum dtype dtype)
+{
+    return dtype == DTYPE_BF16 || dtype == DTYPE_F16 ? 2 : 4;
+}
+
+/* A wrong argument is the caller's bug, whatever a client sent. */
+static void ops_need(const char *op, const char *wrong)
+{
+    if (!wrong)
+        return;
+    fprintf(stderr, "ops %s: %s\n", op, wrong);
+    abort();
+}
+
+#define BACKEND "cpu"
+#define CHECKED(op) cpu_checked_##op
+#define IMPL cpu_ops
+#include "kernels/ops_checked.h"
+#undef BACKEND
+#undef CHECKED
+#undef IMPL
+
+#ifdef MSGL_HAVE_CUDA
+#define BACKEND "cuda"
+#define CHECKED(op) cuda_checked_##op
+#define IMPL cuda_ops
+#include "kernels/ops_checked.h"
+
+/* Opening costs a second, and says whether there is a device that we can use. */
+static bool cuda_present(void)
+{
+    struct device *device;
+    if (cuda_ops.open(&(struct device_opts){.tp = 1}, &device, NULL) != STATUS_OK)
+        return false;
+    cuda_ops.close(device);
+    return true;
+}
+#endif
+
+const struct ops *ops_find(const char *name)
+{
+#ifdef MSGL_HAVE_CUDA
+    if (name ? strcmp(name, "cuda") == 0 : cuda_present())
+        return &cuda_checked_table;
+#endif
+    if (!name || strcmp(name, "cpu") == 0)
+        return &cpu_checked_table;
+    return NULL;
+}

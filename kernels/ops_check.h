@@ -1,0 +1,33 @@
+/* ops_check - what must hold of an op's arguments before any backend sees them.
+ *
+ * Each function returns NULL, or the sentence that says what is wrong. Only host memory is read:
+ * what lies on the device (ids, positions, page tables) is the engine's to keep in range.
+ */
+#ifndef MSGL_KERNELS_OPS_CHECK_H
+#define MSGL_KERNELS_OPS_CHECK_H
+
+#include "kernels/ops.h"
+
+#define OPS_HEAD_DIM_MAX 256u
+#define OPS_GROUP_MAX 16u /* q heads of one kv head */
+
+const char *ops_check_open(const struct device_opts *opts);
+const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n, uint32_t k);
+const char *ops_check_page_table_set(const uint32_t *page_table, uint32_t pages_per_slot,
+                                     const struct page_set *deltas, uint32_t count);
+const char *ops_check_resolve_tokens(const uint32_t *ids, const uint32_t *tokens,
+                                     const uint32_t *token_slots, const uint32_t *last_tokens,
+                                     uint32_t count);
+const char *ops_check_embed(const void *x, const struct weight *table, const uint32_t *ids,
+                            uint32_t count);
+const char *ops_check_norm(const void *y, const void *x, const float *w, uint32_t rows,
+                           uint32_t dim, float eps);
+const char *ops_check_matmul(const void *y, const void *x, const struct weight *w, uint32_t m);
+const char *ops_check_kv(const struct kv_view *kv, uint32_t q_heads);
+const char *ops_check_qkv(const struct kv_view *kv, const struct qkv_args *args);
+const char *ops_check_attention(const struct kv_view *kv, const struct attn_args *args);
+const char *ops_check_rows(const void *y, const void *x, uint32_t rows, uint32_t dim);
+const char *ops_check_sample(const uint32_t *out, const uint32_t *last_tokens, const float *logits,
+                             uint32_t vocab, const struct sample_row *rows, uint32_t count);
+
+#endif
