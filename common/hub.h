@@ -4,7 +4,14 @@
  * list of files (siblings), GET {HF_ENDPOINT}/{org}/{name}/resolve/{rev}/{file} for each. Files go
  * to the ordinary cache layout (HF_HOME/hub/models--org--name/{blobs,refs,snapshots}), are resumed
  * (Range), and are checked: size always, sha256 where the hub names it (X-Linked-ETag of LFS files).
- * HF_TOKEN is sent as a bearer token to the endpoint's own host only.
+ * HF_TOKEN is sent as a bearer token to the endpoint's own host only. A cut download goes on where it
+ * stopped, also in a later process; two processes that want the same file fetch it once.
+ *
+ *   HF_HOME/hub/models--org--name/refs/main                        the commit's name
+ *                                /snapshots/COMMIT/config.json ──► ../../blobs/ETAG
+ *                                /blobs/ETAG, ETAG.incomplete      (locked while it grows)
+ *
+ * A snapshot in the cache that has all that is wanted is used without asking the hub.
  */
 #ifndef MSGL_COMMON_HUB_H
 #define MSGL_COMMON_HUB_H
@@ -25,6 +32,7 @@ struct hub_opts {
     const char *token;    /* NULL: HF_TOKEN, or none */
     const char *revision; /* NULL: "main" */
     bool offline;         /* use the cache only (also HF_HUB_OFFLINE=1) */
+    unsigned stall_s;     /* a connection without a byte for this long is given up; 0: 30 */
     hub_progress progress; /* NULL: silent */
     void *ctx;
 };

@@ -16,7 +16,7 @@
 struct tokenizer;
 struct tokenizer_scratch; /* buffers, match data and the word cache of one thread */
 
-/* Reads DIR/tokenizer.json (and tokenizer_config.json for bos/eos text, when there). */
+/* Reads DIR/tokenizer.json. UNSUPPORTED names the part of the file that is not done here. */
 enum status MUST_USE tokenizer_load(const char *dir, struct tokenizer **out, struct err *err);
 void tokenizer_free(struct tokenizer *tokenizer);
 

@@ -20,7 +20,7 @@ static const struct option fetch_options[] = {
     OPTION_STRING(F, model, "model", NULL, NULL, "ORG/NAME, or a folder"),
     OPTION_STRING(F, revision, "revision", "main", NULL, "branch, tag or commit"),
     OPTION_BOOL(F, weights, "weights", "true", NULL, "the weights too, not only config and tokenizer"),
-    OPTION_BOOL(F, offline, "offline", "false", "HF_HUB_OFFLINE", "use only what is in the cache"),
+    OPTION_BOOL(F, offline, "offline", "false", NULL, "use only what is in the cache (also HF_HUB_OFFLINE=1)"),
     OPTION_UINT(F, stall_s, "stall-s", "30", 1, 3600, "seconds without a byte after which a connection is given up"),
 };
 static const struct config_spec fetch_spec = {"msgl fetch", "download a model; prints its folder",

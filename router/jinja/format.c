@@ -301,8 +301,8 @@ enum status percent_format(struct interp *in, struct val format, struct val valu
     }
     /* leftover values are an error, but a mapping or list may go unused */
     if (tuple ? p.used < values.seq->count
-              : p.used == 0 && values.type != VAL_DICT && !val_is_seq(values, SEQ_LIST) &&
-                    !val_is_seq(values, SEQ_RANGE))
+              : p.used == 0 && values.type != VAL_DICT && values.type != VAL_UNDEFINED &&
+                    !val_is_seq(values, SEQ_LIST) && !val_is_seq(values, SEQ_RANGE))
         return interp_fail(in, "not all arguments converted during string formatting");
     TRY(interp_take(in, mark, out));
     out->markup = format.markup;

@@ -122,7 +122,9 @@ static enum status exec_for(struct interp *in, const struct node *node)
     return exec_loop(in, node, items, 0, in->scope);
 }
 
-/* Runs a body in a scope of its own and takes its text, through the filters if there are any. */
+/* Runs a body in a scope of its own and takes its text, through the filters if there are any.
+ * When the body breaks or continues the loop around it, there is no text, and nothing may be done
+ * with *out: in->flow tells. */
 static enum status capture(struct interp *in, const struct node *body, const struct node *filter,
                            struct val *out)
 {
@@ -134,7 +136,7 @@ static enum status capture(struct interp *in, const struct node *body, const str
     TRY(exec_body(in, body));
     TRY(interp_take(in, mark, out));
     in->scope = saved;
-    if (filter) {
+    if (filter && in->flow == FLOW_NORMAL) {
         in->block_input = *out;
         TRY(eval(in, filter, out));
         in->block_input = input;
@@ -147,7 +149,7 @@ static enum status exec_set_block(struct interp *in, const struct node *node)
     struct val text;
 
     TRY(capture(in, node->list, node->right, &text));
-    return assign(in, node->left, text);
+    return in->flow == FLOW_NORMAL ? assign(in, node->left, text) : STATUS_OK;
 }
 
 static enum status exec_call_block(struct interp *in, const struct node *node)
@@ -229,7 +231,7 @@ static enum status exec(struct interp *in, const struct node *node)
         return exec_call_block(in, node);
     case NODE_FILTER_BLOCK:
         TRY(capture(in, node->list, node->left, &v));
-        return emit_str(in, v);
+        return in->flow == FLOW_NORMAL ? emit_str(in, v) : STATUS_OK;
     case NODE_WITH:
         return exec_with(in, node);
     case NODE_SCOPE:

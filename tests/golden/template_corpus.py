@@ -460,7 +460,8 @@ def statement(rng, depth, loop):
     if kind < 0.34:
         return rng.choice(["text", " ", "\n", "  a\n", "\n\n  ", "|"])
     if kind < 0.46:
-        name = rng.choice(["x", "y", "ns.v", "s", "x, y"])
+        # never a variable of the context: jinja2 hides it in inner scopes even before the assignment
+        name = rng.choice(["x", "y", "ns.v", "x, y"])
         right = simple(rng) if name != "x, y" else f"{simple(rng)}, {simple(rng)}"
         return f"{{% set {name} = {right} %}}"
     body = statements(rng, depth + 1, loop)

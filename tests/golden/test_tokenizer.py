@@ -1,0 +1,31 @@
+"""The seeded part of the tokenizer's differential test that runs every time; tokenizer_fuzz.py with
+its default of 200,000 strings is the whole. MSGL_BUILD names the build folder (default: build/)."""
+import os
+import sys
+
+import pytest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "golden"))
+tokenizer_fuzz = pytest.importorskip("tokenizer_fuzz", reason="the package tokenizers is not installed")
+
+PIPE = os.path.join(ROOT, os.environ.get("MSGL_BUILD", "build"), "tests", "tokenizer_pipe")
+HOME = os.environ.get("MSGL_HOME", os.path.expanduser("~/.cache/msgl"))
+FOLDERS = {
+    "smollm2": os.environ.get("MSGL_MODEL", os.path.join(HOME, "models", "SmolLM2-135M-Instruct")),
+    "qwen3": os.path.join(ROOT, "..", "shared", "tokenizers", "qwen3"),
+    "llama3_1": os.path.join(ROOT, "..", "shared", "tokenizers", "llama3_1"),
+}
+SEED, COUNT = 20_001, 4000
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_same_as_the_package(name):
+    folder = FOLDERS[name]
+    if not any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.json.xz")):
+        pytest.skip(f"{name}: there is no tokenizer in {folder}")
+    assert tokenizer_fuzz.check(folder, PIPE, SEED, COUNT) == 0
+
+
+def test_small_tokenizers_same_as_the_package():
+    assert tokenizer_fuzz.check_parts(PIPE, SEED, 60) == 0

@@ -1,0 +1,77 @@
+#include "router/route.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+static struct route_candidate candidate(uint32_t held, uint32_t expected, uint64_t pending,
+                                        uint64_t reqs, uint64_t turn)
+{
+    struct route_candidate c = {.prompt_tokens = 1000,
+                                .held_tokens = held,
+                                .expected_tokens = expected,
+                                .pending_tokens = pending,
+                                .reqs = reqs,
+                                .last_turn = turn};
+    c.cost = route_cost(&c, 32);
+    return c;
+}
+
+START_TEST(test_cost_is_in_tokens)
+{
+    struct route_candidate c = candidate(400, 0, 250, 3, 0);
+    ck_assert_double_eq(c.cost, 600 + 250 + 96);
+    c = candidate(0, 400, 450, 0, 0); /* of 450 waiting tokens, 400 are this prompt's own */
+    ck_assert_double_eq(c.cost, 600 + 50);
+    c = candidate(0, 400, 100, 0, 0); /* most of the prefix is done meanwhile */
+    ck_assert_double_eq(c.cost, 600);
+}
+END_TEST
+
+START_TEST(test_prefix_follows_the_cache_until_it_is_too_busy)
+{
+    struct route_candidate c[] = {candidate(0, 0, 0, 0, 1), candidate(900, 0, 0, 5, 9),
+                                  candidate(0, 0, 0, 0, 0)};
+    ck_assert_uint_eq(route_prefix.pick(c, 3), 1);
+    c[1] = candidate(900, 0, 0, 40, 9);
+    ck_assert_uint_eq(route_prefix.pick(c, 3), 2); /* equal costs: the longest unused */
+    c[1] = candidate(900, 0, 2000, 0, 9);
+    ck_assert_uint_eq(route_prefix.pick(c, 3), 2);
+}
+END_TEST
+
+START_TEST(test_least_and_turns)
+{
+    struct route_candidate c[] = {candidate(999, 0, 10, 2, 1), candidate(0, 0, 50, 1, 9),
+                                  candidate(0, 0, 20, 1, 5)};
+    ck_assert_uint_eq(route_least.pick(c, 3), 2);
+    ck_assert_uint_eq(route_rr.pick(c, 3), 0);
+    c[0].last_turn = 10;
+    ck_assert_uint_eq(route_rr.pick(c, 3), 2);
+    ck_assert_uint_eq(route_rr.pick(c, 1), 0);
+}
+END_TEST
+
+START_TEST(test_policies_by_kind)
+{
+    ck_assert_ptr_eq(route_policy_of(ROUTE_PREFIX), &route_prefix);
+    ck_assert_ptr_eq(route_policy_of(ROUTE_LEAST), &route_least);
+    ck_assert_ptr_eq(route_policy_of(ROUTE_RR), &route_rr);
+    ck_assert_str_eq(ROUTE_POLICIES, "prefix|least|rr");
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("route");
+    TCase *tc = tcase_create("route");
+    tcase_add_test(tc, test_cost_is_in_tokens);
+    tcase_add_test(tc, test_prefix_follows_the_cache_until_it_is_too_busy);
+    tcase_add_test(tc, test_least_and_turns);
+    tcase_add_test(tc, test_policies_by_kind);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
