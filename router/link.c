@@ -77,10 +77,9 @@ enum status link_start(struct link *link, uv_loop_t *loop, struct transport *tra
 
 enum status link_send(struct link *link, struct str peer, const struct frame *frame)
 {
-    struct buf data = {0};
-    frame_encode(frame, &data);
+    frame_encode(frame, &link->out);
     link->frames_out++;
-    return transport_send_to(link->transport, peer, &data);
+    return transport_send_to(link->transport, peer, &link->out);
 }
 
 void link_close(struct link *link)
@@ -92,6 +91,7 @@ void link_close(struct link *link)
     uv_close((uv_handle_t *)&link->check, on_close);
     uv_close((uv_handle_t *)&link->idle, on_close);
     arena_release(&link->arena);
+    buf_release(&link->out);
 }
 
 bool link_closed(const struct link *link)

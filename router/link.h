@@ -29,7 +29,8 @@ struct link { /* link_start; close, run the loop, free */
     struct transport *transport;
     const struct link_ops *ops;
     void *ctx;
-    struct arena arena;
+    struct arena arena; /* of the frame in hand */
+    struct buf out;     /* of the frame to be sent */
     uv_poll_t poll;
     uv_prepare_t prepare;
     uv_check_t check;

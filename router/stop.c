@@ -49,8 +49,8 @@ void stop_init(struct stop *stop, const struct str *strings, size_t count, bool 
 
 bool stop_push(struct stop *stop, const char *text, size_t len, struct buf *out)
 {
-    if (stop->hit)
-        return true;
+    if (stop->hit || len == 0)
+        return stop->hit;
     if (stop->count == 0) {
         buf_append(out, text, len);
         return false;
@@ -74,8 +74,10 @@ bool stop_push(struct stop *stop, const char *text, size_t len, struct buf *out)
     for (size_t i = 0; i < stop->count; i++)
         keep = MAX(keep, stop->strings[i].matched);
     size_t certain = stop->held.len - keep;
-    buf_append(out, stop->held.data, certain);
-    buf_consume(&stop->held, certain);
+    if (certain > 0) {
+        buf_append(out, stop->held.data, certain);
+        buf_consume(&stop->held, certain);
+    }
     return false;
 }
 

@@ -7,6 +7,7 @@
 #include "common/mem.h"
 #include "common/utf8.h"
 #include "proto/frames.h"
+#include "worker/resolver.h"
 
 #define W struct worker_config
 
@@ -101,6 +102,7 @@ static enum status check(struct worker_config *config, struct err *err)
         return err_set(err, STATUS_INVALID, "give a model: --model DIR or --model ORG/NAME");
     if (config->routers.count == 0)
         return err_set(err, STATUS_INVALID, "give a router: --router tcp://NAME:PORT");
+    TRY(resolver_check(&config->routers, err));
     if ((config->page_size & (config->page_size - 1)) != 0)
         return err_set(err, STATUS_INVALID, "--page-size must be a power of two, not %llu",
                        (unsigned long long)config->page_size);

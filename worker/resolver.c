@@ -150,6 +150,14 @@ static void resolver_free(struct resolver *resolver)
     mem_free(resolver);
 }
 
+enum status resolver_check(const struct config_list *names, struct err *err)
+{
+    struct name name;
+    for (size_t i = 0; i < names->count; i++)
+        TRY(split(names->items[i], &name, err));
+    return STATUS_OK;
+}
+
 enum status resolver_start(const struct config_list *names, struct resolver **out, struct err *err)
 {
     struct resolver *resolver = mem_zalloc(sizeof(*resolver));

@@ -20,6 +20,9 @@ struct resolver_list {
 
 struct resolver;
 
+/* INVALID when a name is not tcp://NAME:PORT: before anything slow is begun. */
+enum status MUST_USE resolver_check(const struct config_list *names, struct err *err);
+
 /* INVALID when a name is not tcp://NAME:PORT. `names` must live as long as the resolver. */
 enum status MUST_USE resolver_start(const struct config_list *names, struct resolver **out,
                                     struct err *err);

@@ -66,6 +66,14 @@ static enum status open_engine(struct worker *worker, struct err *err)
     return engine_open(&opts, &worker->engine, err);
 }
 
+/* The pool keeps a page back, so that the longest req can still be decoded. */
+static uint32_t length_max(const struct worker *worker)
+{
+    const struct engine_info *info = engine_info(worker->engine);
+    uint64_t pool = info->pages > 1 ? (uint64_t)(info->pages - 1) * worker->config->page_size : 1;
+    return (uint32_t)MIN(MIN((uint64_t)info->context_max, pool), PROTO_PROMPT_TOKENS_MAX);
+}
+
 static enum status open_scheduler(struct worker *worker, struct err *err)
 {
     const struct worker_config *config = worker->config;
@@ -75,7 +83,7 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
         .page_size = (uint32_t)config->page_size,
         .slots = (uint32_t)config->running_max,
         .waiting_max = (uint32_t)config->waiting_max,
-        .context_max = info->context_max,
+        .context_max = length_max(worker),
         .step_tokens = (uint32_t)config->step_tokens,
         .chunk_tokens = (uint32_t)config->chunk_tokens,
         .step_ms = config->step_ms,
@@ -91,14 +99,6 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
     worker->events = mem_array(worker->event_max, sizeof(*worker->events));
     worker->block = mem_aligned(step_packet_bytes_max(&info->limits), 64);
     return STATUS_OK;
-}
-
-/* The pool keeps a page back, so that the longest req can still be decoded. */
-static uint32_t length_max(const struct worker *worker)
-{
-    const struct engine_info *info = engine_info(worker->engine);
-    uint64_t pool = info->pages > 1 ? (uint64_t)(info->pages - 1) * worker->config->page_size : 1;
-    return (uint32_t)MIN(MIN((uint64_t)info->context_max, pool), PROTO_PROMPT_TOKENS_MAX);
 }
 
 static void fill_hello(struct worker *worker)

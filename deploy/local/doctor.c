@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/file.h"
+#include "common/hub.h"
 #include "common/mem.h"
 #include "deploy/local/commands.h"
 
@@ -128,8 +129,16 @@ static void check_program(struct doctor *doctor, const char *name)
     slash = strrchr(self, '/');
     if (slash)
         *slash = 0;
+    buf_printf(&command, "%s/%s", self, name);
+    if (!file_exists(command.data)) {
+        doctor_bad(doctor, "%s is missing: it belongs beside msgl in %s.", name, self);
+        buf_release(&command);
+        return;
+    }
+    buf_clear(&command);
     if (strchr(self, '\'')) {
         doctor_note("%s was not tried: the path of its folder has a quote in it.", name);
+        buf_release(&command);
         return;
     }
     buf_printf(&command, "'%s/%s' --version 2>&1", self, name);
@@ -139,7 +148,7 @@ static void check_program(struct doctor *doctor, const char *name)
     if (out && pclose(out) == 0)
         doctor_good("%s starts (%s).", name, line);
     else
-        doctor_bad(doctor, "%s does not start: %s", name, line[0] ? line : "it is not beside msgl");
+        doctor_bad(doctor, "%s does not start: %s", name, line[0] ? line : "it says nothing");
     buf_release(&command);
 }
 
@@ -147,6 +156,7 @@ int command_doctor(int argc, char **argv)
 {
     struct doctor_config config = {0};
     struct doctor doctor = {0};
+    struct hub_opts cache_only = {.offline = true}; /* looking must not download gigabytes */
     struct err err = {0};
     char *path = NULL;
     int exit_status;
@@ -160,7 +170,7 @@ int command_doctor(int argc, char **argv)
     doctor_gpu(&doctor);
     if (!config.model)
         doctor_note("No model was looked at; name one with --model.");
-    else if (command_model_path(config.model, true, &path, &err) != STATUS_OK)
+    else if (hub_resolve(config.model, HUB_WANT_ALL, &cache_only, &path, &err) != STATUS_OK)
         doctor_bad(&doctor, "%s.", err.text);
     else
         doctor_model(&doctor, path);

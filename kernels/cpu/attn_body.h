@@ -44,7 +44,7 @@ INLINE void attn_scores(const struct attn_block *block, const float *q, float *s
     uint32_t count = block->last - block->first;
     for (uint32_t j = 0; j < count; j += (uint32_t)nr) {
         v8 acc[16];
-        dot_tile(acc, block->k + j, q, dim, false, nr, mr);
+        dot_tile(acc, block->k + j, q, dim, false, nr, mr, false);
 #pragma GCC unroll 3
         for (int i = 0; i < mr; i++)
 #pragma GCC unroll 2

@@ -52,16 +52,23 @@ INLINE void dot_block(v8 *acc, const char *const *w, size_t w_off, const float *
     }
 }
 
-/* acc = all of k. The last k % 16 of w are read through a zeroed copy. */
+/* acc = all of k. `stream`: the rows are adjacent in memory and the next tile's follow; while this
+ * tile is worked on they are fetched, as the hardware's prefetchers restart on every row. The last k % 16 of w are read through a zeroed copy. */
 INLINE void dot_tile(v8 *acc, const char *const *w, const float *x, uint32_t k, bool bf16, int nr,
-                     int mr)
+                     int mr, bool stream)
 {
     const size_t block_bytes = bf16 ? 32 : 64;
 #pragma GCC unroll 16
     for (int i = 0; i < nr * mr; i++)
         acc[i] = v8_set(0);
     size_t off = 0;
+    const char *ahead = w[0] + (size_t)nr * k * (block_bytes / K_BLOCK);
     for (uint32_t block = 0; block < k / K_BLOCK; block++) {
+        if (stream)
+#pragma GCC unroll 8
+            for (size_t line = 0; line < (size_t)nr * block_bytes; line += 64)
+                __builtin_prefetch(ahead + line, 0, 2);
+        ahead += (size_t)nr * block_bytes;
         dot_block(acc, w, off, x, bf16, nr, mr);
         off += block_bytes;
         x += mr * K_BLOCK;

@@ -50,7 +50,7 @@ INLINE void matmul_tile(const struct matmul_part *p, const float *x, uint32_t m,
     for (int r = 0; r < nr; r++)
         w[r] = p->w + (n + (size_t)r) * row_bytes;
     v8 acc[16];
-    dot_tile(acc, w, x, p->k, bf16, nr, mr);
+    dot_tile(acc, w, x, p->k, bf16, nr, mr, true);
     if (nr == 3 && mr == 4)
         matmul_store_3x4(p, acc, m, n);
     else

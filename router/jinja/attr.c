@@ -33,7 +33,7 @@ static struct val loop_func(struct interp *in, struct val self, enum func_kind k
 static bool loop_attr(struct interp *in, struct val v, struct str name, struct val *out)
 {
     const struct loop *loop = v.loop;
-    size_t index0 = loop->index0, count = loop->items->count;
+    size_t index0 = loop->index0, count = loop->items->count; /* as far as loop_look() filled them */
 
     if (str_is(name, "index"))
         *out = val_int((int64_t)index0 + 1);
@@ -66,6 +66,16 @@ static bool loop_attr(struct interp *in, struct val v, struct str name, struct v
     else
         return false;
     return true;
+}
+
+/* How far a filtered loop must look ahead for this attribute. */
+static enum status loop_look(struct interp *in, struct val v, struct str name)
+{
+    if (str_is(name, "last") || str_is(name, "nextitem"))
+        return loop_fill(in, v.loop, v.loop->index0 + 2);
+    if (str_is(name, "length") || str_is(name, "revindex") || str_is(name, "revindex0"))
+        return loop_fill(in, v.loop, SIZE_MAX);
+    return STATUS_OK;
 }
 
 static bool macro_attr(struct interp *in, struct val v, struct str name, struct val *out)
@@ -155,6 +165,8 @@ enum status val_attr(struct interp *in, struct val v, struct str name, struct va
 {
     if (v.type == VAL_UNDEFINED)
         return interp_fail_undefined(in, v);
+    if (v.type == VAL_LOOP)
+        TRY(loop_look(in, v, name));
     if (python_attr(in, v, name, out))
         return STATUS_OK;
     if (v.type != VAL_DICT || !dict_get_str(v.dict, name, out))
@@ -204,6 +216,8 @@ enum status val_item(struct interp *in, struct val v, struct val key, struct val
         found = seq_item(v.seq, val_as_int(key), out);
     else if (v.type == VAL_STRING && val_is_int(key))
         found = text_item(in, v, val_as_int(key), out);
+    if (v.type == VAL_LOOP && key.type == VAL_STRING)
+        TRY(loop_look(in, v, val_str_of(key)));
     if (!found && key.type == VAL_STRING)
         found = python_attr(in, v, val_str_of(key), out);
     if (found)

@@ -29,6 +29,24 @@ static size_t param_find(const char *params, struct str name, size_t *count)
     return index;
 }
 
+/* A generator's failure is kept in the iterator that it returns. */
+static enum status run_lazy(struct interp *in, const struct builtin *builtin, struct val self,
+                            struct call *call, struct val *out)
+{
+    unsigned depth = in->depth;
+    size_t mark = interp_mark(in);
+    enum status status;
+
+    *out = val_seq(seq_new(in, SEQ_ITERATOR, 0));
+    status = builtin->fn(in, self, call, out);
+    if (status != STATUS_INVALID)
+        return status;
+    in->depth = depth;
+    in->out->len = mark;
+    out->seq->failure = arena_strndup(&in->arena, in->err->text, strlen(in->err->text));
+    return STATUS_OK;
+}
+
 enum status builtin_call(struct interp *in, const struct builtin *builtin, struct val self,
                          struct call *call, struct val *out)
 {
@@ -36,7 +54,8 @@ enum status builtin_call(struct interp *in, const struct builtin *builtin, struc
 
     TRY(interp_step(in, 1));
     if (!builtin->params)
-        return builtin->fn(in, self, call, out);
+        return builtin->lazy ? run_lazy(in, builtin, self, call, out)
+                             : builtin->fn(in, self, call, out);
     param_find(builtin->params, STR(""), &count);
     CHECK(count <= ARRAY_LEN(call->arg));
     if (call->pos_count > count)
@@ -56,7 +75,8 @@ enum status builtin_call(struct interp *in, const struct builtin *builtin, struc
         if (call->arg[i].type == VAL_ABSENT)
             return interp_fail(in, "%s() needs at least %u arguments", builtin->name,
                                builtin->required);
-    return builtin->fn(in, self, call, out);
+    return builtin->lazy ? run_lazy(in, builtin, self, call, out)
+                         : builtin->fn(in, self, call, out);
 }
 
 struct val val_method(struct interp *in, const struct builtin *builtin, struct val self)

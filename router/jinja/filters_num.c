@@ -262,14 +262,14 @@ static enum status filter_filesizeformat(struct interp *in, struct val self, str
 }
 
 const struct builtin filters_num[] = {
-    {"abs", filter_abs, "", 0},
-    {"int", filter_int, "default,base", 0},
-    {"float", filter_float, "default", 0},
-    {"round", filter_round, "precision,method", 0},
-    {"default", filter_default, "default_value,boolean", 0},
-    {"d", filter_default, "default_value,boolean", 0},
-    {"tojson", filter_tojson, "ensure_ascii,indent,separators,sort_keys", 0},
-    {"filesizeformat", filter_filesizeformat, "binary", 0},
+    BUILTIN("abs", filter_abs, "", 0),
+    BUILTIN("int", filter_int, "default,base", 0),
+    BUILTIN("float", filter_float, "default", 0),
+    BUILTIN("round", filter_round, "precision,method", 0),
+    BUILTIN("default", filter_default, "default_value,boolean", 0),
+    BUILTIN("d", filter_default, "default_value,boolean", 0),
+    BUILTIN("tojson", filter_tojson, "ensure_ascii,indent,separators,sort_keys", 0),
+    BUILTIN("filesizeformat", filter_filesizeformat, "binary", 0),
 };
 const size_t filters_num_count = ARRAY_LEN(filters_num);
 

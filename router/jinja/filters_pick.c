@@ -188,12 +188,12 @@ static enum status filter_attr(struct interp *in, struct val self, struct call *
 }
 
 const struct builtin filters_pick[] = {
-    {"map", filter_map, NULL, 0},
-    {"select", filter_select, NULL, 0},
-    {"reject", filter_reject, NULL, 0},
-    {"selectattr", filter_selectattr, NULL, 0},
-    {"rejectattr", filter_rejectattr, NULL, 0},
-    {"groupby", filter_groupby, "attribute,default,case_sensitive", 1},
-    {"attr", filter_attr, "name", 1},
+    GENERATOR("map", filter_map, NULL, 0),
+    GENERATOR("select", filter_select, NULL, 0),
+    GENERATOR("reject", filter_reject, NULL, 0),
+    GENERATOR("selectattr", filter_selectattr, NULL, 0),
+    GENERATOR("rejectattr", filter_rejectattr, NULL, 0),
+    BUILTIN("groupby", filter_groupby, "attribute,default,case_sensitive", 1),
+    BUILTIN("attr", filter_attr, "name", 1),
 };
 const size_t filters_pick_count = ARRAY_LEN(filters_pick);

@@ -24,6 +24,7 @@ static enum status filter_first(struct interp *in, struct val self, struct call 
             *out = seq->items[seq->pos++];
             return STATUS_OK;
         }
+        TRY(val_iterate(in, self, &seq)); /* fails if making the first item did */
     } else {
         TRY(val_iterate(in, self, &seq));
         if (seq->count) {
@@ -250,6 +251,7 @@ static enum status filter_unique(struct interp *in, struct val self, struct call
     struct dict *seen = dict_new(in, 0);
     struct seq *seq, *kept = seq_new(in, SEQ_ITERATOR, 0);
 
+    *out = val_seq(kept);
     TRY(val_iterate(in, self, &seq));
     for (size_t i = 0; i < seq->count; i++) {
         struct val key, ignored;
@@ -264,7 +266,6 @@ static enum status filter_unique(struct interp *in, struct val self, struct call
         TRY(dict_put(in, seen, key, val_none()));
         TRY(seq_push(in, kept, seq->items[i]));
     }
-    *out = val_seq(kept);
     return STATUS_OK;
 }
 
@@ -376,21 +377,21 @@ static enum status filter_slice(struct interp *in, struct val self, struct call 
 }
 
 const struct builtin filters_seq[] = {
-    {"length", filter_length, "", 0},
-    {"count", filter_length, "", 0},
-    {"first", filter_first, "", 0},
-    {"last", filter_last, "", 0},
-    {"list", filter_list, "", 0},
-    {"reverse", filter_reverse, "", 0},
-    {"join", filter_join, "d,attribute", 0},
-    {"sort", filter_sort, "reverse,case_sensitive,attribute", 0},
-    {"dictsort", filter_dictsort, "case_sensitive,by,reverse", 0},
-    {"items", filter_items, "", 0},
-    {"unique", filter_unique, "case_sensitive,attribute", 0},
-    {"min", filter_min, "case_sensitive,attribute", 0},
-    {"max", filter_max, "case_sensitive,attribute", 0},
-    {"sum", filter_sum, "attribute,start", 0},
-    {"batch", filter_batch, "linecount,fill_with", 1},
-    {"slice", filter_slice, "slices,fill_with", 1},
+    BUILTIN("length", filter_length, "", 0),
+    BUILTIN("count", filter_length, "", 0),
+    BUILTIN("first", filter_first, "", 0),
+    BUILTIN("last", filter_last, "", 0),
+    BUILTIN("list", filter_list, "", 0),
+    BUILTIN("reverse", filter_reverse, "", 0),
+    BUILTIN("join", filter_join, "d,attribute", 0),
+    BUILTIN("sort", filter_sort, "reverse,case_sensitive,attribute", 0),
+    BUILTIN("dictsort", filter_dictsort, "case_sensitive,by,reverse", 0),
+    GENERATOR("items", filter_items, "", 0),
+    GENERATOR("unique", filter_unique, "case_sensitive,attribute", 0),
+    BUILTIN("min", filter_min, "case_sensitive,attribute", 0),
+    BUILTIN("max", filter_max, "case_sensitive,attribute", 0),
+    BUILTIN("sum", filter_sum, "attribute,start", 0),
+    GENERATOR("batch", filter_batch, "linecount,fill_with", 1),
+    GENERATOR("slice", filter_slice, "slices,fill_with", 1),
 };
 const size_t filters_seq_count = ARRAY_LEN(filters_seq);

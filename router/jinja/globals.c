@@ -162,13 +162,13 @@ static enum status global_strftime_now(struct interp *in, struct val self, struc
 }
 
 static const struct builtin globals[] = {
-    {"range", global_range, NULL, 0},
-    {"dict", global_dict, NULL, 0},
-    {"namespace", global_namespace, NULL, 0},
-    {"joiner", global_joiner, "sep", 0},
-    {"cycler", global_cycler, NULL, 0},
-    {"raise_exception", global_raise, "message", 1},
-    {"strftime_now", global_strftime_now, "format", 1},
+    BUILTIN("range", global_range, NULL, 0),
+    BUILTIN("dict", global_dict, NULL, 0),
+    BUILTIN("namespace", global_namespace, NULL, 0),
+    BUILTIN("joiner", global_joiner, "sep", 0),
+    BUILTIN("cycler", global_cycler, NULL, 0),
+    BUILTIN("raise_exception", global_raise, "message", 1),
+    BUILTIN("strftime_now", global_strftime_now, "format", 1),
 };
 
 const struct builtin *global_find(struct str name)

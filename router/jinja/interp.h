@@ -77,7 +77,10 @@ struct builtin {
     builtin_fn fn;
     const char *params; /* "old,new,count"; NULL: the function reads pos and kw itself */
     uint8_t required;   /* how many of params must be given */
+    bool lazy;          /* a generator in Python: fails when it is walked, not when it is made */
 };
+#define BUILTIN(name, fn, params, required) {name, fn, params, required, false}
+#define GENERATOR(name, fn, params, required) {name, fn, params, required, true}
 enum status MUST_USE builtin_call(struct interp *in, const struct builtin *builtin, struct val self,
                                   struct call *call, struct val *out);
 const struct builtin *builtin_find(const struct builtin *table, size_t count, struct str name);
@@ -97,9 +100,13 @@ struct func {
     struct scope *closure;         /* MACRO: where it was defined */
 };
 
+/* With a filter ("for x in xs if test"), items are tested one at a time as the loop comes to them: the
+ * body may change what the test sees. loop.last looks one item ahead, loop.length at all. */
 struct loop {
     const struct node *node;
-    struct seq *items;
+    struct seq *items;  /* that passed so far; all of them when there is no filter */
+    struct seq *source; /* with a filter: what is tested, from source_pos on; else NULL */
+    size_t source_pos;
     size_t index0;
     uint32_t depth0;
     struct scope *outer; /* where the loop statement stands */
@@ -120,6 +127,8 @@ enum status MUST_USE eval_args(struct interp *in, const struct call_args *args, 
 enum status MUST_USE exec_body(struct interp *in, const struct node *first);
 enum status MUST_USE exec_loop(struct interp *in, const struct node *node, struct seq *items,
                                uint32_t depth0, struct scope *outer);
+/* Tests items until `count` have passed or all are tested. */
+enum status MUST_USE loop_fill(struct interp *in, struct loop *loop, size_t count);
 enum status MUST_USE assign(struct interp *in, const struct node *target, struct val value);
 /* call.c */
 enum status MUST_USE call_value(struct interp *in, struct val callee, struct call *call,

@@ -58,48 +58,55 @@ static enum status exec_if(struct interp *in, const struct node *node)
     }
 }
 
-/* The items that pass {% for x in xs if test %}. */
-static enum status filter_items(struct interp *in, const struct node *node, struct seq **items)
+enum status loop_fill(struct interp *in, struct loop *loop, size_t count)
 {
-    struct seq *kept = seq_new(in, SEQ_LIST, 0);
     struct scope *saved = in->scope;
+    struct val test;
 
-    for (size_t i = 0; i < (*items)->count; i++) {
-        struct val test;
+    while (loop->source && loop->items->count < count &&
+           loop->source_pos < loop->source->count) {
+        struct val item = loop->source->items[loop->source_pos++];
+        in->scope = loop->outer;
         scope_push(in);
-        TRY(assign(in, node->left, (*items)->items[i]));
-        TRY(eval(in, node->third, &test));
-        in->scope = saved;
+        TRY(assign(in, loop->node->left, item));
+        TRY(eval(in, loop->node->third, &test));
         if (val_truth(test))
-            TRY(seq_push(in, kept, (*items)->items[i]));
+            TRY(seq_push(in, loop->items, item));
     }
-    *items = kept;
+    in->scope = saved;
     return STATUS_OK;
+}
+
+static enum status exec_pass(struct interp *in, struct loop *loop)
+{
+    struct val self = {.type = VAL_LOOP, .loop = loop};
+
+    TRY(interp_step(in, 1));
+    in->scope = loop->outer;
+    scope_push(in);
+    scope_set(in, in->scope, in->tmpl->sym_loop, self);
+    TRY(assign(in, loop->node->left, loop->items->items[loop->index0]));
+    return exec_body(in, loop->node->list);
 }
 
 enum status exec_loop(struct interp *in, const struct node *node, struct seq *items,
                       uint32_t depth0, struct scope *outer)
 {
-    struct loop *loop;
+    struct loop *loop = arena_zalloc(&in->arena, sizeof(*loop));
     bool completed = false;
 
-    in->scope = outer;
-    if (node->third)
-        TRY(filter_items(in, node, &items));
-    loop = arena_zalloc(&in->arena, sizeof(*loop));
     *loop = (struct loop){.node = node, .items = items, .depth0 = depth0, .outer = outer};
-    for (; loop->index0 < items->count; loop->index0++) {
-        in->scope = outer;
-        scope_push(in);
-        scope_set(in, in->scope, in->tmpl->sym_loop,
-                  (struct val){.type = VAL_LOOP, .loop = loop});
-        TRY(assign(in, node->left, items->items[loop->index0]));
-        TRY(exec_body(in, node->list));
-        if (in->flow == FLOW_BREAK)
-            break;
-        completed |= in->flow == FLOW_NORMAL;
+    if (node->third) {
+        loop->source = items;
+        loop->items = seq_new(in, SEQ_LIST, 0);
+    }
+    for (; in->flow != FLOW_BREAK; loop->index0++) {
         in->flow = FLOW_NORMAL;
-        TRY(interp_step(in, 1));
+        TRY(loop_fill(in, loop, loop->index0 + 1));
+        if (loop->index0 >= loop->items->count)
+            break;
+        TRY(exec_pass(in, loop));
+        completed |= in->flow == FLOW_NORMAL;
     }
     in->flow = FLOW_NORMAL;
     in->scope = outer;

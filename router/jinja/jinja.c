@@ -170,12 +170,13 @@ enum status jinja_render(const struct jinja_template *tmpl, const struct jinja_v
                          struct err *err)
 {
     static const struct jinja_limits standard = JINJA_LIMITS_DEFAULT;
+    struct err own; /* errors are read back inside, so there is always one */
     struct interp in = {
         .tmpl = tmpl,
         .limits = limits ? limits : &standard,
         .out = out,
         .out_start = out->len,
-        .err = err,
+        .err = err ? err : &own,
         .stack_base = (uintptr_t)__builtin_frame_address(0),
         .line = 1,
     };

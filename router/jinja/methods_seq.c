@@ -120,18 +120,18 @@ METHOD(cycler_method_reset)
 }
 
 static const struct builtin dict_methods[] = {
-    {"get", dict_method_get, ",,", 1},       {"items", dict_method_items, "", 0},
-    {"keys", dict_method_keys, "", 0},       {"values", dict_method_values, "", 0},
-    {"copy", dict_method_copy, "", 0},
+    BUILTIN("get", dict_method_get, ",,", 1),       BUILTIN("items", dict_method_items, "", 0),
+    BUILTIN("keys", dict_method_keys, "", 0),       BUILTIN("values", dict_method_values, "", 0),
+    BUILTIN("copy", dict_method_copy, "", 0),
 };
 static const struct builtin list_methods[] = {
-    {"count", seq_method_count, ",", 1},
-    {"index", seq_method_index, ",,,", 1},
-    {"copy", list_method_copy, "", 0}, /* the last: tuples and ranges have no copy */
+    BUILTIN("count", seq_method_count, ",", 1),
+    BUILTIN("index", seq_method_index, ",,,", 1),
+    BUILTIN("copy", list_method_copy, "", 0), /* the last: tuples and ranges have no copy */
 };
 static const struct builtin cycler_methods[] = {
-    {"next", cycler_method_next, "", 0},
-    {"reset", cycler_method_reset, "", 0},
+    BUILTIN("next", cycler_method_next, "", 0),
+    BUILTIN("reset", cycler_method_reset, "", 0),
 };
 
 static const struct builtin *text_method(struct str name)

@@ -181,10 +181,10 @@ METHOD(method_rpartition)
 }
 
 const struct builtin methods_split[] = {
-    {"split", method_split, "sep,maxsplit", 0},
-    {"rsplit", method_rsplit, "sep,maxsplit", 0},
-    {"splitlines", method_splitlines, "keepends", 0},
-    {"partition", method_partition, ",", 1},
-    {"rpartition", method_rpartition, ",", 1},
+    BUILTIN("split", method_split, "sep,maxsplit", 0),
+    BUILTIN("rsplit", method_rsplit, "sep,maxsplit", 0),
+    BUILTIN("splitlines", method_splitlines, "keepends", 0),
+    BUILTIN("partition", method_partition, ",", 1),
+    BUILTIN("rpartition", method_rpartition, ",", 1),
 };
 const size_t methods_split_count = ARRAY_LEN(methods_split);

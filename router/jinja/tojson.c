@@ -48,10 +48,7 @@ static enum status json_text(struct interp *in, struct str s, bool ascii_only)
         if (c >= 0x80)
             n = text_next(s.data + i, s.len - i, &cp);
         TRY(interp_emit(in, s.data + start, i - start));
-        if (cp == 0x7f) /* json.dumps leaves it alone */
-            TRY(interp_emit(in, s.data + i, 1));
-        else
-            TRY(escape_char(in, cp));
+        TRY(escape_char(in, cp));
         i += (size_t)n;
         start = i;
     }

@@ -273,6 +273,7 @@ enum status val_length(struct interp *in, struct val v, size_t *out)
         *out = v.dict->count;
         return STATUS_OK;
     case VAL_LOOP:
+        TRY(loop_fill(in, v.loop, SIZE_MAX));
         *out = v.loop->items->count;
         return STATUS_OK;
     default:
@@ -311,6 +312,8 @@ static enum status iterate_seq(struct interp *in, struct seq *from, struct seq *
         *out = from;
         return STATUS_OK;
     }
+    if (from->failure)
+        return err_set(in->err, STATUS_INVALID, "%s", from->failure);
     seq = seq_new(in, SEQ_ITERATOR, 0);
     seq->items = from->items + from->pos;
     seq->count = seq->cap = from->count - from->pos;

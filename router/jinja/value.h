@@ -87,6 +87,7 @@ struct seq {
     struct val *items;
     size_t count, cap;
     size_t pos;                /* ITERATOR: items before it are used up */
+    const char *failure;       /* ITERATOR: making the next item fails with this text, or NULL */
     bool group;                /* TUPLE of groupby: also .grouper and .list */
     int64_t start, stop, step; /* RANGE */
 };

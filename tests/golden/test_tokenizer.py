@@ -16,7 +16,7 @@ FOLDERS = {
     "qwen3": os.path.join(ROOT, "..", "shared", "tokenizers", "qwen3"),
     "llama3_1": os.path.join(ROOT, "..", "shared", "tokenizers", "llama3_1"),
 }
-SEED, COUNT = 20_001, 4000
+SEED, COUNT = 20_001, 2500
 
 
 @pytest.mark.parametrize("name", FOLDERS)

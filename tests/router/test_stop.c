@@ -39,7 +39,7 @@ static void run_cut(const char *text, const char *const *stops, size_t count, bo
         strings[i] = str_from(stops[i]);
     stop_init(&stop, strings, count, include);
     for (size_t at = 0, len = strlen(text); at < len;) {
-        size_t piece = MIN(len - at, (size_t)rng_below(&seed, 4));
+        size_t want = rng_below(&seed, 4), piece = MIN(len - at, want);
         hit = stop_push(&stop, text + at, piece, &out);
         ck_assert_msg(out.len <= expected, "text of a stop string got out");
         at += piece;

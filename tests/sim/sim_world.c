@@ -108,7 +108,8 @@ void sim_plan_print(const struct sim_plan *plan)
 {
     const struct sched_opts *o = &plan->opts;
     printf("seed %" PRIu64 ": pages %u x %u, slots %u, waiting %u, context %u, step %u tokens, "
-           "chunk %u, %.0f ms, cache %d, groups %d, age %u ms, depth %u, rash %d, vocab %u, docs %u x %u\n",
+           "chunk %u, %.0f ms, cache %d, groups %d, age %u ms, depth %u, rash %d, vocab %u, "
+           "docs %u x %u\n",
            plan->seed, o->pages, o->page_size, o->slots, o->waiting_max, o->context_max,
            o->step_tokens, o->chunk_tokens, o->step_ms, o->cache, o->prefix_groups, o->age_ms,
            plan->depth, plan->rash, plan->vocab, plan->doc_count, plan->doc_len);
@@ -117,8 +118,8 @@ void sim_plan_print(const struct sim_plan *plan)
         const struct sim_arrival *a = &plan->arrivals[i];
         if (a->off || shown++ >= 40)
             continue;
-        printf("  step %u: arrival %u, doc %u x %u + %u own (seed %" PRIu64 ") + %u resumed, max %u, "
-               "min %u, stops %u, cancel %d, deadline %u, priority %d, namespace %u\n",
+        printf("  step %u: arrival %u, doc %u x %u + %u own (seed %" PRIu64 ") + %u resumed, "
+               "max %u, min %u, stops %u, cancel %d, deadline %u, priority %d, namespace %u\n",
                a->at_step, i, a->doc, a->doc_take, a->own, a->seed, a->resumed, a->tokens_max,
                a->tokens_min, a->ignore_eos ? 0 : a->stop_ids, (int)a->cancel_after,
                a->deadline_ms, a->priority, a->namespace_at);
@@ -170,7 +171,7 @@ struct world {
     uint64_t *slot_user;   /* [slots] */
     uint64_t *slot_run;
     uint64_t *slot_step;   /* last step that used the slot */
-    uint64_t *named[2], *named_step[2]; /* [pages] by step & 1: whose row names it, a user or MANY */
+    uint64_t *named[2], *named_step[2]; /* [pages] by step & 1: a user or MANY */
     uint64_t *written, *written_by; /* [pages] step and user that wrote it last */
     /* the mirror of the cache */
     struct { uint64_t parent, hash; } *mirror;

@@ -34,8 +34,8 @@ size_t step_packet_bytes_max(const struct step_limits *limits)
         .bytes;
 }
 
-/* Deltas: one req's whole table (a cached prefix at admission), what two chunks in flight may remap,
- * and a few pages for each decoding row. */
+/* Deltas: one req's whole table (a cached prefix at admission), what two chunks in flight may
+ * remap, and a few pages for each decoding row. */
 void step_limits_init(struct step_limits *limits, uint32_t slots, uint32_t step_tokens,
                       uint32_t context_max, uint32_t page_size)
 {

@@ -52,8 +52,8 @@ struct step_sample {
     struct sampling sampling;
 };
 
-/* Rows whose first `page_count` pages are the same physical pages. Groups are disjoint, longest shared part
- * first; their rows are listed through row_first.. in `group_rows` order (see batch.c): rows of a group are adjacent. */
+/* Rows row_first .. row_first + row_count - 1, whose first `page_count` pages are the same physical
+ * pages. Groups are disjoint runs of decode rows, longest shared part first. */
 struct prefix_group {
     uint32_t row_first, row_count, page_count;
 };
@@ -91,7 +91,7 @@ void step_builder_init(struct step_builder *builder, const struct step_limits *l
 void step_builder_release(struct step_builder *builder);
 void step_builder_reset(struct step_builder *builder);
 
-/* Lays the parts out in `block` (>= step_packet_bytes_max, 64-byte aligned) and returns it as a packet. */
+/* Lays the parts out in `block` (>= step_packet_bytes_max, 64-byte aligned); returns the packet. */
 const struct step_packet *step_builder_finish(const struct step_builder *builder, uint64_t step,
                                               void *block);
 

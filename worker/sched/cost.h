@@ -1,7 +1,7 @@
 /* cost - how long a step will take: us = prefill_tokens * a + decode_rows * b.
  *
  * a and b start from the engine's guess and follow what steps really took by normalised least mean
- * squares: each step's error is shared out in proportion to each part's size, a share of 1/8 a step,
+ * squares: each step's error is shared out in proportion to each part's size, an eighth of it a step,
  * so a step of one kind only teaches that kind. Both stay within 1/1000 and 1000 of their guess.
  */
 #ifndef MSGL_WORKER_SCHED_COST_H

@@ -2,7 +2,7 @@
  * prefix groups among the nodes.
  *
  *      root ─ A (10 pages) ─┬─ B (5) ── r1 r2          best(A) = max(saved(A), best(B) + best(C))
- *                           └─ C (1) ── r3 r4 r5       saved(n) = (rows below n - 1) * pages down to n
+ *                           └─ C (1) ── r3 r4 r5       saved(n) = (its rows - 1) * pages down to n
  *
  * A group reads its shared pages once instead of once a row, so saved(n) is what it gains; groups
  * are disjoint, hence the choice between a node and its children, from the leaves up. The walk

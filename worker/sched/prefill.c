@@ -2,7 +2,8 @@
  *
  * A chunk is bounded by chunk_tokens, by what is left of step_tokens and, beside decode rows, by
  * what the cost model lets into step_ms (at least one page, so that prompts never stand still).
- * A chunk that does not finish its prompt ends on a page's end when it can: full pages can be shared.
+ * A chunk that does not finish its prompt ends on a page's end when it can: only full pages can be
+ * shared.
  */
 #include "worker/sched/sched.h"
 
@@ -60,10 +61,8 @@ static void hint_update(struct scheduler *s, struct req *req)
 static void hints_refresh(struct scheduler *s)
 {
     uint32_t window = MIN(s->waiting.count, QUEUE_WINDOW);
-    uint32_t from = window > HINTS_PER_PLAN ? (uint32_t)(s->plans % DIV_CEIL(window, HINTS_PER_PLAN)) *
-                                                  HINTS_PER_PLAN
-                                            : 0;
-    uint32_t at = 0;
+    uint32_t turns = MAX(1u, DIV_CEIL(window, HINTS_PER_PLAN));
+    uint32_t from = (uint32_t)(s->plans % turns) * HINTS_PER_PLAN, at = 0;
     LIST_EACH (pos, &s->waiting.by_rank) {
         if (at >= from + HINTS_PER_PLAN || at >= window)
             return;

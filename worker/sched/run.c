@@ -1,4 +1,4 @@
-/* run - what holds pages and a slot: admission, retraction, the end, and pages for the next step. */
+/* run - who holds pages and a slot: admission, retraction, the end, pages for the next step. */
 #include "worker/sched/sched.h"
 
 #include <string.h>

@@ -30,7 +30,7 @@ struct sched_opts {
     uint32_t context_max;    /* tokens of one req */
     uint32_t step_tokens;    /* token budget of a step, >= slots */
     uint32_t chunk_tokens;   /* a prefill chunk at most; 0 = the whole budget */
-    double step_ms;          /* while anything decodes, bound of a step by the cost model; 0 = none */
+    double step_ms;          /* while anything decodes, bound of a step by cost model; 0 = none */
     double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model */
     bool cache;              /* radix, or naive (no reuse) */
     bool prefix_groups;
@@ -60,7 +60,7 @@ enum sched_finish { SCHED_RUNNING, SCHED_STOP, SCHED_LENGTH, SCHED_CANCELLED, SC
 /* One token (or an end without one), in commit order. */
 struct sched_event {
     uint64_t user;
-    uint32_t index;         /* of the token among the choice's generated tokens, earlier attempts included */
+    uint32_t index;         /* among the generated tokens, those of earlier attempts included */
     uint32_t token;         /* valid when has_token */
     bool has_token;
     enum sched_finish finish;
@@ -75,16 +75,21 @@ struct sched_cache_event {
 };
 
 struct sched_load {
-    uint32_t running, waiting, pages_free /* free + evictable */, slots_free /* running + waiting room */;
+    uint32_t running, waiting;
+    uint32_t pages_free; /* free + evictable */
+    uint32_t slots_free; /* reqs that scheduler_add would still take */
     uint64_t pending_prefill_tokens; /* of waiting and running reqs, without what is cached */
     uint64_t decode_tokens;          /* context held by decoding reqs */
     uint64_t retractions, steps, cached_tokens, prompt_tokens; /* since start */
 };
 
-enum status MUST_USE scheduler_new(const struct sched_opts *opts, struct scheduler **out, struct err *err);
+enum status MUST_USE scheduler_new(const struct sched_opts *opts, struct scheduler **out,
+                                   struct err *err);
 void scheduler_free(struct scheduler *scheduler);
-void scheduler_limits(const struct scheduler *scheduler, struct step_limits *limits); /* = step_limits_init() */
-uint32_t scheduler_length_max(const struct scheduler *scheduler); /* tokens of one req: context or pool */
+/* What step_limits_init() makes of the options: the bounds of every packet. */
+void scheduler_limits(const struct scheduler *scheduler, struct step_limits *limits);
+/* Tokens of one req at most: context_max, or what the pool holds. */
+uint32_t scheduler_length_max(const struct scheduler *scheduler);
 
 /* QUEUE_FULL: slots + waiting_max reqs are here. TOO_LONG: can never fit (tokens + 1 > context or
  * pool). INVALID: contradictory counts, all tokens generated already, an impossible token id. */
@@ -109,11 +114,13 @@ uint32_t scheduler_event_max(const struct scheduler *scheduler); /* room that pl
 /* Runnable work exists beyond the steps in flight. */
 bool scheduler_runnable(const struct scheduler *scheduler);
 void scheduler_load(const struct scheduler *scheduler, struct sched_load *load);
-double scheduler_step_ms_bound(const struct scheduler *scheduler); /* cost model's guess for the step in flight */
+/* The cost model's guess for the oldest step in flight; 0 when there is none. */
+double scheduler_step_ms_bound(const struct scheduler *scheduler);
 
 /* Moves out up to *count cache events. Returns true while more remain. Bounded: when the reader lags
  * too far, *lost becomes true and it must take a snapshot. */
-bool scheduler_cache_events(struct scheduler *scheduler, struct sched_cache_event *out, uint32_t *count, bool *lost);
+bool scheduler_cache_events(struct scheduler *scheduler, struct sched_cache_event *out,
+                            uint32_t *count, bool *lost);
 /* Every page of the tree, parents before children; the callback must not call back. */
 typedef void (*sched_page_fn)(void *ctx, uint64_t parent, uint64_t hash);
 void scheduler_cache_walk(const struct scheduler *scheduler, sched_page_fn fn, void *ctx);

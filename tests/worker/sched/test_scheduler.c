@@ -378,6 +378,29 @@ START_TEST(the_youngest_is_retracted)
 }
 END_TEST
 
+/* A req is admitted when what all usually need fits, not only what they need now. */
+START_TEST(admission_expects_growth)
+{
+    struct sched_opts opts = opts_default();
+    opts.pages = 10;
+    struct rig rig = rig_new(&opts);
+    add_plain(&rig, 1, 0, 14, 26);
+    add_plain(&rig, 2, 500, 14, 26);
+    rig.s->usual_tokens = 26; /* 10 pages each */
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(rig.packet->row_count, 1);
+    while (rig_step(&rig))
+        ;
+    ck_assert_uint_eq(rig.s->retractions, 0);
+    add_plain(&rig, 3, 0, 14, 26);
+    add_plain(&rig, 4, 500, 14, 26);
+    rig.s->usual_tokens = 2; /* 4 pages each */
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(rig.packet->row_count, 2);
+    rig_free(&rig);
+}
+END_TEST
+
 START_TEST(naive_keeps_nothing)
 {
     struct sched_opts opts = opts_default();
@@ -531,6 +554,7 @@ int main(void)
     tcase_add_test(tcase, waiting_order);
     tcase_add_test(tcase, nobody_starves);
     tcase_add_test(tcase, the_youngest_is_retracted);
+    tcase_add_test(tcase, admission_expects_growth);
     tcase_add_test(tcase, naive_keeps_nothing);
     tcase_add_test(tcase, overlap_rows);
     tcase_add_test(tcase, ends_without_a_token);
