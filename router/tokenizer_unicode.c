@@ -6,11 +6,6 @@
 
 #include "common/mem.h"
 #include "common/utf8.h"
-
-struct unicode_range {
-    uint32_t first, last;
-    uint32_t value; /* the stand-in, in unicode_newer */
-};
 #include "router/tokenizer_unicode_tables.h"
 
 #define FIRST_WITH_PROPERTIES 0x300u /* below: no combining class, and NFC leaves it alone */

@@ -98,6 +98,12 @@ def config(reader):
     }
 
 
+def generation_config(made_config):
+    """The sampling is what the model's authors use in their card: at temperature 1 it rambles."""
+    return {**{key: made_config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")},
+            "do_sample": True, "temperature": 0.2, "top_p": 0.9}
+
+
 def tokenizer(reader):
     tokens, kinds = field(reader, "tokenizer.ggml.tokens"), field(reader, "tokenizer.ggml.token_type")
     control = [i for i, kind in enumerate(kinds) if kind == 3]
@@ -146,8 +152,7 @@ def write_folder(folder):
     try:
         made_config = config(reader)
         write_json(made, "config.json", made_config)
-        write_json(made, "generation_config.json",
-                   {key: made_config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")})
+        write_json(made, "generation_config.json", generation_config(made_config))
         write_json(made, "tokenizer.json", tokenizer(reader))
         write_json(made, "tokenizer_config.json", tokenizer_config(reader))
         write_safetensors(os.path.join(made, "model.safetensors"), list(tensors(reader)))

@@ -177,7 +177,7 @@ def test_wrong_model_is_refused(cluster, tmp_path):
     from conftest import BUILD, Process
     intruder = Process([os.path.join(BUILD, "msgl-worker"), "--model", str(other), "--id", "intruder", "--threads", "1",
                         "--kv-mib", "64", "--router", c.wire()], str(tmp_path / "intruder.log"))
-    wait_for(lambda: "refused" in intruder.text(), 30)
+    wait_for(lambda: "differs from the router's" in intruder.text(), 30)
     assert c.metric("msgl_router_workers") == 1
     intruder.stop()
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import wait_for
 
-SYSTEM = "You are a careful assistant for the harbour of {}. " * 6
+SYSTEM = "You are a careful assistant for the harbour of {0}. " * 6
 
 
 def cached(reply):
