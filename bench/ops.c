@@ -7,17 +7,31 @@
  * streams that decode at position 256, or for one prompt of `rows` tokens; its last three columns
  * give tokens per second too.
  */
+#include "kernels/ops.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/rng.h"
-#include "kernels/ops.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { HIDDEN = 576, INTER = 1536, LAYERS = 30, Q_HEADS = 9, KV_HEADS = 3, HEAD = 64, VOCAB = 49152 };
-enum { QKV = (Q_HEADS + 2 * KV_HEADS) * HEAD, PAGE = 16, PAGES_PER_SLOT = 64, SLOTS = 16, ROWS_MAX = 512 };
+enum {
+    HIDDEN = 576,
+    INTER = 1536,
+    LAYERS = 30,
+    Q_HEADS = 9,
+    KV_HEADS = 3,
+    HEAD = 64,
+    VOCAB = 49152
+};
+enum {
+    QKV = (Q_HEADS + 2 * KV_HEADS) * HEAD,
+    PAGE = 16,
+    PAGES_PER_SLOT = 64,
+    SLOTS = 16,
+    ROWS_MAX = 512
+};
 
 struct layer {
     struct weight qkv, o, gate_up, down;
@@ -117,7 +131,9 @@ static uint32_t bench_rows(struct bench *b, struct attn_row *rows, uint32_t m, b
         positions[i] = prompt ? i : 256;
         slots[i] = prompt ? 0 : i;
         if (i < count)
-            rows[i] = (struct attn_row){.slot = i, .token_first = i, .token_count = prompt ? m : 1,
+            rows[i] = (struct attn_row){.slot = i,
+                                        .token_first = i,
+                                        .token_count = prompt ? m : 1,
                                         .pos_first = prompt ? 0 : 256};
     }
     b->ops->upload(b->device, b->stream, b->positions, positions, m * sizeof(*positions));
@@ -131,13 +147,26 @@ static void bench_layer(struct bench *b, const struct layer *layer, const struct
     const struct ops *ops = b->ops;
     struct device *d = b->device;
     struct stream *s = b->stream;
-    struct kv_view kv = {.pool = layer->kv, .page_table = b->page_table, .pages = SLOTS * PAGES_PER_SLOT,
-                         .pages_per_slot = PAGES_PER_SLOT, .page_size = PAGE, .kv_heads = KV_HEADS,
+    struct kv_view kv = {.pool = layer->kv,
+                         .page_table = b->page_table,
+                         .pages = SLOTS * PAGES_PER_SLOT,
+                         .pages_per_slot = PAGES_PER_SLOT,
+                         .page_size = PAGE,
+                         .kv_heads = KV_HEADS,
                          .head_dim = HEAD};
-    struct qkv_args qkv = {.qkv = b->wide, .positions = b->positions, .token_slots = b->slots,
-                           .cos_sin = b->cos_sin, .tokens = m, .q_heads = Q_HEADS};
-    struct attn_args attn = {.out = b->narrow, .qkv = b->wide, .qkv_stride = QKV, .rows = rows,
-                             .rows_host = rows, .row_count = row_count, .q_heads = Q_HEADS,
+    struct qkv_args qkv = {.qkv = b->wide,
+                           .positions = b->positions,
+                           .token_slots = b->slots,
+                           .cos_sin = b->cos_sin,
+                           .tokens = m,
+                           .q_heads = Q_HEADS};
+    struct attn_args attn = {.out = b->narrow,
+                             .qkv = b->wide,
+                             .qkv_stride = QKV,
+                             .rows = rows,
+                             .rows_host = rows,
+                             .row_count = row_count,
+                             .q_heads = Q_HEADS,
                              .scale = 0.125f};
     ops->add_rmsnorm(d, s, b->x, b->residual, b->x, b->norm, m, HIDDEN, 1e-5f);
     ops->matmul(d, s, b->wide, b->x, &layer->qkv, NULL, m);
@@ -176,7 +205,8 @@ static void bench_matmul(struct bench *b, const char *shape, size_t which, uint3
     const struct weight *w = (const void *)((const char *)&b->layers[0] + which);
     double us = BEST_US(5, for (int i = 0; i < LAYERS; i++) b->ops->matmul(
                                b->device, b->stream, b->wide, b->narrow,
-                               (const void *)((const char *)&b->layers[i] + which), NULL, m)) / LAYERS;
+                               (const void *)((const char *)&b->layers[i] + which), NULL, m)) /
+                LAYERS;
     double work = (double)w->n * w->k;
     bench_line(b, "matmul", shape, m, us, work * 2 + (double)m * (w->n + w->k) * 4, 2 * work * m);
 }
@@ -185,10 +215,11 @@ static void bench_step(struct bench *b, uint32_t m, bool prompt)
 {
     struct attn_row rows[ROWS_MAX];
     uint32_t row_count = bench_rows(b, rows, m, prompt), heads = prompt ? 1 : m;
-    double us = BEST_US(
-        4, for (int i = 0; i < LAYERS; i++) bench_layer(b, &b->layers[i], rows, row_count, m);
-        b->ops->matmul_f32(b->device, b->stream, b->logits, b->x, &b->head, heads));
-    double layer = (double)LAYERS * HIDDEN * (QKV + HIDDEN + 3.0 * INTER), head = (double)VOCAB * HIDDEN;
+    double us = BEST_US(4, for (int i = 0; i < LAYERS; i++)
+                               bench_layer(b, &b->layers[i], rows, row_count, m);
+                        b->ops->matmul_f32(b->device, b->stream, b->logits, b->x, &b->head, heads));
+    double layer = (double)LAYERS * HIDDEN * (QKV + HIDDEN + 3.0 * INTER),
+           head = (double)VOCAB * HIDDEN;
     char shape[64];
     snprintf(shape, sizeof(shape), "%s %.1f tokens/s", prompt ? "prompt" : "decode", m / us * 1e6);
     bench_line(b, "step", shape, m, us, 2 * (layer + head), 2 * (layer * m + head * heads));
@@ -199,16 +230,30 @@ static void bench_small_ops(struct bench *b, uint32_t m)
     struct attn_row rows[ROWS_MAX];
     bool prompt = m > SLOTS;
     uint32_t row_count = bench_rows(b, rows, m, prompt);
-    struct kv_view kv = {.pool = b->layers[0].kv, .page_table = b->page_table, .pages = SLOTS * PAGES_PER_SLOT,
-                         .pages_per_slot = PAGES_PER_SLOT, .page_size = PAGE, .kv_heads = KV_HEADS,
+    struct kv_view kv = {.pool = b->layers[0].kv,
+                         .page_table = b->page_table,
+                         .pages = SLOTS * PAGES_PER_SLOT,
+                         .pages_per_slot = PAGES_PER_SLOT,
+                         .page_size = PAGE,
+                         .kv_heads = KV_HEADS,
                          .head_dim = HEAD};
-    struct qkv_args qkv = {.qkv = b->wide, .positions = b->positions, .token_slots = b->slots,
-                           .cos_sin = b->cos_sin, .tokens = m, .q_heads = Q_HEADS};
-    struct attn_args attn = {.out = b->narrow, .qkv = b->wide, .qkv_stride = QKV, .rows = rows,
-                             .rows_host = rows, .row_count = row_count, .q_heads = Q_HEADS, .scale = 0.125f};
+    struct qkv_args qkv = {.qkv = b->wide,
+                           .positions = b->positions,
+                           .token_slots = b->slots,
+                           .cos_sin = b->cos_sin,
+                           .tokens = m,
+                           .q_heads = Q_HEADS};
+    struct attn_args attn = {.out = b->narrow,
+                             .qkv = b->wide,
+                             .qkv_stride = QKV,
+                             .rows = rows,
+                             .rows_host = rows,
+                             .row_count = row_count,
+                             .q_heads = Q_HEADS,
+                             .scale = 0.125f};
     double keys = prompt ? (m + 1) / 2.0 : 257, norm_bytes = (double)m * HIDDEN * 16;
-    double us = BEST_US(20, b->ops->add_rmsnorm(b->device, b->stream, b->x, b->residual, b->x, b->norm, m,
-                                                HIDDEN, 1e-5f));
+    double us = BEST_US(20, b->ops->add_rmsnorm(b->device, b->stream, b->x, b->residual, b->x,
+                                                b->norm, m, HIDDEN, 1e-5f));
     bench_line(b, "add_rmsnorm", "576", m, us, norm_bytes, (double)m * HIDDEN * 5);
     us = BEST_US(20, b->ops->silu_mul(b->device, b->stream, b->narrow, b->wide, m, INTER));
     bench_line(b, "silu_mul", "1536", m, us, (double)m * INTER * 12, (double)m * INTER * 20);
@@ -223,7 +268,8 @@ static void bench_small_ops(struct bench *b, uint32_t m)
 static void bench_sample(struct bench *b, const char *name, struct sampling sampling)
 {
     struct sample_row row = {.position = 7, .sampling = sampling};
-    double us = BEST_US(10, b->ops->sample(b->device, b->stream, b->ids, b->last, b->logits, VOCAB, &row, 1));
+    double us = BEST_US(
+        10, b->ops->sample(b->device, b->stream, b->ids, b->last, b->logits, VOCAB, &row, 1));
     bench_line(b, "sample", name, 1, us, VOCAB * 4.0, 0);
 }
 

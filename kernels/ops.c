@@ -25,18 +25,18 @@ static void ops_need(const char *op, const char *wrong)
     abort();
 }
 
-#define BACKEND "cpu"
+#define BACKEND     "cpu"
 #define CHECKED(op) cpu_checked_##op
-#define IMPL cpu_ops
+#define IMPL        cpu_ops
 #include "kernels/ops_checked.h"
 #undef BACKEND
 #undef CHECKED
 #undef IMPL
 
 #ifdef MSGL_HAVE_CUDA
-#define BACKEND "cuda"
+#define BACKEND     "cuda"
 #define CHECKED(op) cuda_checked_##op
-#define IMPL cuda_ops
+#define IMPL        cuda_ops
 #include "kernels/ops_checked.h"
 
 /* Opening costs a second, and says whether there is a device that we can use. */

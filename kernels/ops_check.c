@@ -119,7 +119,8 @@ const char *ops_check_attention(const struct kv_view *kv, const struct attn_args
     NEED_NONE(ops_check_kv(kv, args->q_heads));
     NEED((args->out && args->qkv && args->rows && args->rows_host) || args->row_count == 0,
          "the output, the queries or the rows are NULL");
-    NEED(args->qkv_stride >= args->q_heads * kv->head_dim, "the row stride is shorter than the queries");
+    NEED(args->qkv_stride >= args->q_heads * kv->head_dim,
+         "the row stride is shorter than the queries");
     NEED(isfinite(args->scale), "the scale is not finite");
     uint64_t context = (uint64_t)kv->pages_per_slot * kv->page_size;
     for (uint32_t i = 0; i < args->row_count; i++) {
@@ -143,7 +144,8 @@ const char *ops_check_sample(const uint32_t *out, const uint32_t *last_tokens, c
     NEED((out && last_tokens && logits && rows) || count == 0, "an array is NULL");
     for (uint32_t i = 0; i < count; i++) {
         const struct sampling *s = &rows[i].sampling;
-        NEED(s->temperature >= 0 && isfinite(s->temperature), "a temperature is negative or not finite");
+        NEED(s->temperature >= 0 && isfinite(s->temperature),
+             "a temperature is negative or not finite");
         NEED(s->top_p > 0 && s->top_p <= 1, "a top_p is not in (0, 1]");
         NEED(s->min_p >= 0 && s->min_p < 1, "a min_p is not in [0, 1)");
     }

@@ -9,7 +9,7 @@
 #include "kernels/ops.h"
 
 #define OPS_HEAD_DIM_MAX 256u
-#define OPS_GROUP_MAX 16u /* q heads of one kv head */
+#define OPS_GROUP_MAX    16u /* q heads of one kv head */
 
 const char *ops_check_open(const struct device_opts *opts);
 const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n, uint32_t k);

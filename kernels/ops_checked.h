@@ -3,7 +3,8 @@
  * Included by ops.c once for each backend, with CHECKED(op) naming the wrapper and IMPL the
  * backend's own table.
  */
-static enum status CHECKED(open)(const struct device_opts *opts, struct device **out, struct err *err)
+static enum status CHECKED(open)(const struct device_opts *opts, struct device **out,
+                                 struct err *err)
 {
     ops_need("open", ops_check_open(opts));
     return IMPL.open(opts, out, err);

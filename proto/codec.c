@@ -13,7 +13,7 @@
 #include "proto/codec_fields.h"
 #include "proto/codec_read.h"
 
-#define TYPE_KEY "t"
+#define TYPE_KEY   "t"
 #define FIELDS_MAX 64
 
 /* FIELD_TOKENS, FIELD_HASHES and FIELD_ARRAY in memory. */

@@ -1,8 +1,8 @@
 /* codec - struct frame to and from bytes: a msgpack map with short keys (see PROTOCOL.md).
  *
- * Whatever comes off the wire is hostile until frame_decode() has said STATUS_OK: counts are checked
- * against the bytes that are left before anything is allocated, lengths are exact, numbers are in
- * range, unknown keys are skipped, duplicate or missing required keys are CORRUPT.
+ * Whatever comes off the wire is hostile until frame_decode() has said STATUS_OK: counts are
+ * checked against the bytes that are left before anything is allocated, lengths are exact, numbers
+ * are in range, unknown keys are skipped, duplicate or missing required keys are CORRUPT.
  */
 #ifndef MSGL_PROTO_CODEC_H
 #define MSGL_PROTO_CODEC_H

@@ -2,12 +2,15 @@
 
 #include <float.h>
 
-#define AT(member) .offset = offsetof(struct frame, member)
+#define AT(member)         .offset = offsetof(struct frame, member)
 #define ITEM(type, member) .offset = offsetof(struct type, member)
-#define NEED .required = true
-#define ANY64 .max = UINT64_MAX
-#define ANY32 .max = UINT32_MAX
-#define TABLE(rows) {rows, ARRAY_LEN(rows), 0}
+#define NEED               .required = true
+#define ANY64              .max = UINT64_MAX
+#define ANY32              .max = UINT32_MAX
+#define TABLE(rows)                                                                                \
+    {                                                                                              \
+        rows, ARRAY_LEN(rows), 0                                                                   \
+    }
 #define SAMPLING(member) AT(generate.sampling.member)
 
 /* FIELD_HASHES and FIELD_ARRAY use the layout "pointer, u32 count" of struct token_view. */

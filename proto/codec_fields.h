@@ -10,10 +10,10 @@
 #include "proto/frames.h"
 
 enum field_kind {
-    FIELD_U32,    /* integers: any width on the wire */
+    FIELD_U32, /* integers: any width on the wire */
     FIELD_U64,
     FIELD_I32,
-    FIELD_F32,    /* float32 out; float64 and integers accepted; never NaN or infinite */
+    FIELD_F32, /* float32 out; float64 and integers accepted; never NaN or infinite */
     FIELD_BOOL,
     FIELD_STR,    /* struct str, valid UTF-8; str out, bin accepted */
     FIELD_BIN,    /* struct str, any bytes */
@@ -27,12 +27,12 @@ struct field_table;
 struct field {
     char key[4];
     enum field_kind kind;
-    bool required;   /* else: absent means `fallback`, and the encoder leaves it out */
-    uint16_t offset; /* in struct frame, or in the item */
+    bool required;     /* else: absent means `fallback`, and the encoder leaves it out */
+    uint16_t offset;   /* in struct frame, or in the item */
     uint64_t min, max; /* integers; STR and BIN bytes; TOKENS, HASHES and ARRAY counts */
     float fmin, fmax;  /* F32 */
     double fallback;
-    uint16_t unit;     /* BIN: its length is a multiple of this */
+    uint16_t unit; /* BIN: its length is a multiple of this */
     const struct field_table *item;
 };
 

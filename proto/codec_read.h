@@ -1,6 +1,7 @@
 /* codec_read - a cursor over msgpack bytes that no input can hurt.
  *
- *      data ├──────read──────┤at├───────left───────┤end        bad: sticky; every later read gives 0
+ *      data ├──────read──────┤at├───────left───────┤end        bad: sticky; every later read gives
+ * 0
  *
  * Why not msgpack-c's unpacker: it allocates for an array's announced count before it has seen an
  * element (five bytes make it ask for gigabytes). Here a count is compared with the bytes that are
@@ -24,9 +25,9 @@ uint64_t read_uint(struct reader *reader);
 int64_t read_int(struct reader *reader);
 double read_float(struct reader *reader); /* float32, float64 or integer */
 bool read_bool(struct reader *reader);
-struct str read_bytes(struct reader *reader);    /* str or bin */
-uint32_t read_map(struct reader *reader);   /* number of pairs: at least 2 bytes each are left */
-uint32_t read_array(struct reader *reader); /* number of items: at least 1 byte each is left */
-void read_skip(struct reader *reader);      /* one whole value, nested at most READ_DEPTH_MAX */
+struct str read_bytes(struct reader *reader); /* str or bin */
+uint32_t read_map(struct reader *reader);     /* number of pairs: at least 2 bytes each are left */
+uint32_t read_array(struct reader *reader);   /* number of items: at least 1 byte each is left */
+void read_skip(struct reader *reader);        /* one whole value, nested at most READ_DEPTH_MAX */
 
 #endif

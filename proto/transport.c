@@ -223,7 +223,8 @@ uint64_t transport_disconnects(struct transport *transport)
 {
     char part[256];
 
-    while (transport->monitor && zmq_recv(transport->monitor, part, sizeof(part), ZMQ_DONTWAIT) >= 0) {
+    while (transport->monitor &&
+           zmq_recv(transport->monitor, part, sizeof(part), ZMQ_DONTWAIT) >= 0) {
         int more = 0;
         size_t len = sizeof(more);
         zmq_getsockopt(transport->monitor, ZMQ_RCVMORE, &more, &len);

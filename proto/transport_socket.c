@@ -5,10 +5,10 @@
 
 #include "proto/frames.h"
 
-#define PIPE_FRAMES 100000 /* per peer and direction; credits keep us far below */
-#define LINGER_MS 200
+#define PIPE_FRAMES  100000 /* per peer and direction; credits keep us far below */
+#define LINGER_MS    200
 #define HANDSHAKE_MS 5000
-#define BACKLOG 1024
+#define BACKLOG      1024
 
 struct socket_option {
     int name;
@@ -16,20 +16,11 @@ struct socket_option {
 };
 
 static const struct socket_option common_options[] = {
-    {ZMQ_LINGER, LINGER_MS},
-    {ZMQ_SNDHWM, PIPE_FRAMES},
-    {ZMQ_RCVHWM, PIPE_FRAMES},
-    {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS},
-    {ZMQ_BACKLOG, BACKLOG},
-    {ZMQ_HEARTBEAT_IVL, 1000},
-    {ZMQ_HEARTBEAT_TIMEOUT, 3000},
-    {ZMQ_HEARTBEAT_TTL, 3000},
-    {ZMQ_TCP_KEEPALIVE, 1},
-    {ZMQ_TCP_KEEPALIVE_IDLE, 30},
-    {ZMQ_TCP_KEEPALIVE_INTVL, 10},
-    {ZMQ_TCP_KEEPALIVE_CNT, 3},
-    {ZMQ_RECONNECT_IVL, 100},
-    {ZMQ_RECONNECT_IVL_MAX, 2000},
+    {ZMQ_LINGER, LINGER_MS},           {ZMQ_SNDHWM, PIPE_FRAMES},     {ZMQ_RCVHWM, PIPE_FRAMES},
+    {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS}, {ZMQ_BACKLOG, BACKLOG},        {ZMQ_HEARTBEAT_IVL, 1000},
+    {ZMQ_HEARTBEAT_TIMEOUT, 3000},     {ZMQ_HEARTBEAT_TTL, 3000},     {ZMQ_TCP_KEEPALIVE, 1},
+    {ZMQ_TCP_KEEPALIVE_IDLE, 30},      {ZMQ_TCP_KEEPALIVE_INTVL, 10}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
+    {ZMQ_RECONNECT_IVL, 100},          {ZMQ_RECONNECT_IVL_MAX, 2000},
 };
 
 enum status socket_options(void *socket, const char *endpoint, struct err *err)
@@ -39,8 +30,8 @@ enum status socket_options(void *socket, const char *endpoint, struct err *err)
     int ipv6 = strchr(endpoint, '[') || strstr(endpoint, "//*");
 
     for (size_t i = 0; i < ARRAY_LEN(common_options); i++)
-        if (zmq_setsockopt(socket, common_options[i].name, &common_options[i].value,
-                           sizeof(int)) != 0)
+        if (zmq_setsockopt(socket, common_options[i].name, &common_options[i].value, sizeof(int)) !=
+            0)
             return err_set(err, STATUS_INTERNAL, "ZeroMQ refuses option %d: %s",
                            common_options[i].name, zmq_strerror(errno));
     if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof(message_max)) != 0)
@@ -52,8 +43,8 @@ enum status socket_options(void *socket, const char *endpoint, struct err *err)
 
 bool endpoint_is_loopback(const char *endpoint)
 {
-    static const char *const prefixes[] = {"tcp://127.", "tcp://[::1]:", "tcp://::1:",
-                                           "tcp://localhost:", "inproc://", "ipc://"};
+    static const char *const prefixes[] = {
+        "tcp://127.", "tcp://[::1]:", "tcp://::1:", "tcp://localhost:", "inproc://", "ipc://"};
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
         if (strncmp(endpoint, prefixes[i], strlen(prefixes[i])) == 0)
             return true;

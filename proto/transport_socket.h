@@ -22,7 +22,8 @@ enum status MUST_USE socket_security(void *socket, const struct transport_securi
                                      bool server, const char *endpoint, struct err *err);
 
 /* The authenticator of a context: a thread that answers ZeroMQ's questions (RFC 27) about CURVE
- * clients from a file of Z85 public keys, one a line, read again for each handshake. One file a context. */
+ * clients from a file of Z85 public keys, one a line, read again for each handshake. One file a
+ * context. */
 enum status MUST_USE zap_start(struct transport_context *context, const char *allow_file,
                                struct err *err);
 void zap_stop(struct zap *zap); /* NULL is fine */

@@ -8,10 +8,10 @@
 #include "common/mem.h"
 #include "proto/transport_socket.h"
 
-#define ZAP_ENDPOINT "inproc://zeromq.zap.01"
+#define ZAP_ENDPOINT    "inproc://zeromq.zap.01"
 #define ALLOW_BYTES_MAX (1u << 20)
-#define KEY_BYTES 32
-#define KEY_TEXT 40
+#define KEY_BYTES       32
+#define KEY_TEXT        40
 
 struct zap {
     void *socket;

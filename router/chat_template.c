@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "common/file.h"
-#include "common/json.h"
 #include "common/mem.h"
 #include "router/jinja/jinja.h"
 
@@ -118,6 +117,26 @@ static void set_tokens(struct chat_template *tmpl, const json_t *config)
     }
 }
 
+/* Numbers are read as reals: some folders give model_max_length as 10^30, and none matters here. */
+static enum status read_config(const char *path, json_t **out, struct err *err)
+{
+    struct buf text = {0};
+    json_error_t error;
+    enum status status;
+
+    TRY_OUT(file_read(path, CONFIG_BYTES_MAX, &text, err));
+    *out = json_loadb(text.data ? text.data : "", text.len,
+                      JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, &error);
+    if (!*out)
+        status = err_set(err, STATUS_CORRUPT, "%s: not valid JSON: %s (line %d)", path, error.text,
+                         error.line);
+    else if (!json_is_object(*out))
+        status = err_set(err, STATUS_INVALID, "%s is not a JSON object", path);
+out:
+    buf_release(&text);
+    return status;
+}
+
 enum status chat_template_load(const char *dir, struct chat_template **out, struct err *err)
 {
     char *config_path = path_join(dir, "tokenizer_config.json");
@@ -127,13 +146,8 @@ enum status chat_template_load(const char *dir, struct chat_template **out, stru
     enum status status = STATUS_OK;
 
     *out = NULL;
-    if (file_exists(config_path)) {
-        TRY_OUT(json_parse_file(config_path, CONFIG_BYTES_MAX, &config, err));
-        if (!json_is_object(config)) {
-            status = err_set(err, STATUS_INVALID, "%s is not a JSON object", config_path);
-            goto out;
-        }
-    }
+    if (file_exists(config_path))
+        TRY_OUT(read_config(config_path, &config, err));
     if (file_exists(jinja_path)) {
         TRY_OUT(file_read(jinja_path, JINJA_SOURCE_BYTES_MAX, &source, err));
         TRY_OUT(chat_template_compile((struct str){source.data, source.len}, out, err));

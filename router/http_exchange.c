@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
@@ -87,6 +88,7 @@ void http_exchange_flush(struct http_exchange *exchange)
     exchange->out = spent;
     buf_clear(&exchange->out);
     exchange->in_flight = true;
+    exchange->sent_ms = clock_now_ms();
     exchange->final_sent = final;
     h2o_iovec_t vec = h2o_iovec_init(exchange->sending.data, exchange->sending.len);
     h2o_send(exchange->req, &vec, vec.len > 0 ? 1 : 0,

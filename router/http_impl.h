@@ -46,6 +46,7 @@ struct http_exchange {
     void (*gone)(void *owner);
     struct buf out;     /* waiting */
     struct buf sending; /* in flight */
+    uint64_t sent_ms; /* when the write in flight began */
     bool started, in_flight, finished, aborted, final_sent, answered;
 };
 

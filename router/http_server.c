@@ -5,8 +5,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+
+#define UNREAD_MS_MAX 60000
 
 static void on_conn_close(uv_handle_t *handle)
 {
@@ -188,10 +191,15 @@ void http_server_sweep(struct http_server *server)
         server->polled = mem_realloc(server->polled, server->poll_cap * sizeof(*server->polled));
     }
     size_t count = 0;
+    uint64_t now_ms = clock_now_ms();
     LIST_EACH (node, &server->exchanges) {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
-        if (exchange->answered)
+        if (exchange->answered) {
+            /* The rest waits for a reader that does not read: not for ever. */
+            if (exchange->in_flight && now_ms - exchange->sent_ms > UNREAD_MS_MAX)
+                shutdown(http_exchange_fd(exchange), SHUT_RDWR);
             continue;
+        }
         server->polled[count] = exchange;
         server->polls[count++] =
             (struct pollfd){.fd = http_exchange_fd(exchange), .events = POLLRDHUP};

@@ -110,8 +110,8 @@ static void on_generate(struct worker *worker, struct link *link,
     else if (!copy_tokens(worker, frame->tokens))
         status = err_set(&err, STATUS_INVALID, "a token is not in the model's vocabulary");
     else if (!(entry = req_table_add(&worker->reqs, &frame->key)))
-        status = err_set(&err, STATUS_QUEUE_FULL, "the worker holds %u reqs already",
-                         worker->reqs.cap);
+        status =
+            err_set(&err, STATUS_QUEUE_FULL, "the worker holds %u reqs already", worker->reqs.cap);
     else
         status = add_req(worker, entry, frame, now_ms, &err);
     if (status == STATUS_OK) {

@@ -11,8 +11,8 @@
 #include "worker/worker.h"
 
 #define KEY_FILE_BYTES_MAX 4096
-#define LOAD_GAP_MS 5    /* between LOADs that a change brings forward */
-#define HELLO_RETRY_MS 50 /* the connection does not stand yet */
+#define LOAD_GAP_MS        5  /* between LOADs that a change brings forward */
+#define HELLO_RETRY_MS     50 /* the connection does not stand yet */
 
 /* The first line of a key file; NULL stays NULL. */
 static enum status read_key(const char *path, char **key, struct err *err)
@@ -47,7 +47,8 @@ enum status links_init(struct worker *worker, struct err *err)
 
 static void link_free(struct worker *worker, struct link *link)
 {
-    LIST_EACH_SAFE (node, tmp, &link->reqs) {
+    LIST_EACH_SAFE(node, tmp, &link->reqs)
+    {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         entry->link = NULL;
         list_remove(node);
@@ -145,7 +146,8 @@ void link_restart(struct worker *worker, struct link *link, uint64_t delay_ms, c
 {
     uint32_t dropped = 0;
 
-    LIST_EACH_SAFE (node, tmp, &link->reqs) {
+    LIST_EACH_SAFE(node, tmp, &link->reqs)
+    {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         entry->link = NULL;
         list_remove(node);
@@ -184,9 +186,8 @@ static struct load_seen load_now(const struct worker *worker)
 {
     struct sched_load load;
     scheduler_load(worker->scheduler, &load);
-    return (struct load_seen){.running = load.running,
-                              .waiting = load.waiting,
-                              .draining = worker->draining};
+    return (struct load_seen){
+        .running = load.running, .waiting = load.waiting, .draining = worker->draining};
 }
 
 static void tick_link(struct worker *worker, struct link *link, const struct load_seen *load,
@@ -201,8 +202,8 @@ static void tick_link(struct worker *worker, struct link *link, const struct loa
     if (link->state == LINK_OPEN && now_ms - link->last_frame_ms > PROTO_ROUTER_DEAD_MS)
         link_restart(worker, link, 0, "the router is silent");
     if (link->state != LINK_OPEN && now_ms >= link->hello_at_ms) {
-        link->hello_at_ms = now_ms + (link->state == LINK_REFUSED ? PROTO_REFUSED_EVERY_MS
-                                                                  : PROTO_HELLO_EVERY_MS);
+        link->hello_at_ms =
+            now_ms + (link->state == LINK_REFUSED ? PROTO_REFUSED_EVERY_MS : PROTO_HELLO_EVERY_MS);
         outbox_hello(worker, link);
     }
     if (link->state == LINK_OPEN && now_ms >= load_at_ms(link, load))
@@ -228,8 +229,7 @@ uint64_t links_wait_ms(const struct worker *worker, uint64_t now_ms)
 
     for (uint32_t i = 0; i < links->count; i++) {
         const struct link *link = links->items[i];
-        uint64_t at_ms =
-            link->state == LINK_OPEN ? load_at_ms(link, &load) : link->hello_at_ms;
+        uint64_t at_ms = link->state == LINK_OPEN ? load_at_ms(link, &load) : link->hello_at_ms;
         wait_ms = MIN(wait_ms, at_ms > now_ms ? at_ms - now_ms : 0);
     }
     return wait_ms;

@@ -1,4 +1,5 @@
-/* links - the worker's connections: one DEALER per address of every router, and the session on each.
+/* links - the worker's connections: one DEALER per address of every router, and the session on
+ * each.
  *
  *            connect                WELCOME
  *   (new) ──────────► GREETING ───────────────► OPEN
@@ -34,7 +35,7 @@ struct link {
     struct transport *transport;
     char endpoint[RESOLVER_ENDPOINT_MAX];
     enum link_state state;
-    bool wanted;      /* the resolver still names it */
+    bool wanted; /* the resolver still names it */
     uint64_t session;
     uint64_t router_epoch; /* OPEN */
     uint64_t disconnects;  /* seen so far */

@@ -43,7 +43,8 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
     const struct step_packet *packet;
     uint32_t count = worker->event_max;
 
-    packet = scheduler_plan(worker->scheduler, clock_now_ms(), worker->block, worker->events, &count);
+    packet =
+        scheduler_plan(worker->scheduler, clock_now_ms(), worker->block, worker->events, &count);
     outbox_events(worker, worker->events, count);
     *launched = packet != NULL;
     if (packet) {
@@ -121,8 +122,8 @@ static void wait(struct loop *loop, uint64_t timeout_ms)
 static bool drained(const struct loop *loop, uint64_t now_ms)
 {
     const struct worker *worker = loop->worker;
-    return worker->draining && ((worker->reqs.count == 0 && worker->in_flight == 0) ||
-                                now_ms >= loop->drain_end_ms);
+    return worker->draining &&
+           ((worker->reqs.count == 0 && worker->in_flight == 0) || now_ms >= loop->drain_end_ms);
 }
 
 /* Every req that somebody waits for gets an ERROR. */

@@ -1,7 +1,7 @@
 /* loop - the worker's one loop: frames in, steps, frames out, until a signal.
  *
- *   poll ─► frames in ─► oldest step done? commit ─► plan and launch, two in flight ─► frames out ─┐
- *    ▲                                                                                             │
+ *   poll ─► frames in ─► oldest step done? commit ─► plan and launch, two in flight ─► frames out
+ * ─┐ ▲ │
  *    └─────────────────────────────────────────────────────────────────────────────────────────────┘
  *
  * With overlap, step N+1 is planned and submitted while N runs, so that the engine never waits for

@@ -13,7 +13,8 @@
 #include "common/log.h"
 #include "worker/loop.h"
 
-/* While a model loads nobody polls the signal fd: this thread does, and ends the process at once. */
+/* While a model loads nobody polls the signal fd: this thread does, and ends the process at once.
+ */
 struct guard {
     pthread_t thread;
     int signal_fd, stop_fd;

@@ -9,7 +9,7 @@
 #include "proto/codec.h"
 #include "worker/worker.h"
 
-#define SNAPSHOT_RUNS_MAX 4096u         /* of one part */
+#define SNAPSHOT_RUNS_MAX  4096u        /* of one part */
 #define SNAPSHOT_PAGES_MAX (256u << 10) /* of one part: 2 MiB, sent in one go */
 
 void outbox_init(struct worker *worker)
@@ -46,7 +46,8 @@ static bool is_open(const struct link *link)
 /* Sending to one link may end its session, never change the list of links. */
 #define OPEN_LINKS_EACH(link, worker)                                                              \
     for (uint32_t link##_i = 0; link##_i < (worker)->links.count; link##_i++)                      \
-        for (struct link *link = (worker)->links.items[link##_i]; link && is_open(link); link = NULL)
+        for (struct link *link = (worker)->links.items[link##_i]; link && is_open(link);           \
+             link = NULL)
 
 void outbox_error(struct worker *worker, struct link *link, const struct req_key *key,
                   enum status status, const char *text)
@@ -127,8 +128,8 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
     if (count == 0)
         return;
     scheduler_load(worker->scheduler, &load);
-    OPEN_LINKS_EACH (link, worker)
-        send_tokens(worker, link, events, count, load.steps);
+    OPEN_LINKS_EACH(link, worker)
+    send_tokens(worker, link, events, count, load.steps);
     for (uint32_t i = 0; i < count; i++) {
         struct req_entry *entry = entry_of(worker, &events[i]);
         if (events[i].finish == SCHED_RUNNING)
@@ -192,8 +193,8 @@ static void send_cache(struct worker *worker)
                                     .run_count = outbox->runs.run_count}};
 
     run_list_finish(&outbox->runs);
-    OPEN_LINKS_EACH (link, worker)
-        send_frame(worker, link, &frame);
+    OPEN_LINKS_EACH(link, worker)
+    send_frame(worker, link, &frame);
 }
 
 static void send_snapshot(struct worker *worker, struct link *link);
@@ -216,8 +217,8 @@ void outbox_cache(struct worker *worker)
     }
     if (lost) {
         outbox->cache_seq++;
-        OPEN_LINKS_EACH (link, worker)
-            send_snapshot(worker, link);
+        OPEN_LINKS_EACH(link, worker)
+        send_snapshot(worker, link);
     }
 }
 
@@ -309,13 +310,13 @@ void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms)
 void outbox_drain(struct worker *worker)
 {
     struct frame frame = {.type = FRAME_DRAIN, .drain = {.draining = worker->draining}};
-    OPEN_LINKS_EACH (link, worker)
-        send_frame(worker, link, &frame);
+    OPEN_LINKS_EACH(link, worker)
+    send_frame(worker, link, &frame);
 }
 
 void outbox_bye(struct worker *worker, const char *why)
 {
     struct frame frame = {.type = FRAME_BYE, .bye = {.reason = str_from(why)}};
-    OPEN_LINKS_EACH (link, worker)
-        send_frame(worker, link, &frame);
+    OPEN_LINKS_EACH(link, worker)
+    send_frame(worker, link, &frame);
 }

@@ -26,7 +26,7 @@ struct run_list {
 
 struct outbox {
     struct buf frame;
-    struct tokens_item *items; /* [event_max] */
+    struct tokens_item *items;         /* [event_max] */
     struct sched_cache_event *changes; /* [OUTBOX_CHANGES_MAX] */
     struct run_list runs;
     uint64_t cache_seq;

@@ -85,8 +85,7 @@ struct req_entry *req_table_newest(const struct req_table *table, const struct r
     struct req_entry *newest = NULL;
     for (uint32_t i = *bucket_of(table, key); i != REQ_NONE; i = table->entries[i].next) {
         struct req_entry *entry = &table->entries[i];
-        if (same_choice(&entry->key, key) &&
-            (!newest || entry->key.attempt > newest->key.attempt))
+        if (same_choice(&entry->key, key) && (!newest || entry->key.attempt > newest->key.attempt))
             newest = entry;
     }
     return newest;

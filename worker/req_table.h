@@ -1,8 +1,8 @@
 /* req_table - the reqs that this worker holds, by their name on the wire.
  *
- *   buckets: hash(epoch, call, choice) ─► entry ─► entry       attempts of one choice share a bucket
- *   entries: [ entry | entry | free | … ]                       an entry's index is the scheduler's `user`
- *   link->reqs: list of the entries that came over a link
+ *   buckets: hash(epoch, call, choice) ─► entry ─► entry       attempts of one choice share a
+ * bucket entries: [ entry | entry | free | … ]                       an entry's index is the
+ * scheduler's `user` link->reqs: list of the entries that came over a link
  *
  * An entry lives from GENERATE to its end event. When its link's session has ended, `link` is NULL
  * and nobody is told about the rest. Sized at init. Loop thread.
@@ -38,7 +38,8 @@ void req_table_release(struct req_table *table);
 
 /* NULL when the table is full. The entry is in no link's list yet. */
 struct req_entry *req_table_add(struct req_table *table, const struct req_key *key);
-void req_table_remove(struct req_table *table, struct req_entry *entry); /* also from its link's list */
+void req_table_remove(struct req_table *table,
+                      struct req_entry *entry); /* also from its link's list */
 
 struct req_entry *req_table_find(const struct req_table *table, const struct req_key *key);
 /* The newest attempt of the key's choice, whatever the key's attempt; NULL when there is none. */

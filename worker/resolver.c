@@ -82,12 +82,11 @@ static void lookup(struct name *name)
     name->found.count = 0;
     for (struct addrinfo *at = found; at; at = at->ai_next) {
         char host[64], endpoint[RESOLVER_ENDPOINT_MAX];
-        if (getnameinfo(at->ai_addr, at->ai_addrlen, host, sizeof(host), NULL, 0,
-                        NI_NUMERICHOST) != 0)
+        if (getnameinfo(at->ai_addr, at->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST) !=
+            0)
             continue;
-        snprintf(endpoint, sizeof(endpoint), at->ai_family == AF_INET6 ? "tcp://[%s]:%s"
-                                                                       : "tcp://%s:%s",
-                 host, name->port);
+        snprintf(endpoint, sizeof(endpoint),
+                 at->ai_family == AF_INET6 ? "tcp://[%s]:%s" : "tcp://%s:%s", host, name->port);
         add_endpoint(&name->found, endpoint);
     }
     freeaddrinfo(found);
@@ -174,8 +173,7 @@ enum status resolver_start(const struct config_list *names, struct resolver **ou
     resolver->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (size_t i = 0; i < names->count; i++)
         TRY_OUT(split(names->items[i], &resolver->names[i], err));
-    if (resolver->fd < 0 ||
-        pthread_create(&resolver->thread, NULL, resolver_main, resolver) != 0)
+    if (resolver->fd < 0 || pthread_create(&resolver->thread, NULL, resolver_main, resolver) != 0)
         status = err_set(err, STATUS_INTERNAL, "the resolver thread does not start");
 out:
     if (status == STATUS_OK)

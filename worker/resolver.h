@@ -9,9 +9,9 @@
 #include "common/config.h"
 #include "common/status.h"
 
-#define RESOLVER_EVERY_MS 5000
+#define RESOLVER_EVERY_MS      5000
 #define RESOLVER_ADDRESSES_MAX 64
-#define RESOLVER_ENDPOINT_MAX 96
+#define RESOLVER_ENDPOINT_MAX  96
 
 struct resolver_list {
     char endpoints[RESOLVER_ADDRESSES_MAX][RESOLVER_ENDPOINT_MAX];
@@ -26,7 +26,7 @@ enum status MUST_USE resolver_check(const struct config_list *names, struct err 
 /* INVALID when a name is not tcp://NAME:PORT. `names` must live as long as the resolver. */
 enum status MUST_USE resolver_start(const struct config_list *names, struct resolver **out,
                                     struct err *err);
-void resolver_stop(struct resolver *resolver); /* at most one lookup late; NULL is fine */
+void resolver_stop(struct resolver *resolver);    /* at most one lookup late; NULL is fine */
 int resolver_fd(const struct resolver *resolver); /* an eventfd: readable when the list changed */
 /* Copies the list when it changed since the last call. A name that does not resolve now keeps the
  * addresses that it had. Loop thread. */

@@ -10,14 +10,15 @@
 #include "common/rng.h"
 
 #define MODEL_FILE_BYTES_MAX (256u << 20)
-#define MIB (UINT64_C(1) << 20)
+#define MIB                  (UINT64_C(1) << 20)
 
 /* Hashes of the two files that say what tokens mean. A model made for --dummy-weights may have no
  * tokenizer: then its bytes are none. */
 static enum status hash_model(const struct worker_config *config, const char *dir,
                               struct frame_hello *hello, struct err *err)
 {
-    char *config_path = path_join(dir, "config.json"), *tokens_path = path_join(dir, "tokenizer.json");
+    char *config_path = path_join(dir, "config.json"),
+         *tokens_path = path_join(dir, "tokenizer.json");
     struct buf config_text = {0}, tokens_text = {0};
     enum status status;
 
@@ -25,8 +26,9 @@ static enum status hash_model(const struct worker_config *config, const char *di
     if (file_exists(tokens_path) || !config->dummy_weights)
         TRY_OUT(file_read(tokens_path, MODEL_FILE_BYTES_MAX, &tokens_text, err));
     hello->tokenizer_hash = hash_bytes(tokens_text.len ? tokens_text.data : "", tokens_text.len);
-    hello->fingerprint = model_fingerprint(config_text.data, config_text.len,
-                                           tokens_text.len ? tokens_text.data : "", tokens_text.len);
+    hello->fingerprint =
+        model_fingerprint(config_text.data, config_text.len,
+                          tokens_text.len ? tokens_text.data : "", tokens_text.len);
 out:
     buf_release(&config_text);
     buf_release(&tokens_text);
@@ -58,7 +60,9 @@ static enum status open_engine(struct worker *worker, struct err *err)
         .step_tokens_max = (uint32_t)config->step_tokens,
         .context_max = (uint32_t)config->context_max,
         .kv_bytes = config->kv_mib * MIB,
-        .memory_ratio = config->memory_ratio > 0 ? config->memory_ratio : gpu ? 0.9 : 0.25,
+        .memory_ratio = config->memory_ratio > 0 ? config->memory_ratio
+                        : gpu                    ? 0.9
+                                                 : 0.25,
         .threads = (uint32_t)config->threads,
         .rank = 0,
         .tp = (int)config->tp,

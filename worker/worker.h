@@ -1,8 +1,8 @@
 /* worker - all that a msgl-worker process owns, from opening the model to closing it.
  *
- *    routers ◄─ZeroMQ─► links ─► inbox ─► scheduler ─► engine        one loop thread drives all of it;
- *                         ▲                   │           │          the engine computes on its own
- *                         └───── outbox ◄─────┴──commit───┘
+ *    routers ◄─ZeroMQ─► links ─► inbox ─► scheduler ─► engine        one loop thread drives all of
+ * it; ▲                   │           │          the engine computes on its own └───── outbox
+ * ◄─────┴──commit───┘
  */
 #ifndef MSGL_WORKER_WORKER_H
 #define MSGL_WORKER_WORKER_H
@@ -32,8 +32,8 @@ struct worker {
     struct links links;
     struct req_table reqs;
     struct outbox outbox;
-    struct arena arena;      /* of the frame being read */
-    uint32_t *tokens;        /* aligned copy of a prompt */
+    struct arena arena; /* of the frame being read */
+    uint32_t *tokens;   /* aligned copy of a prompt */
     uint32_t tokens_cap;
     bool draining;
 };

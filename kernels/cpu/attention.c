@@ -24,7 +24,8 @@ static void attn_chunk(void *arg, uint32_t chunk, uint32_t thread)
     for (uint32_t chunks; chunk >= (chunks = row_tiles(job, row) * kv->kv_heads); row++)
         chunk -= chunks;
 
-    /* The last tiles of a prompt have the most keys: they go first, so that the threads end together. */
+    /* The last tiles of a prompt have the most keys: they go first, so that the threads end
+     * together. */
     uint32_t tile = row_tiles(job, row) - 1 - chunk / kv->kv_heads, head = chunk % kv->kv_heads;
     uint32_t token = tile * job->tile_tokens;
     size_t head_floats = (size_t)kv->page_size * kv->head_dim;

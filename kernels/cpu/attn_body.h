@@ -9,8 +9,13 @@
  * answer does not depend on the tile, chunk or pages around it. The heads of a group share the
  * loads of k and v.
  *
- *     scratch: packed queries [tile of 3][head_dim / 16][2][3][8] | o [queries][head_dim] | s, p [queries][64]
+ *     scratch: packed queries [tile of 3][head_dim / 16][2][3][8] | o [queries][head_dim] | s, p
+ * [queries][64]
  */
+#ifndef MSGL_KERNELS_CPU_ATTN_BODY_H
+#define MSGL_KERNELS_CPU_ATTN_BODY_H
+
+#include "kernels/cpu/dot_body.h"
 #include "kernels/cpu/isa.h"
 
 #include <math.h>
@@ -105,16 +110,16 @@ INLINE void attn_values(const struct attn_block *block, const float *p, const fl
             acc[i * nv + d] =
                 v8_load(o + (size_t)i * o_stride + dim_first + d * 8) * v8_set(factor[i]);
     for (uint32_t j = 0; j < count; j++) {
-        v8 v[4];
-#pragma GCC unroll 4
-        for (int d = 0; d < nv; d++)
-            v[d] = v8_load(block->v[j] + dim_first + d * 8);
+        v8 pv[QUERY_ROWS];
 #pragma GCC unroll 3
-        for (int i = 0; i < mr; i++) {
-            v8 pv = v8_set(p[(size_t)i * KEY_BLOCK + j]);
+        for (int i = 0; i < mr; i++)
+            pv[i] = v8_set(p[(size_t)i * KEY_BLOCK + j]);
 #pragma GCC unroll 4
-            for (int d = 0; d < nv; d++)
-                acc[i * nv + d] += pv * v[d];
+        for (int d = 0; d < nv; d++) {
+            v8 v = v8_load(block->v[j] + dim_first + d * 8);
+#pragma GCC unroll 3
+            for (int i = 0; i < mr; i++)
+                MULTIPLY_ADD(acc[i * nv + d], pv[i], v);
         }
     }
 #pragma GCC unroll 3
@@ -164,7 +169,8 @@ static void body_attend(const struct attn_tile *t)
 {
     uint32_t queries = t->tokens * t->group, dim = t->head_dim;
     size_t dim_padded = ROUND_UP(dim, K_BLOCK);
-    float *packed = t->scratch, *o = packed + QUERY_TILE * dim_padded, *s = o + QUERY_TILE * (size_t)dim;
+    float *packed = t->scratch, *o = packed + QUERY_TILE * dim_padded,
+          *s = o + QUERY_TILE * (size_t)dim;
     struct attn_state state[QUERY_TILE];
     for (uint32_t i = 0; i < queries; i++)
         state[i] = (struct attn_state){.top = -INFINITY};
@@ -195,3 +201,5 @@ static void body_attend(const struct attn_tile *t)
             v8_store(out + d, v8_load(o + (size_t)i * dim + d) / v8_set(state[i].sum));
     }
 }
+
+#endif

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define SPIN_TURNS 2000
-#define RANKS_MAX 64
+#define RANKS_MAX  64
 
 struct comm_shared {
     _Atomic uint32_t attached;
@@ -81,7 +81,8 @@ static enum status comm_path(const char *name, char path[64], struct err *err)
     for (size_t i = 0; i < len; i++)
         good = good && (isalnum((unsigned char)name[i]) || name[i] == '-' || name[i] == '_');
     if (!good)
-        return err_set(err, STATUS_INVALID, "a rendezvous name has 1 to 55 letters, digits, - or _");
+        return err_set(err, STATUS_INVALID,
+                       "a rendezvous name has 1 to 55 letters, digits, - or _");
     snprintf(path, 64, "/msgl-%s", name);
     return STATUS_OK;
 }
@@ -93,11 +94,13 @@ static enum status comm_map(struct comm *comm, const char *path, struct err *err
         return err_set(err, STATUS_IO, "cannot open shared memory %s: %s", path, strerror(errno));
     enum status status = STATUS_OK;
     if (ftruncate(fd, (off_t)comm->bytes) != 0) {
-        status = err_set(err, STATUS_NO_SPACE, "cannot size shared memory %s: %s", path, strerror(errno));
+        status = err_set(err, STATUS_NO_SPACE, "cannot size shared memory %s: %s", path,
+                         strerror(errno));
     } else {
         void *map = mmap(NULL, comm->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
         if (map == MAP_FAILED)
-            status = err_set(err, STATUS_NO_SPACE, "cannot map shared memory %s: %s", path, strerror(errno));
+            status = err_set(err, STATUS_NO_SPACE, "cannot map shared memory %s: %s", path,
+                             strerror(errno));
         else
             comm->shared = map;
     }
@@ -105,7 +108,8 @@ static enum status comm_map(struct comm *comm, const char *path, struct err *err
     return status;
 }
 
-/* Everybody is here when the count is tp; rank 0 then takes the name away, so nothing stays behind. */
+/* Everybody is here when the count is tp; rank 0 then takes the name away, so nothing stays behind.
+ */
 static enum status comm_gather_ranks(struct comm *comm, const char *path, struct err *err)
 {
     struct comm_shared *shared = comm->shared;
@@ -114,7 +118,8 @@ static enum status comm_gather_ranks(struct comm *comm, const char *path, struct
     while (here < (uint32_t)comm->tp) {
         if (!word_wait(&shared->attached, here, &shared->sleepers)) {
             shm_unlink(path);
-            return err_set(err, STATUS_TIMEOUT, "only %u of %d ranks came to %s", here, comm->tp, path);
+            return err_set(err, STATUS_TIMEOUT, "only %u of %d ranks came to %s", here, comm->tp,
+                           path);
         }
         here = atomic_load(&shared->attached);
     }

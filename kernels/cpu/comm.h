@@ -1,6 +1,6 @@
 /* comm - the ranks of one tensor-parallel worker on one machine, over POSIX shared memory.
  *
- *     ┌ header: attached, barrier ┬ slot of rank 0 ┬ slot of rank 1 ┬ … ┐   slot: COMM_SLOT_FLOATS
+ *     ┌ header: attached, barrier ┬ slot of rank 0 ┬ slot of rank 1 ┬ … ┐   COMM_SLOT_FLOATS each
  *
  * A collective goes in rounds of one slot: everybody writes its slot, barrier, everybody reads all
  * slots in rank order, barrier. So every rank gets the same bits, and the same ones every time.
@@ -12,11 +12,12 @@
 #include "common/status.h"
 
 #define COMM_SLOT_FLOATS ((size_t)64 << 10)
-#define COMM_TIMEOUT_MS 60000u
+#define COMM_TIMEOUT_MS  60000u
 
 struct comm;
 
-/* Blocks until all `tp` ranks have come with the same name, which must be new: letters, digits, -, _. */
+/* Blocks until all `tp` ranks have come with the same name, which must be new: letters, digits, -,
+ * _. */
 enum status comm_open(const char *name, int rank, int tp, struct comm **out, struct err *err);
 void comm_close(struct comm *comm);
 

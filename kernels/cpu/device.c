@@ -68,7 +68,8 @@ static void cpu_free(struct device *device, void *ptr)
     mem_free(ptr);
 }
 
-static void cpu_copy(struct device *device, struct stream *stream, void *dst, const void *src, size_t bytes)
+static void cpu_copy(struct device *device, struct stream *stream, void *dst, const void *src,
+                     size_t bytes)
 {
     if (bytes)
         memmove(dst, src, bytes);
@@ -77,7 +78,8 @@ static void cpu_copy(struct device *device, struct stream *stream, void *dst, co
 /* Exact: every f16 is an f32. */
 static float widen_f16(uint16_t half)
 {
-    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31u, fraction = half & 0x3ffu;
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31u,
+             fraction = half & 0x3ffu;
     uint32_t bits = sign | (exponent + 112) << 23 | fraction << 13;
     float value;
     if (exponent == 31)

@@ -5,6 +5,9 @@
  * are 7 / 12, so the two multiply-add ports are the limit, and widening bf16 rides along for free.
  * With few rows of x the stream of w from memory is the limit.
  */
+#ifndef MSGL_KERNELS_CPU_DOT_BODY_H
+#define MSGL_KERNELS_CPU_DOT_BODY_H
+
 #include "kernels/cpu/simd.h"
 
 INLINE v8 dot_w(const char *w, bool bf16, int half)
@@ -53,7 +56,8 @@ INLINE void dot_block(v8 *acc, const char *const *w, size_t w_off, const float *
 }
 
 /* acc = all of k. `stream`: the rows are adjacent in memory and the next tile's follow; while this
- * tile is worked on they are fetched, as the hardware's prefetchers restart on every row. The last k % 16 of w are read through a zeroed copy. */
+ * tile is worked on they are fetched, as the hardware's prefetchers restart on every row. The last
+ * k % 16 of w are read through a zeroed copy. */
 INLINE void dot_tile(v8 *acc, const char *const *w, const float *x, uint32_t k, bool bf16, int nr,
                      int mr, bool stream)
 {
@@ -84,3 +88,5 @@ INLINE void dot_tile(v8 *acc, const char *const *w, const float *x, uint32_t k, 
     }
     dot_block(acc, tail_w, 0, x, bf16, nr, mr);
 }
+
+#endif

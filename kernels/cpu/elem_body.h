@@ -1,5 +1,9 @@
 /* elem_body - the loops over single rows: norm, silu, rotation, widening, softmax parts. */
+#ifndef MSGL_KERNELS_CPU_ELEM_BODY_H
+#define MSGL_KERNELS_CPU_ELEM_BODY_H
+
 #include "kernels/cpu/isa.h"
+#include "kernels/cpu/simd.h"
 
 #include <math.h>
 
@@ -99,3 +103,5 @@ static void body_exp_row(float *y, const float *x, uint32_t count, float top, fl
             memcpy(y + i, &out, lanes * sizeof(float));
     }
 }
+
+#endif

@@ -65,7 +65,8 @@ struct isa {
     void (*matmul)(const struct matmul_part *part);
     void (*attend)(const struct attn_tile *tile);
     /* residual may be NULL: x is the input. Else residual += x (x may be NULL) is the input. */
-    void (*norm)(float *y, float *residual, const float *x, const float *w, uint32_t dim, float eps);
+    void (*norm)(float *y, float *residual, const float *x, const float *w, uint32_t dim,
+                 float eps);
     void (*silu_mul)(float *y, const float *gate, const float *up, uint32_t dim);
     void (*widen)(float *y, const uint16_t *bf16, uint32_t count);
     void (*rotate)(float *head, const float *cos_sin, uint32_t head_dim);

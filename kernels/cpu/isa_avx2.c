@@ -7,12 +7,9 @@
 /* Everything below is compiled for AVX2 and FMA; isa_pick() keeps it off older CPUs. */
 #pragma GCC target("avx2,fma")
 
-/* clang-format off: dot_body comes first */
-#include "kernels/cpu/dot_body.h"
-#include "kernels/cpu/matmul_body.h"
 #include "kernels/cpu/attn_body.h"
 #include "kernels/cpu/elem_body.h"
-/* clang-format on */
+#include "kernels/cpu/matmul_body.h"
 
 const struct isa isa_avx2 = {
     .name = "avx2",

@@ -5,12 +5,9 @@
 
 /* The same source for whatever the compiler's target is. */
 
-/* clang-format off: dot_body comes first */
-#include "kernels/cpu/dot_body.h"
-#include "kernels/cpu/matmul_body.h"
 #include "kernels/cpu/attn_body.h"
 #include "kernels/cpu/elem_body.h"
-/* clang-format on */
+#include "kernels/cpu/matmul_body.h"
 
 const struct isa isa_generic = {
     .name = "generic",

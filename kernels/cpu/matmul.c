@@ -24,7 +24,8 @@ static void pack_chunk(void *arg, uint32_t chunk, uint32_t thread)
 {
     const struct matmul_job *job = arg;
     uint32_t m = job->part.m_last, first = chunk * CHUNK_ROWS;
-    job->isa->pack(job->packed, job->x, first, MIN(first + CHUNK_ROWS, m), m, job->part.k, job->part.bf16);
+    job->isa->pack(job->packed, job->x, first, MIN(first + CHUNK_ROWS, m), m, job->part.k,
+                   job->part.bf16);
 }
 
 static void matmul_chunk(void *arg, uint32_t chunk, uint32_t thread)
@@ -58,8 +59,14 @@ void cpu_matmul(struct device *device, struct stream *stream, void *y, const voi
         .isa = device->isa,
         .x = x,
         .packed = scratch_get(&device->packed, (size_t)m * ROUND_UP(w->k, K_BLOCK)),
-        .part = {.w = w->data, .bias = bias, .y = y, .y_stride = w->n, .m_last = m, .n_last = w->n,
-                 .k = w->k, .bf16 = bf16},
+        .part = {.w = w->data,
+                 .bias = bias,
+                 .y = y,
+                 .y_stride = w->n,
+                 .m_last = m,
+                 .n_last = w->n,
+                 .k = w->k,
+                 .bf16 = bf16},
         .cols = chunk_cols(w->n, (size_t)w->k * (bf16 ? 2 : 4), threads),
         .rows = CHUNK_ROWS,
     };

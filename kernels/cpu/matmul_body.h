@@ -3,10 +3,14 @@
  * Row tile outside, column tiles inside: the tile of x (4 rows) stays in L1 while w streams from
  * L2, where the caller's choice of n_first..n_last keeps it for the next row tile.
  */
+#ifndef MSGL_KERNELS_CPU_MATMUL_BODY_H
+#define MSGL_KERNELS_CPU_MATMUL_BODY_H
+
+#include "kernels/cpu/dot_body.h"
 #include "kernels/cpu/isa.h"
 
-INLINE void matmul_store(const struct matmul_part *p, const v8 *acc, uint32_t m, uint32_t n,
-                         int nr, int mr)
+INLINE void matmul_store(const struct matmul_part *p, const v8 *acc, uint32_t m, uint32_t n, int nr,
+                         int mr)
 {
     float *y = p->y + (size_t)m * p->y_stride + n;
 #pragma GCC unroll 4
@@ -138,3 +142,5 @@ static void body_pack(float *packed, const float *x, uint32_t row_first, uint32_
         }
     }
 }
+
+#endif

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SPIN_NS 30000u
+#define SPIN_NS     30000u
 #define THREADS_MAX 512u
 
 struct worker {
@@ -195,7 +195,8 @@ static enum status pool_start(struct pool *pool, struct err *err)
 enum status pool_new(uint32_t threads, struct pool **out, struct err *err)
 {
     if (threads == 0 || threads > THREADS_MAX)
-        return err_set(err, STATUS_INVALID, "%u threads is not within 1 to %u", threads, THREADS_MAX);
+        return err_set(err, STATUS_INVALID, "%u threads is not within 1 to %u", threads,
+                       THREADS_MAX);
     struct pool *pool = mem_zalloc(sizeof(*pool));
     pool->threads = threads;
     pool->workers = mem_array(threads, sizeof(*pool->workers));

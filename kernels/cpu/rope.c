@@ -10,7 +10,8 @@ struct rope_job {
     const struct qkv_args *args;
 };
 
-static void rope_head(const struct rope_job *job, float *head, const float *norm, const float *cos_sin)
+static void rope_head(const struct rope_job *job, float *head, const float *norm,
+                      const float *cos_sin)
 {
     uint32_t dim = job->kv->head_dim;
     if (norm)

@@ -37,22 +37,29 @@ static void rows_run(struct device *device, struct rows_job *job)
 static void norm_row(const struct rows_job *job, uint32_t row)
 {
     size_t at = row * job->dim;
-    job->isa->norm(job->y + at, job->residual ? job->residual + at : NULL, job->x ? job->x + at : NULL,
-                   job->w, (uint32_t)job->dim, job->eps);
+    job->isa->norm(job->y + at, job->residual ? job->residual + at : NULL,
+                   job->x ? job->x + at : NULL, job->w, (uint32_t)job->dim, job->eps);
 }
 
 void cpu_rmsnorm(struct device *device, struct stream *stream, void *y, const void *x,
                  const float *w, uint32_t rows, uint32_t dim, float eps)
 {
-    struct rows_job job = {.row = norm_row, .rows = rows, .y = y, .x = x, .w = w, .dim = dim, .eps = eps};
+    struct rows_job job = {
+        .row = norm_row, .rows = rows, .y = y, .x = x, .w = w, .dim = dim, .eps = eps};
     rows_run(device, &job);
 }
 
 void cpu_add_rmsnorm(struct device *device, struct stream *stream, void *y, void *residual,
                      const void *x, const float *w, uint32_t rows, uint32_t dim, float eps)
 {
-    struct rows_job job = {.row = norm_row, .rows = rows, .y = y, .residual = residual, .x = x,
-                           .w = w, .dim = dim, .eps = eps};
+    struct rows_job job = {.row = norm_row,
+                           .rows = rows,
+                           .y = y,
+                           .residual = residual,
+                           .x = x,
+                           .w = w,
+                           .dim = dim,
+                           .eps = eps};
     rows_run(device, &job);
 }
 
@@ -88,8 +95,13 @@ static void embed_row(const struct rows_job *job, uint32_t row)
 void cpu_embed(struct device *device, struct stream *stream, void *x, const struct weight *table,
                const uint32_t *ids, uint32_t vocab_first, uint32_t count)
 {
-    struct rows_job job = {.row = embed_row, .rows = count, .y = x, .table = table, .ids = ids,
-                           .vocab_first = vocab_first, .dim = table->k};
+    struct rows_job job = {.row = embed_row,
+                           .rows = count,
+                           .y = x,
+                           .table = table,
+                           .ids = ids,
+                           .vocab_first = vocab_first,
+                           .dim = table->k};
     rows_run(device, &job);
 }
 
@@ -101,7 +113,8 @@ static void gather_row(const struct rows_job *job, uint32_t row)
 void cpu_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,
                      const uint32_t *idx, uint32_t count, uint32_t dim)
 {
-    struct rows_job job = {.row = gather_row, .rows = count, .y = y, .x = x, .ids = idx, .dim = dim};
+    struct rows_job job = {
+        .row = gather_row, .rows = count, .y = y, .x = x, .ids = idx, .dim = dim};
     rows_run(device, &job);
 }
 

@@ -1,9 +1,9 @@
 /* sampler - one token from one row of logits, in a row of scratch.
  *
  * p[i] = exp((logit[i] - max) / temperature), so the likeliest has exactly 1. A filter sets what it
- * drops to 0. Cuts (the k-th largest, the smallest set with a given mass) are found without sorting:
- * p >= 0, so its bits order like integers, and three histograms of 11, 11 and 10 bits narrow the
- * cut to one value. Sums are in double and in id order. Nothing depends on other rows.
+ * drops to 0. Cuts (the k-th largest, the smallest set with a given mass) are found without
+ * sorting: p >= 0, so its bits order like integers, and three histograms of 11, 11 and 10 bits
+ * narrow the cut to one value. Sums are in double and in id order. Nothing depends on other rows.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -126,7 +126,8 @@ static double sampler_uniform(const struct sample_row *row)
 {
     const struct sampling *sampling = &row->sampling;
     uint32_t counter[4] = {row->position}, random[4];
-    uint32_t key[2] = {(uint32_t)sampling->seed ^ sampling->choice, (uint32_t)(sampling->seed >> 32)};
+    uint32_t key[2] = {(uint32_t)sampling->seed ^ sampling->choice,
+                       (uint32_t)(sampling->seed >> 32)};
     philox4x32(counter, key, random);
     return (double)(((uint64_t)random[1] << 32 | random[0]) >> 11) * 0x1.0p-53;
 }

@@ -12,6 +12,9 @@
 
 #include "common/base.h"
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 #include <string.h>
 
 /* Makes the compiler hold v in a register instead of loading it again for every use. */
@@ -25,7 +28,7 @@
         (acc) = sum_;                                                                              \
     } while (0)
 #else
-#define HOLD(v) ((void)(v))
+#define HOLD(v)                 ((void)(v))
 #define MULTIPLY_ADD(acc, a, b) ((acc) += (a) * (b))
 #endif
 
@@ -62,9 +65,24 @@ INLINE v8 v8_pick(v8i mask, v8 a, v8 b)
     return (v8)(((v8i)a & mask) | ((v8i)b & ~mask));
 }
 
+/* a > b ? a : b, so b where either is NaN. */
 INLINE v8 v8_max(v8 a, v8 b)
 {
+#ifdef __AVX2__
+    return (v8)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return v8_pick(a > b, a, b);
+#endif
+}
+
+/* a < b ? a : b */
+INLINE v8 v8_min(v8 a, v8 b)
+{
+#ifdef __AVX2__
+    return (v8)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    return v8_pick(a < b, a, b);
+#endif
 }
 
 /* [a01 a23 b01 b23 | a45 a67 b45 b67] */
@@ -97,12 +115,12 @@ INLINE float v8_sum(v8 a)
     return v8_sum4(a, a, a, a)[0];
 }
 
+/* The largest lane; no lane may be NaN. */
 INLINE float v8_top(v8 a)
 {
-    float top = a[0];
-    for (int i = 1; i < 8; i++)
-        top = a[i] > top ? a[i] : top;
-    return top;
+    a = v8_max(a, __builtin_shufflevector(a, a, 4, 5, 6, 7, 0, 1, 2, 3));
+    a = v8_max(a, __builtin_shufflevector(a, a, 2, 3, 0, 1, 6, 7, 4, 5));
+    return v8_max(a, __builtin_shufflevector(a, a, 1, 0, 3, 2, 5, 4, 7, 6))[0];
 }
 
 /* exp(x) within 2 ulp for x in [-87, 88]; outside, the nearest end's value. exp(0) is exactly 1.
@@ -110,7 +128,7 @@ INLINE float v8_top(v8 a)
 INLINE v8 v8_exp(v8 x)
 {
     x = v8_max(x, v8_set(-87.0f));
-    x = v8_pick(x < v8_set(88.0f), x, v8_set(88.0f));
+    x = v8_min(x, v8_set(88.0f));
     const v8 magic = v8_set(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer */
     v8 n = (x * v8_set(1.44269504f) + magic) - magic;
     v8 r = x - n * v8_set(0.693359375f);

@@ -1,4 +1,5 @@
 /* backend - the CUDA device: memory, weights, streams, and the table of ops. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,7 +70,7 @@ static void dev_info(const struct device *device, struct device_info *info)
     size_t free_bytes = 0, total_bytes = 0;
     memset(info, 0, sizeof(*info));
     cudaMemGetInfo(&free_bytes, &total_bytes);
-    strncpy(info->name, device->prop.name, sizeof(info->name) - 1);
+    snprintf(info->name, sizeof(info->name), "%.60s", device->prop.name);
     info->memory_free_bytes = free_bytes;
     info->act = DTYPE_BF16;
     info->weight_dtypes[0] = info->weight_dtypes[1] = info->weight_dtypes[2] = DTYPE_BF16;

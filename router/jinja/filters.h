@@ -19,7 +19,14 @@ enum status MUST_USE fold_case(struct interp *in, struct val v, struct val *out)
 enum status MUST_USE sort_by(struct interp *in, struct seq *values, struct seq *keys, bool reverse);
 
 /* Text operations that filters and methods share; all append nothing, all make new values. */
-enum text_case { TEXT_UPPER, TEXT_LOWER, TEXT_CAPITALIZE, TEXT_TITLE, TEXT_SWAP };
+enum text_case {
+    TEXT_UPPER,
+    TEXT_LOWER,
+    TEXT_CAPITALIZE,
+    TEXT_TITLE,
+    TEXT_SWAP,
+    TEXT_FIRST_UPPER, /* s[0].upper() + s[1:].lower() */
+};
 enum status MUST_USE text_change_case(struct interp *in, struct val v, enum text_case how,
                                       struct val *out);
 enum status MUST_USE text_replace(struct interp *in, struct val v, struct str old, struct str with,

@@ -43,7 +43,7 @@ static enum status filter_title(struct interp *in, struct val self, struct call 
             continue;
         }
         word = val_borrow(&in->arena, s.data + start, i - start);
-        TRY(text_change_case(in, word, TEXT_CAPITALIZE, &word));
+        TRY(text_change_case(in, word, TEXT_FIRST_UPPER, &word));
         TRY(emit_str(in, word));
         if (i < s.len)
             TRY(interp_emit(in, s.data + i, n));

@@ -147,7 +147,7 @@ enum status MUST_USE arg_string(struct interp *in, struct val v, const char *wha
 /* Walks a dotted attribute ("function.name", 0) as filters' attribute= does. */
 enum status MUST_USE val_path(struct interp *in, struct val v, struct val path, struct val *out);
 
-/* format.c: "%s %d" % values, and str.format(). */
+/* format_percent.c, format_brace.c: "%s %d" % values, and str.format(). */
 enum status MUST_USE percent_format(struct interp *in, struct val format, struct val values,
                                     struct val *out);
 enum status MUST_USE brace_format(struct interp *in, struct val format, struct call *call,

@@ -44,6 +44,17 @@ struct lexer {
 /* Copies the source into the arena with \r\n and \r as \n and without one final newline. */
 void lexer_init(struct lexer *lexer, struct arena *arena, struct str source, struct err *err);
 enum status MUST_USE lexer_next(struct lexer *lexer, struct token *out);
+
+/* Inside the lexer. lexer_integer, _float, _string read the literal at pos; a float needs a fraction or
+ * an exponent and is no float otherwise. */
+enum status lexer_fail(struct lexer *lexer, const char *what);
+bool lexer_at(const struct lexer *lexer, size_t pos, const char *text);
+bool lexer_at_digit(const struct lexer *lexer, size_t pos);
+void lexer_advance(struct lexer *lexer, size_t to); /* counts lines */
+enum status MUST_USE lexer_integer(struct lexer *lexer, struct token *out);
+bool lexer_float(struct lexer *lexer, struct token *out);
+enum status MUST_USE lexer_string(struct lexer *lexer, struct token *out);
+
 const char *token_name(enum token_type type); /* "','", "a name", ... */
 
 #endif

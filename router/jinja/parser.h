@@ -1,6 +1,9 @@
 /* parser - tokens to the tree of ast.h, by recursive descent with bounded nesting.
  *
- *   parser_stmt.c: text, tags, bodies      parser_expr.c: expressions, targets, signatures
+ *   parser_stmt.c      text, tags, bodies
+ *   parser_expr.c      operators, down to
+ *   parser_postfix.c   a value with signs, .x [x] (x), filters and tests, down to
+ *   parser_primary.c   literals, names, lists, tuples, dicts; assignment targets
  *
  * A filter or test that does not exist is an error here, except inside an if or a conditional
  * expression: there it is an error when it is reached, so that templates can probe for it.
@@ -63,7 +66,21 @@ enum status MUST_USE parser_enter(struct parser *p);
 struct node *parser_node(struct parser *p, enum node_kind kind, uint32_t line);
 struct val parser_string(struct parser *p, struct str text);
 
+struct list_tail { /* where the next node of a list goes */
+    struct node **last;
+};
+static inline void list_push(struct list_tail *tail, struct node *node)
+{
+    *tail->last = node;
+    tail->last = &node->next;
+}
+
 /* parser_expr.c */
+enum status MUST_USE parse_expression(struct parser *p, struct node **out);
+enum status MUST_USE parse_or(struct parser *p, struct node **out); /* no conditional */
+
+/* parser_primary.c */
+enum status MUST_USE parse_primary(struct parser *p, bool namespaces, struct node **out);
 struct tuple_rules {
     bool simplified;   /* names and literals only: an assignment's left side */
     bool no_condexpr;
@@ -72,13 +89,15 @@ struct tuple_rules {
     const char *until; /* a name that also ends the tuple, or NULL */
 };
 enum status MUST_USE parse_tuple(struct parser *p, struct tuple_rules rules, struct node **out);
-enum status MUST_USE parse_expression(struct parser *p, struct node **out);
 enum status MUST_USE parse_target(struct parser *p, const char *until, bool namespaces,
                                   struct node **out);
 enum status MUST_USE parse_name_target(struct parser *p, struct node **out);
+enum status MUST_USE parse_signature(struct parser *p, struct node *macro);
+
+/* parser_postfix.c */
+enum status MUST_USE parse_unary(struct parser *p, bool with_filter, struct node **out);
 /* The filters behind a value; operand NULL in blocks. `inline_first`: the first has no '|'. */
 enum status MUST_USE parse_filters(struct parser *p, struct node *operand, bool inline_first,
                                    struct node **out);
-enum status MUST_USE parse_signature(struct parser *p, struct node *macro);
 
 #endif

@@ -24,7 +24,7 @@ size_t format_double(double f, char out[40])
             break;
     }
     e = strchr(digits, 'e');
-    exponent = atoi(e + 1);
+    exponent = (int)strtol(e + 1, NULL, 10);
     *e = 0;
     if (exponent < -4 || exponent >= 16)
         return (size_t)snprintf(out, 40, "%se%c%02d", digits, exponent < 0 ? '-' : '+',

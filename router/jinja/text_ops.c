@@ -48,7 +48,8 @@ enum status text_change_case(struct interp *in, struct val v, enum text_case how
             TRY(interp_emit(in, s.data + i++, 1));
             continue;
         }
-        if (how == TEXT_UPPER || (how == TEXT_SWAP && text_is_lower(cp)))
+        if (how == TEXT_UPPER || (how == TEXT_SWAP && text_is_lower(cp)) ||
+            (how == TEXT_FIRST_UPPER && first))
             count = text_upper(cp, to);
         else if ((how == TEXT_CAPITALIZE && first) || (how == TEXT_TITLE && !after_cased))
             count = text_title(cp, to);
@@ -57,7 +58,7 @@ enum status text_change_case(struct interp *in, struct val v, enum text_case how
         else
             count = lower_at(s, i, (size_t)len, after_cased, cp, to);
         TRY(emit_chars(in, to, count));
-        after_cased = cased(cp);
+        after_cased = cased(cp) && !(how == TEXT_FIRST_UPPER && first);
         i += (size_t)len;
     }
     TRY(interp_take(in, mark, out));

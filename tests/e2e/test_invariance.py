@@ -33,5 +33,5 @@ def test_same_tokens_under_retraction(cluster, expected):
     with ThreadPoolExecutor(8) as pool:
         long = list(pool.map(lambda p: c.complete(p, 120, ignore_eos=True)["choices"][0]["text"], PROMPTS[:3] * 4))
     assert long[:3] * 4 == long
-    assert [t[:len(e)] for t, e in zip(long, expected["greedy"])] == [e for e in expected["greedy"][:3]]
+    assert all(t.startswith(e) for t, e in zip(long[:3], expected["greedy"]))
     assert c.metric("msgl_worker_retractions_total") > 0

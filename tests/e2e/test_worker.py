@@ -1,4 +1,6 @@
-"""The real msgl-worker with a real model, driven by a scripted router (fake_router.py)."""
+"""The real msgl-worker with a real model, driven by a scripted router (fake_router.py).
+
+MSGL_WORKER_ARGS: more options for each worker, for example --dummy-weights with a tiny config."""
 import os
 import random
 import shutil
@@ -17,7 +19,8 @@ PROMPT = [1, 4093, 198, 504, 2380, 281, 4649, 314] * 6
 
 
 def start(folder, routers, *args, model=MODEL, name="worker"):
-    argv = [WORKER, "--model", model, "--id", "w", "--threads", "1", "--kv-mib", "128", *args]
+    argv = [WORKER, "--model", model, "--id", "w", "--threads", "1", "--kv-mib", "128", *args,
+            *os.environ.get("MSGL_WORKER_ARGS", "").split()]
     for router in routers:
         argv += ["--router", router.endpoint]
     return Process(argv, os.path.join(folder, name + ".log"))

@@ -92,16 +92,16 @@ static inline void kit_close(const float *got, const double *want, size_t count,
 {
     for (size_t i = 0; i < count; i++) {
         double bound = tolerance * fmax(1.0, fabs(want[i]));
-        ck_assert_msg(fabs((double)got[i] - want[i]) <= bound, "%s: [%zu] is %.9g, not %.9g", what, i,
-                      (double)got[i], want[i]);
+        ck_assert_msg(fabs((double)got[i] - want[i]) <= bound, "%s: [%zu] is %.9g, not %.9g", what,
+                      i, (double)got[i], want[i]);
     }
 }
 
 static inline void kit_same_bits(const float *a, const float *b, size_t count, const char *what)
 {
     for (size_t i = 0; i < count; i++)
-        ck_assert_msg(memcmp(&a[i], &b[i], sizeof(float)) == 0, "%s: [%zu] is %.9g or %.9g", what, i,
-                      (double)a[i], (double)b[i]);
+        ck_assert_msg(memcmp(&a[i], &b[i], sizeof(float)) == 0, "%s: [%zu] is %.9g or %.9g", what,
+                      i, (double)a[i], (double)b[i]);
 }
 
 static inline int kit_run(Suite *suite)

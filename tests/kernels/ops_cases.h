@@ -16,13 +16,13 @@ struct matmul_case {
 };
 
 static const struct matmul_case matmul_cases[] = {
-    {1, 1, 1, DTYPE_F32, false, 1e-5},      {1, 8, 16, DTYPE_BF16, true, 1e-5},
-    {1, 7, 15, DTYPE_BF16, false, 1e-5},    {2, 9, 17, DTYPE_BF16, true, 1e-5},
-    {3, 5, 31, DTYPE_BF16, true, 1e-5},     {4, 3, 33, DTYPE_F32, true, 1e-5},
-    {5, 25, 48, DTYPE_BF16, false, 1e-5},   {7, 23, 8, DTYPE_F32, true, 1e-5},
-    {8, 49, 100, DTYPE_BF16, true, 1e-5},   {13, 11, 65, DTYPE_F32, false, 1e-5},
-    {37, 97, 129, DTYPE_BF16, true, 1e-5},  {129, 50, 64, DTYPE_BF16, false, 1e-5},
-    {130, 29, 577, DTYPE_F32, false, 2e-5}, {1, 960, 576, DTYPE_BF16, false, 2e-5},
+    {1, 1, 1, DTYPE_F32, false, 1e-5},       {1, 8, 16, DTYPE_BF16, true, 1e-5},
+    {1, 7, 15, DTYPE_BF16, false, 1e-5},     {2, 9, 17, DTYPE_BF16, true, 1e-5},
+    {3, 5, 31, DTYPE_BF16, true, 1e-5},      {4, 3, 33, DTYPE_F32, true, 1e-5},
+    {5, 25, 48, DTYPE_BF16, false, 1e-5},    {7, 23, 8, DTYPE_F32, true, 1e-5},
+    {8, 49, 100, DTYPE_BF16, true, 1e-5},    {13, 11, 65, DTYPE_F32, false, 1e-5},
+    {37, 97, 129, DTYPE_BF16, true, 1e-5},   {129, 50, 64, DTYPE_BF16, false, 1e-5},
+    {130, 29, 577, DTYPE_F32, false, 2e-5},  {1, 960, 576, DTYPE_BF16, false, 2e-5},
     {260, 72, 576, DTYPE_BF16, false, 2e-5}, {6, 576, 1536, DTYPE_BF16, false, 2e-5},
 };
 
@@ -56,7 +56,7 @@ struct row_case {
 };
 
 static const struct row_case row_cases[] = {
-    {1, 1, 1e-6},  {1, 8, 1e-6},    {3, 7, 1e-6},    {2, 33, 1e-6},
+    {1, 1, 1e-6},   {1, 8, 1e-6},     {3, 7, 1e-6},    {2, 33, 1e-6},
     {5, 576, 2e-6}, {70, 1536, 2e-6}, {1, 4097, 2e-6},
 };
 

@@ -1,5 +1,5 @@
 /* Ranks over shared memory, as threads and as processes. */
-#include "kit.h"
+#include "tests/kernels/kit.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,7 +25,8 @@ static const char *rank_work(const struct rank *rank)
     enum { COUNT = 64 * 1024 * 2 + 5, ROWS = 3, COLS = 64 * 1024 + 7 };
     const struct ops *ops = ops_find("cpu");
     struct device *device;
-    struct device_opts opts = {.threads = 1, .rank = rank->rank, .tp = rank->tp, .comm = rank->name};
+    struct device_opts opts = {
+        .threads = 1, .rank = rank->rank, .tp = rank->tp, .comm = rank->name};
     if (ops->open(&opts, &device, NULL) != STATUS_OK)
         return "open";
     const char *wrong = NULL;
@@ -41,7 +42,8 @@ static const char *rank_work(const struct rank *rank)
             wrong = data[i] == sum ? NULL : "all_reduce";
         }
     }
-    float *in = mem_array((size_t)ROWS * COLS, 4), *out = mem_array((size_t)ROWS * COLS * (size_t)rank->tp, 4);
+    float *in = mem_array((size_t)ROWS * COLS, 4),
+          *out = mem_array((size_t)ROWS * COLS * (size_t)rank->tp, 4);
     for (size_t i = 0; i < (size_t)ROWS * COLS; i++)
         in[i] = (float)(rank->rank * 1000000) + (float)i;
     ops->all_gather(device, NULL, out, in, ROWS, COLS);
@@ -109,8 +111,8 @@ END_TEST
 
 START_TEST(names_are_checked)
 {
-    static const char *const names[] = {"", "../x", "a b", "a/b",
-                                        "much-too-long-a-name-for-a-piece-of-shared-memory-to-have-here"};
+    static const char *const names[] = {
+        "", "../x", "a b", "a/b", "much-too-long-a-name-for-a-piece-of-shared-memory-to-have-here"};
     const struct ops *ops = ops_find("cpu");
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct device *device;

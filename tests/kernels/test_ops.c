@@ -1,6 +1,7 @@
-/* Every op of the cpu table against a plain double-precision reference, on every instruction set. */
-#include "kit.h"
-#include "ops_cases.h"
+/* Every op of the cpu table against a plain double-precision reference, on every instruction set.
+ */
+#include "tests/kernels/kit.h"
+#include "tests/kernels/ops_cases.h"
 
 static const struct isa *isas[2];
 static int isa_count;
@@ -24,7 +25,8 @@ START_TEST(matmul)
     for (int isa = 0; isa < isa_count; isa++) {
         struct device *device = kit_open(2, isas[isa]);
         uint64_t seed = 100 + (uint64_t)_i;
-        float *wide, *x = kit_floats(&seed, (size_t)c->m * c->k, 1), *bias = kit_floats(&seed, c->n, 1);
+        float *wide, *x = kit_floats(&seed, (size_t)c->m * c->k, 1),
+                     *bias = kit_floats(&seed, c->n, 1);
         struct weight w = kit_weight(device, &seed, c->dtype, c->n, c->k, &wide);
         size_t count = (size_t)c->m * c->n;
         float *y = mem_array(count, sizeof(float));
@@ -46,8 +48,11 @@ END_TEST
 static struct kv_view kv_make(uint64_t *seed, uint32_t slots, uint32_t per_slot, uint32_t kv_heads,
                               uint32_t page_size, uint32_t dim)
 {
-    struct kv_view kv = {.pages = slots * per_slot, .pages_per_slot = per_slot, .page_size = page_size,
-                         .kv_heads = kv_heads, .head_dim = dim};
+    struct kv_view kv = {.pages = slots * per_slot,
+                         .pages_per_slot = per_slot,
+                         .page_size = page_size,
+                         .kv_heads = kv_heads,
+                         .head_dim = dim};
     uint32_t *table = mem_array(kv.pages, sizeof(*table));
     for (uint32_t i = 0; i < kv.pages; i++)
         table[i] = i;
@@ -60,7 +65,8 @@ static struct kv_view kv_make(uint64_t *seed, uint32_t slots, uint32_t per_slot,
     return kv;
 }
 
-static const float *kv_at(const struct kv_view *kv, uint32_t slot, uint32_t pos, uint32_t head, bool v)
+static const float *kv_at(const struct kv_view *kv, uint32_t slot, uint32_t pos, uint32_t head,
+                          bool v)
 {
     size_t page = kv->page_table[(size_t)slot * kv->pages_per_slot + pos / kv->page_size];
     size_t row = (page * 2 + v) * kv->kv_heads + head;
@@ -104,27 +110,37 @@ START_TEST(attention)
     uint32_t row_count = 0, tokens = 0, context = 0, dim = c->head_dim;
     for (; row_count < 4 && c->rows[row_count][0]; row_count++) {
         const uint32_t *row = c->rows[row_count];
-        rows[row_count] = (struct attn_row){.slot = 3 - row_count, .token_first = tokens,
-                                            .token_count = row[0], .pos_first = row[1]};
+        rows[row_count] = (struct attn_row){.slot = 3 - row_count,
+                                            .token_first = tokens,
+                                            .token_count = row[0],
+                                            .pos_first = row[1]};
         tokens += row[0];
         context = MAX(context, row[0] + row[1]);
     }
     uint64_t seed = 200 + (uint64_t)_i;
-    struct kv_view kv = kv_make(&seed, 4, DIV_CEIL(context, c->page_size), c->kv_heads, c->page_size, dim);
+    struct kv_view kv =
+        kv_make(&seed, 4, DIV_CEIL(context, c->page_size), c->kv_heads, c->page_size, dim);
     uint32_t stride = (c->q_heads + 2 * c->kv_heads) * dim, group = c->q_heads / c->kv_heads;
     float *qkv = kit_floats(&seed, (size_t)tokens * stride, 1);
     size_t count = (size_t)tokens * c->q_heads * dim;
     float *out = mem_array(count, sizeof(*out));
     double *want = mem_array(count, sizeof(*want));
-    struct attn_args args = {.out = out, .qkv = qkv, .qkv_stride = stride, .rows = rows, .rows_host = rows,
-                             .row_count = row_count, .q_heads = c->q_heads,
-                             .scale = 1.0f / sqrtf((float)dim), .window = c->window};
+    struct attn_args args = {.out = out,
+                             .qkv = qkv,
+                             .qkv_stride = stride,
+                             .rows = rows,
+                             .rows_host = rows,
+                             .row_count = row_count,
+                             .q_heads = c->q_heads,
+                             .scale = 1.0f / sqrtf((float)dim),
+                             .window = c->window};
     for (uint32_t r = 0; r < row_count; r++)
         for (uint32_t t = 0; t < rows[r].token_count; t++)
             for (uint32_t h = 0; h < c->q_heads; h++) {
                 size_t token = rows[r].token_first + t;
-                ref_attend(want + (token * c->q_heads + h) * dim, qkv + token * stride + h * dim, &kv,
-                           rows[r].slot, rows[r].pos_first + t, h / group, c->window, args.scale);
+                ref_attend(want + (token * c->q_heads + h) * dim, qkv + token * stride + h * dim,
+                           &kv, rows[r].slot, rows[r].pos_first + t, h / group, c->window,
+                           args.scale);
             }
     for (int isa = 0; isa < isa_count; isa++) {
         struct device *device = kit_open(2, isas[isa]);
@@ -160,19 +176,22 @@ START_TEST(norm_and_silu)
         double *in = mem_array(count, sizeof(double)), *want = mem_array(count, sizeof(double));
         for (int added = 0; added < 3; added++) { /* plain, residual alone, residual + x */
             for (size_t i = 0; i < count; i++)
-                in[i] = added == 0 ? (double)x[i] : (double)residual[i] + (added == 2 ? (double)x[i] : 0);
+                in[i] = added == 0 ? (double)x[i]
+                                   : (double)residual[i] + (added == 2 ? (double)x[i] : 0);
             for (uint32_t r = 0; r < c->rows; r++)
                 ref_norm(want + (size_t)r * c->dim, in + (size_t)r * c->dim, w, c->dim, 1e-5);
             if (added == 0)
                 ops->rmsnorm(device, NULL, y, x, w, c->rows, c->dim, 1e-5f);
             else
-                ops->add_rmsnorm(device, NULL, y, residual, added == 2 ? x : NULL, w, c->rows, c->dim, 1e-5f);
+                ops->add_rmsnorm(device, NULL, y, residual, added == 2 ? x : NULL, w, c->rows,
+                                 c->dim, 1e-5f);
             kit_close(y, want, count, c->tolerance, "norm");
         }
         kit_close(residual, in, count, 1e-6, "residual");
         for (uint32_t r = 0; r < c->rows; r++)
             for (uint32_t i = 0; i < c->dim; i++) {
-                double gate = x[2 * (size_t)r * c->dim + i], up = x[(2 * (size_t)r + 1) * c->dim + i];
+                double gate = x[2 * (size_t)r * c->dim + i],
+                       up = x[(2 * (size_t)r + 1) * c->dim + i];
                 want[(size_t)r * c->dim + i] = gate / (1 + exp(-gate)) * up;
             }
         ops->silu_mul(device, NULL, y, x, c->rows, c->dim);
@@ -184,7 +203,8 @@ START_TEST(norm_and_silu)
 END_TEST
 
 /* One head: optional norm, then the rotation by position * 10000^(-2i/dim). */
-static void ref_rope(double *out, const float *head, const float *norm, const float *cos_sin, uint32_t dim)
+static void ref_rope(double *out, const float *head, const float *norm, const float *cos_sin,
+                     uint32_t dim)
 {
     double in[256], ones_free[256];
     for (uint32_t i = 0; i < dim; i++)
@@ -212,8 +232,8 @@ static float *cos_sin_make(uint32_t context, uint32_t dim)
     return table;
 }
 
-static void rope_check(const struct rope_case *c, const struct kv_view *kv, const struct qkv_args *args,
-                       const float *before, const float *after)
+static void rope_check(const struct rope_case *c, const struct kv_view *kv,
+                       const struct qkv_args *args, const float *before, const float *after)
 {
     uint32_t dim = c->head_dim, heads = c->q_heads + 2 * c->kv_heads;
     double want[256];
@@ -243,7 +263,8 @@ START_TEST(qk_rope_store)
     for (int isa = 0; isa < isa_count; isa++) {
         struct device *device = kit_open(2, isas[isa]);
         uint64_t seed = 400 + (uint64_t)_i;
-        struct kv_view kv = kv_make(&seed, 2, DIV_CEIL(context, c->page_size), c->kv_heads, c->page_size, dim);
+        struct kv_view kv =
+            kv_make(&seed, 2, DIV_CEIL(context, c->page_size), c->kv_heads, c->page_size, dim);
         float *qkv = kit_floats(&seed, count, 1), *before = mem_array(count, sizeof(float));
         memcpy(before, qkv, count * sizeof(float));
         float *q_norm = kit_floats(&seed, dim, 1), *k_norm = kit_floats(&seed, dim, 1);
@@ -251,9 +272,14 @@ START_TEST(qk_rope_store)
         uint32_t *positions = mem_array(c->tokens, 4), *slots = mem_array(c->tokens, 4);
         for (uint32_t i = 0; i < c->tokens; i++)
             positions[i] = c->tokens + 8 - i, slots[i] = i % 2;
-        struct qkv_args args = {.qkv = qkv, .positions = positions, .token_slots = slots,
-                                .q_norm = c->norm ? q_norm : NULL, .k_norm = c->norm ? k_norm : NULL,
-                                .norm_eps = 1e-6f, .cos_sin = cos_sin, .tokens = c->tokens,
+        struct qkv_args args = {.qkv = qkv,
+                                .positions = positions,
+                                .token_slots = slots,
+                                .q_norm = c->norm ? q_norm : NULL,
+                                .k_norm = c->norm ? k_norm : NULL,
+                                .norm_eps = 1e-6f,
+                                .cos_sin = cos_sin,
+                                .tokens = c->tokens,
                                 .q_heads = c->q_heads};
         ops->qk_rope_store(device, NULL, &kv, &args);
         rope_check(c, &kv, &args, before, qkv);
@@ -301,7 +327,8 @@ START_TEST(tables)
     ops->page_table_set(device, NULL, table, 4, sets, 4);
     const uint32_t want[3 * 4] = {0, 0, 0, 7, 0, 0, 6, 0, 9, 0, 0, 0};
     ck_assert_mem_eq(table, want, sizeof(want));
-    const uint32_t tokens[] = {5, UINT32_MAX, UINT32_MAX, 0}, slots[] = {0, 2, 0, 1}, last[] = {40, 41, 42};
+    const uint32_t tokens[] = {5, UINT32_MAX, UINT32_MAX, 0}, slots[] = {0, 2, 0, 1},
+                   last[] = {40, 41, 42};
     const uint32_t resolved[] = {5, 42, 40, 0};
     ops->resolve_tokens(device, NULL, ids, tokens, slots, last, 4);
     ck_assert_mem_eq(ids, resolved, sizeof(resolved));
@@ -314,8 +341,10 @@ START_TEST(weight_f16_widens)
 {
     const struct ops *ops = ops_find("cpu");
     struct device *device = kit_open(1, NULL);
-    const uint16_t half[] = {0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff, 0x0001, 0x03ff, 0x0400, 0x7c00, 0x3555};
-    const float want[] = {0.0f, -0.0f, 1, -2, 65504, 0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f, INFINITY, 0x1.554p-2f};
+    const uint16_t half[] = {0x0000, 0x8000, 0x3c00, 0xc000, 0x7bff,
+                             0x0001, 0x03ff, 0x0400, 0x7c00, 0x3555};
+    const float want[] = {0.0f,     -0.0f,           1,        -2,       65504,
+                          0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f, INFINITY, 0x1.554p-2f};
     struct weight w;
     ck_assert_int_eq(ops->weight_load(device, half, DTYPE_F16, 2, 5, true, &w, NULL), STATUS_OK);
     ck_assert_int_eq(w.dtype, DTYPE_F32);
@@ -338,7 +367,8 @@ START_TEST(weight_borrows)
         memcpy(values + i, &one, 2);
     }
     struct weight w;
-    ck_assert_int_eq(ops->weight_load(device, values, DTYPE_BF16, 3, 20, true, &w, NULL), STATUS_OK);
+    ck_assert_int_eq(ops->weight_load(device, values, DTYPE_BF16, 3, 20, true, &w, NULL),
+                     STATUS_OK);
     ck_assert_ptr_eq(w.data, values);
     float x[20], y[3];
     for (int i = 0; i < 20; i++)

@@ -1,5 +1,5 @@
 /* Wrong arguments never reach a backend: the sentence, and the abort in front of the table. */
-#include "kit.h"
+#include "tests/kernels/kit.h"
 
 #include "kernels/ops_check.h"
 
@@ -16,8 +16,13 @@ static void refused(const char *wrong, const char *word)
 
 static struct kv_view kv_good(void)
 {
-    return (struct kv_view){.pool = some, .page_table = ids, .pages = 4, .pages_per_slot = 2,
-                            .page_size = 16, .kv_heads = 2, .head_dim = 64};
+    return (struct kv_view){.pool = some,
+                            .page_table = ids,
+                            .pages = 4,
+                            .pages_per_slot = 2,
+                            .page_size = 16,
+                            .kv_heads = 2,
+                            .head_dim = 64};
 }
 
 START_TEST(open_and_weights)
@@ -66,8 +71,14 @@ START_TEST(attention_arguments)
 {
     struct attn_row row = {.token_count = 1, .pos_first = 31};
     struct kv_view kv = kv_good();
-    struct attn_args args = {.out = some, .qkv = some, .qkv_stride = 512, .rows = &row, .rows_host = &row,
-                             .row_count = 1, .q_heads = 4, .scale = 0.125f};
+    struct attn_args args = {.out = some,
+                             .qkv = some,
+                             .qkv_stride = 512,
+                             .rows = &row,
+                             .rows_host = &row,
+                             .row_count = 1,
+                             .q_heads = 4,
+                             .scale = 0.125f};
     ck_assert_ptr_null(ops_check_attention(&kv, &args));
     row.pos_first = 32;
     refused(ops_check_attention(&kv, &args), "beyond its page table");
@@ -93,7 +104,12 @@ START_TEST(attention_arguments)
     kv = kv_good(), kv.page_size = 0;
     refused(ops_check_attention(&kv, &args), "no pages");
     kv = kv_good();
-    struct qkv_args qkv = {.qkv = some, .positions = ids, .token_slots = ids, .cos_sin = some, .tokens = 1, .q_heads = 4};
+    struct qkv_args qkv = {.qkv = some,
+                           .positions = ids,
+                           .token_slots = ids,
+                           .cos_sin = some,
+                           .tokens = 1,
+                           .q_heads = 4};
     ck_assert_ptr_null(ops_check_qkv(&kv, &qkv));
     qkv.q_norm = some;
     refused(ops_check_qkv(&kv, &qkv), "only one");
@@ -131,8 +147,9 @@ START_TEST(threads_out_of_range)
 {
     struct device *device;
     struct err err;
-    ck_assert_int_eq(ops_find("cpu")->open(&(struct device_opts){.threads = 100000, .tp = 1}, &device, &err),
-                     STATUS_INVALID);
+    ck_assert_int_eq(
+        ops_find("cpu")->open(&(struct device_opts){.threads = 100000, .tp = 1}, &device, &err),
+        STATUS_INVALID);
     ck_assert_ptr_null(ops_find("tpu"));
     ck_assert_ptr_nonnull(ops_find(NULL));
 }

@@ -1,5 +1,5 @@
 /* Sampling: what is kept, how often each token comes, and that nothing else matters. */
-#include "kit.h"
+#include "tests/kernels/kit.h"
 
 #define VOCAB 50u
 
@@ -50,13 +50,14 @@ struct draw_case {
 };
 
 static const struct draw_case draw_cases[] = {
-    {1, 1, 0, 0},        {0.5f, 1, 0, 0},     {2, 1, 0, 0},          {1, 1, 0, 1},
-    {1, 1, 0, 7},        {1, 0.6f, 0, 0},     {1, 1, 0.2f, 0},       {0.7f, 0.8f, 0.05f, 20},
-    {1.5f, 0.95f, 0, 9}, {1, 0.0001f, 0, 0},  {1, 1, 0.99f, 0},      {1, 0.5f, 0.3f, 49},
+    {1, 1, 0, 0},        {0.5f, 1, 0, 0},    {2, 1, 0, 0},     {1, 1, 0, 1},
+    {1, 1, 0, 7},        {1, 0.6f, 0, 0},    {1, 1, 0.2f, 0},  {0.7f, 0.8f, 0.05f, 20},
+    {1.5f, 0.95f, 0, 9}, {1, 0.0001f, 0, 0}, {1, 1, 0.99f, 0}, {1, 0.5f, 0.3f, 49},
 };
 
 /* Chi-square of 20,000 draws at successive positions against the reference; a token that is cut
- * never comes. The bound is the 1e-6 quantile (Wilson-Hilferty), so a fixed seed decides nothing. */
+ * never comes. The bound is the 1e-6 quantile (Wilson-Hilferty), so a fixed seed decides nothing.
+ */
 START_TEST(draws_follow_the_distribution)
 {
     enum { DRAWS = 20000, BATCH = 100 };
@@ -64,7 +65,8 @@ START_TEST(draws_follow_the_distribution)
     const struct ops *ops = ops_find("cpu");
     struct device *device = kit_open(2, NULL);
     uint64_t seed = 40 + (uint64_t)_i;
-    float *row = kit_floats(&seed, VOCAB, 2), *logits = mem_array((size_t)BATCH * VOCAB, sizeof(float));
+    float *row = kit_floats(&seed, VOCAB, 2),
+          *logits = mem_array((size_t)BATCH * VOCAB, sizeof(float));
     for (int i = 0; i < BATCH; i++)
         memcpy(logits + (size_t)i * VOCAB, row, VOCAB * sizeof(float));
     struct sampling s = sampling_with(c->temperature, c->top_k, c->top_p, c->min_p);
@@ -86,7 +88,8 @@ START_TEST(draws_follow_the_distribution)
     ref_probs(p, row, &s);
     for (uint32_t i = 0; i < VOCAB; i++) {
         double want = p[i] * DRAWS;
-        ck_assert_msg(want > 0 || counts[i] == 0, "token %u is cut but came %u times", i, counts[i]);
+        ck_assert_msg(want > 0 || counts[i] == 0, "token %u is cut but came %u times", i,
+                      counts[i]);
         kept += want > 0;
         if (want > 0)
             chi += (counts[i] - want) * (counts[i] - want) / want;
@@ -131,13 +134,16 @@ START_TEST(a_row_does_not_depend_on_its_mates)
     struct sample_row rows[ROWS];
     uint32_t alone[ROWS], together[ROWS], last[ROWS];
     for (uint32_t i = 0; i < ROWS; i++)
-        rows[i] = (struct sample_row){.slot = i, .position = i * 31,
-                                      .sampling = sampling_with((float)i * 0.3f, i * 7, 1 - 0.1f * (float)(i % 3),
+        rows[i] = (struct sample_row){.slot = i,
+                                      .position = i * 31,
+                                      .sampling = sampling_with((float)i * 0.3f, i * 7,
+                                                                1 - 0.1f * (float)(i % 3),
                                                                 i % 4 == 3 ? 0.01f : 0)};
     for (uint32_t threads = 1; threads <= 3; threads++) {
         struct device *device = kit_open(threads, NULL);
         for (uint32_t i = 0; i < ROWS && threads == 1; i++)
-            ops->sample(device, NULL, alone + i, last, logits + (size_t)i * WIDE, WIDE, rows + i, 1);
+            ops->sample(device, NULL, alone + i, last, logits + (size_t)i * WIDE, WIDE, rows + i,
+                        1);
         ops->sample(device, NULL, together, last, logits, WIDE, rows, ROWS);
         ck_assert_mem_eq(alone, together, sizeof(alone));
         ops->close(device);

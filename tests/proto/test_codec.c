@@ -44,8 +44,9 @@ static void fill(uint64_t *rng, struct arena *arena, const struct field_table *t
 static void fill_view(uint64_t *rng, struct arena *arena, const struct field *field, void *at)
 {
     struct token_view *view = at; /* pointer and count */
-    size_t unit = field->kind == FIELD_TOKENS ? 4 : field->kind == FIELD_HASHES ? 8
-                                                                               : field->item->item_size;
+    size_t unit = field->kind == FIELD_TOKENS   ? 4
+                  : field->kind == FIELD_HASHES ? 8
+                                                : field->item->item_size;
     view->count = (uint32_t)MIN(field->max, field->min + rng_below(rng, 20));
     if (field->kind != FIELD_ARRAY) {
         view->data = random_bytes(rng, arena, view->count * unit);
@@ -76,7 +77,7 @@ static void fill_field(uint64_t *rng, struct arena *arena, const struct field *f
     case FIELD_F32:
         *(float *)at = absent ? (float)field->fallback
                               : MAX(field->fmin, field->fmin + (float)rng_unit(rng) *
-                                                                  (field->fmax - field->fmin));
+                                                                   (field->fmax - field->fmin));
         break;
     case FIELD_BOOL:
         *(bool *)at = !absent && rng_below(rng, 2);
@@ -384,10 +385,11 @@ START_TEST(rules_of_the_map)
     struct err err;
 
     /* keys in any order, unknown keys of any type skipped, wide integers, bin for str */
-    ck_assert_int_eq(DECODE("\x84\xa2zz\x93\x01\x81\xa1k\xc0\xd4\x01\x02\xa1x\xc4\x02hi\xc4\x01t"
-                            "\xcf\x00\x00\x00\x00\x00\x00\x00\x0b\xa1q\xcb\x00\x00\x00\x00\x00\x00\x00\x00",
-                            &frame, &err),
-                     STATUS_OK);
+    ck_assert_int_eq(
+        DECODE("\x84\xa2zz\x93\x01\x81\xa1k\xc0\xd4\x01\x02\xa1x\xc4\x02hi\xc4\x01t"
+               "\xcf\x00\x00\x00\x00\x00\x00\x00\x0b\xa1q\xcb\x00\x00\x00\x00\x00\x00\x00\x00",
+               &frame, &err),
+        STATUS_OK);
     ck_assert(str_is(frame.bye.reason, "hi"));
     /* twice, missing, nil, another type, not a map, an unknown frame */
     ck_assert_int_eq(DECODE("\x83\xa1t\x0b\xa1x\xa1"

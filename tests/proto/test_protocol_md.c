@@ -79,9 +79,9 @@ START_TEST(examples_decode_and_encode_back)
 END_TEST
 
 static const char *const kind_names[] = {
-    [FIELD_U32] = "u32",       [FIELD_U64] = "u64",       [FIELD_I32] = "i32",
-    [FIELD_F32] = "f32",       [FIELD_BOOL] = "bool",     [FIELD_STR] = "str",
-    [FIELD_BIN] = "bin",       [FIELD_TOKENS] = "tokens", [FIELD_HASHES] = "hashes",
+    [FIELD_U32] = "u32",    [FIELD_U64] = "u64",       [FIELD_I32] = "i32",
+    [FIELD_F32] = "f32",    [FIELD_BOOL] = "bool",     [FIELD_STR] = "str",
+    [FIELD_BIN] = "bin",    [FIELD_TOKENS] = "tokens", [FIELD_HASHES] = "hashes",
     [FIELD_ARRAY] = "maps",
 };
 
@@ -89,7 +89,8 @@ static const char *const kind_names[] = {
 static void check_range(const struct field *field, const char *text)
 {
     char range[64];
-    bool bounded = field->kind != FIELD_BOOL && field->kind != FIELD_F32 && field->kind != FIELD_I32;
+    bool bounded =
+        field->kind != FIELD_BOOL && field->kind != FIELD_F32 && field->kind != FIELD_I32;
     uint64_t top = field->kind == FIELD_U64 ? UINT64_MAX : UINT32_MAX;
 
     if (!bounded)

@@ -340,14 +340,14 @@ START_TEST(curve_lets_in_who_is_on_the_list)
     ck_assert_msg(transport_bind(context, "tcp://127.0.0.1:*", &server, &router, &err) == STATUS_OK,
                   "%s", err.text);
     struct transport_security worker = {good_public, good_secret, server_public, NULL, false};
-    ck_assert_int_eq(transport_connect(context, transport_endpoint(router), "good", &worker, &good,
-                                       &err),
-                     STATUS_OK);
+    ck_assert_int_eq(
+        transport_connect(context, transport_endpoint(router), "good", &worker, &good, &err),
+        STATUS_OK);
     worker.public_key = bad_public;
     worker.secret_key = bad_secret;
-    ck_assert_int_eq(transport_connect(context, transport_endpoint(router), "bad", &worker, &bad,
-                                       &err),
-                     STATUS_OK);
+    ck_assert_int_eq(
+        transport_connect(context, transport_endpoint(router), "bad", &worker, &bad, &err),
+        STATUS_OK);
     send_text(good, "in");
     ck_assert(str_is(receive(router, &peer), "in") && str_is(peer, "good"));
     for (int n = 0; n < 200; n++) {
@@ -358,9 +358,9 @@ START_TEST(curve_lets_in_who_is_on_the_list)
     }
     ck_assert_int_eq(transport_receive(router, &peer, &data), STATUS_AGAIN);
     worker.public_key = "short";
-    ck_assert_int_eq(transport_connect(context, transport_endpoint(router), "x", &worker, &none,
-                                       &err),
-                     STATUS_INVALID);
+    ck_assert_int_eq(
+        transport_connect(context, transport_endpoint(router), "x", &worker, &none, &err),
+        STATUS_INVALID);
     transport_free(good);
     transport_free(bad);
     transport_free(router);

@@ -14,9 +14,9 @@
 #include "common/mem.h"
 #include "worker/engine/engine.h"
 
-#define FAKE_VOCAB 1000
+#define FAKE_VOCAB   1000
 #define FAKE_CONTEXT 512
-#define FAKE_PAGES 64
+#define FAKE_PAGES   64
 
 /* What a test may change while the worker runs. */
 struct fake_control {

@@ -17,7 +17,7 @@ static enum status parse(struct worker_config *config, struct err *err, const ch
     return worker_config_parse(argc, (char **)(uintptr_t)argv, config, &action, err);
 }
 #define PARSE(config, err, ...) parse(config, err, (const char *const[]){__VA_ARGS__, NULL})
-#define GOOD "--model", "/models/Some-Model/", "--router", "tcp://127.0.0.1:5600"
+#define GOOD                    "--model", "/models/Some-Model/", "--router", "tcp://127.0.0.1:5600"
 
 START_TEST(defaults)
 {

@@ -79,8 +79,8 @@ START_TEST(agrees_with_a_plain_array)
         ck_assert_uint_eq(table.count, count);
     }
     uint32_t listed = 0;
-    LIST_EACH (node, &link_reqs)
-        listed++;
+    LIST_EACH(node, &link_reqs)
+    listed++;
     ck_assert_uint_eq(listed, count);
     req_table_release(&table);
 }

@@ -44,9 +44,8 @@ END_TEST
 
 START_TEST(two_names_of_one_address_are_one)
 {
-    struct config_list names = {.items = {"tcp://127.0.0.1:7", "tcp://127.0.0.1:7",
-                                          "tcp://127.0.0.2:7"},
-                                .count = 3};
+    struct config_list names = {
+        .items = {"tcp://127.0.0.1:7", "tcp://127.0.0.1:7", "tcp://127.0.0.2:7"}, .count = 3};
     struct resolver *resolver = NULL;
     struct resolver_list list;
     struct err err;
@@ -59,9 +58,10 @@ END_TEST
 
 START_TEST(bad_names_are_refused)
 {
-    static const char *const bad[] = {"127.0.0.1:5600", "tcp://", "tcp://:5", "tcp://host",
-                                      "tcp://host:",    "tcp://host:0",  "tcp://host:70000",
-                                      "tcp://host:5x",  "tcp://[]:5",    "ipc:///tmp/x"};
+    static const char *const bad[] = {"127.0.0.1:5600",   "tcp://",        "tcp://:5",
+                                      "tcp://host",       "tcp://host:",   "tcp://host:0",
+                                      "tcp://host:70000", "tcp://host:5x", "tcp://[]:5",
+                                      "ipc:///tmp/x"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct resolver *resolver = NULL;
         struct err err;

@@ -113,25 +113,26 @@ static enum status size_pool(const struct engine_opts *opts, struct engine_parts
     return STATUS_OK;
 }
 
-/* A packet of one row, as a scheduler would build it. All of slot 0's table points at page 0. */
-static void warmup_packet(struct step_builder *builder, struct step_io *io, uint32_t tokens,
-                          uint32_t pos)
+/* A packet of one row at position 0, as a scheduler would build it, in pages 0, 1, … */
+static void warmup_packet(const struct engine_parts *parts, struct step_builder *builder,
+                          struct step_io *io, uint32_t tokens)
 {
     step_builder_reset(builder);
+    for (uint32_t i = 0; i < DIV_CEIL(tokens, parts->cache.view.page_size); i++)
+        builder->deltas[builder->delta_count++] = (struct page_delta){.slot = 0, .idx = i, .page = i};
     for (uint32_t i = 0; i < tokens; i++)
         builder->tokens[builder->token_count++] = 0;
     builder->rows[builder->row_count++] =
-        (struct step_row){.slot = 0, .token_first = 0, .token_count = tokens, .pos_first = pos};
+        (struct step_row){.slot = 0, .token_first = 0, .token_count = tokens, .pos_first = 0};
     builder->samples[builder->sample_count++] =
-        (struct step_sample){.row = 0, .position = pos + tokens, .sampling = {.top_p = 1.0f}};
+        (struct step_sample){.row = 0, .position = tokens, .sampling = {.top_p = 1.0f}};
     (void)step_builder_finish(builder, 0, io->packet_block);
 }
 
 static enum status warmup_step(struct engine_parts *parts, struct step_builder *builder,
-                               struct step_io *io, uint32_t tokens, uint32_t pos, double *us,
-                               struct err *err)
+                               struct step_io *io, uint32_t tokens, double *us, struct err *err)
 {
-    warmup_packet(builder, io, tokens, pos);
+    warmup_packet(parts, builder, io, tokens);
     uint64_t start = clock_now_ns();
     TRY(step_run(&parts->runner, io, err));
     *us = (double)(clock_now_ns() - start) / 1000.0;
@@ -139,7 +140,7 @@ static enum status warmup_step(struct engine_parts *parts, struct step_builder *
 }
 
 /* The first step pays for page faults and first uses, so each figure is that of a second step. What
- * it leaves in page 0 is never read: a page is written before a row looks at it. */
+ * it leaves in its pages is never read: a page is written before a row looks at it. */
 static enum status warmup(struct engine_parts *parts, struct engine_info *info, struct err *err)
 {
     enum status status = STATUS_OK;
@@ -149,9 +150,9 @@ static enum status warmup(struct engine_parts *parts, struct engine_info *info, 
     uint32_t tokens = MIN(WARMUP_TOKENS, MIN(info->limits.tokens, MAX(info->context_max / 2, 1u)));
     step_builder_init(&builder, &info->limits);
     step_io_init(&io, &info->limits);
-    TRY_OUT(warmup_step(parts, &builder, &io, 1, 0, &us, err));
-    TRY_OUT(warmup_step(parts, &builder, &io, 1, 0, &info->decode_us_per_row, err));
-    TRY_OUT(warmup_step(parts, &builder, &io, tokens, 0, &us, err));
+    TRY_OUT(warmup_step(parts, &builder, &io, 1, &us, err));
+    TRY_OUT(warmup_step(parts, &builder, &io, 1, &info->decode_us_per_row, err));
+    TRY_OUT(warmup_step(parts, &builder, &io, tokens, &us, err));
     info->prefill_us_per_token = us / tokens;
 out:
     step_builder_release(&builder);

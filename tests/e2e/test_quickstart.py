@@ -1,0 +1,148 @@
+"""deploy/local's scripts: Ctrl-C at any moment leaves nothing behind, and clear words when something is missing."""
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from conftest import ROOT, SLOW, wait_for
+
+LOCAL = os.path.join(ROOT, "deploy", "local")
+
+
+def family(session):
+    """Live processes of the session that a quickstart of ours leads."""
+    found = []
+    for p in psutil.process_iter():
+        try:
+            if os.getsid(p.pid) == session and p.status() != psutil.STATUS_ZOMBIE:
+                found.append(p)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            pass
+    return found
+
+
+def start_quickstart(tmp_path):
+    return subprocess.Popen([os.path.join(LOCAL, "quickstart"), "Write a very long story about the sea."],
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+                            env={**os.environ, "TMPDIR": str(tmp_path)})
+
+
+@pytest.mark.parametrize("after_s", [0.05, 0.3, 0.6, 0.9, 1.2, 1.6, 2.5])
+@pytest.mark.parametrize("how", ["ctrl-c", "term"])
+def test_stopped_at_any_moment_leaves_no_process(tmp_path, how, after_s):
+    script = start_quickstart(tmp_path)
+    time.sleep(after_s)
+    if how == "ctrl-c":
+        os.killpg(script.pid, signal.SIGINT)  # what a terminal does: the whole foreground group
+    else:
+        script.send_signal(signal.SIGTERM)
+    out = script.communicate(timeout=60 * SLOW)[0]
+    wait_for(lambda: not family(script.pid), 20)
+    assert script.returncode in (130, 143, -2, -15), out
+    assert os.listdir(tmp_path) == [], out
+
+
+@pytest.mark.parametrize("line", [b"Starting", b"POST"])
+def test_killed_outright_leaves_no_server(tmp_path, line):
+    script = start_quickstart(tmp_path)
+    for got in script.stdout:
+        if got.startswith(line):
+            break
+    assert family(script.pid)
+    script.kill()
+    script.communicate(timeout=60 * SLOW)
+    wait_for(lambda: not family(script.pid), 20)
+
+
+@pytest.fixture
+def stubbed(tmp_path):
+    """run(script, commands) with programs of our own first in PATH."""
+    def run(script, commands, **env):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        for name, text in commands.items():
+            path = folder / name
+            path.write_text("#!/bin/sh\n" + text + "\n")
+            path.chmod(0o755)
+        return subprocess.run([os.path.join(LOCAL, script)], capture_output=True, text=True, timeout=120 * SLOW,
+                              env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}",
+                                   "MSGL_HOME": str(tmp_path / "home"), **env})
+    return run
+
+
+NOT_INSTALLED = {"dpkg-query": "exit 1"}
+
+
+def test_install_without_rights(stubbed):
+    done = stubbed("install", {**NOT_INSTALLED, "id": "echo 1000", "sudo": "exit 1", "apt-get": "exit 100"})
+    assert done.returncode != 0 and "sudo gives no rights" in done.stderr and "libh2o-dev" in done.stderr
+
+
+def test_install_without_rights_and_without_sudo(tmp_path, stubbed):
+    """A PATH that holds only what the script itself uses."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("bash", "dirname", "sed", "awk", "df", "mktemp", "rm", "tail", "basename", "env", "cat", "mkdir"):
+        os.symlink(shutil.which(name), folder / name)
+    done = stubbed("install", {**NOT_INSTALLED, "id": "echo 1000", "apt-get": "exit 100"}, PATH=str(folder))
+    assert done.returncode != 0 and "root" in done.stderr and "libh2o-dev" in done.stderr
+
+
+def test_install_without_a_network(stubbed):
+    done = stubbed("install", {**NOT_INSTALLED, "id": "echo 0", "apt-get": "echo 'Could not resolve host'; exit 100"})
+    assert done.returncode != 0 and "network" in done.stderr and "Could not resolve" in done.stderr
+
+
+def test_install_on_another_system(stubbed, tmp_path):
+    done = stubbed("install", {**NOT_INSTALLED, "apt-get": "exit 1"}, PATH=str(tmp_path / "bin") + ":/nowhere")
+    assert done.returncode != 0  # nothing at all is there: bash itself says so
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("bash", "dirname", "sed", "mktemp", "rm", "basename", "env"):
+        os.symlink(shutil.which(name), folder / name)
+    done = stubbed("install", {}, PATH=str(folder))
+    assert done.returncode != 0 and "apt-get" in done.stderr and "packages.txt" in done.stderr
+
+
+def test_install_without_disk(stubbed):
+    full = {"df": "echo head; echo x 100 95 5 95% /"}
+    done = stubbed("install", {**NOT_INSTALLED, **full, "id": "echo 0", "apt-get": "exit 0"})
+    assert done.returncode != 0 and "5 MiB free" in done.stderr
+    done = stubbed("install", full)  # the packages are there, the environment is not
+    assert done.returncode != 0 and "MSGL_HOME" in done.stderr
+
+
+def test_install_without_the_python_registry(stubbed):
+    done = stubbed("install", {}, PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_FIND_LINKS="",
+                   PIP_NO_CACHE_DIR="1")
+    assert done.returncode != 0 and "pip" in done.stderr and "network" in done.stderr
+
+
+def test_home_that_cannot_be_written(stubbed, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = stubbed("quickstart", {}, MSGL_HOME=str(tmp_path / "file" / "home"))
+    assert done.returncode != 0 and "MSGL_HOME" in done.stderr
+
+
+def test_model_without_the_environment(stubbed):
+    done = stubbed("model", {})
+    assert done.returncode != 0 and "deploy/local/install" in done.stderr
+
+
+def test_build_without_cmake(stubbed, tmp_path):
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("bash", "dirname", "basename", "env"):
+        os.symlink(shutil.which(name), folder / name)
+    done = stubbed("build", {}, PATH=str(folder))
+    assert done.returncode != 0 and "deploy/local/install" in done.stderr
+
+
+def test_second_install_is_quick():
+    started = time.monotonic()
+    done = subprocess.run([os.path.join(LOCAL, "install")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 10 * SLOW
