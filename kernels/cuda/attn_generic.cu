@@ -8,7 +8,7 @@
  *
  * Bytes: every token of a prefill reads its whole context again, so this is for decode and tests.
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 #define WARPS 4
 #define GROUP_MAX 16

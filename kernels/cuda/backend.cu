@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 extern "C" const struct ops cuda_ops;
 

@@ -2,7 +2,7 @@
  *
  * One thread an element (embedding and gather: one block a row). Bound by bytes; no shared memory.
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 #define THREADS 256
 

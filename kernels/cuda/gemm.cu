@@ -3,7 +3,7 @@
  * y[m, n] = x[m, k] w[n, k]^T. cuBLASLt is column-major, so it is asked for y^T [n, m] = w x^T with
  * w transposed: leading dimensions k, k, n. Accumulation in f32. FLOP: 2 m n k.
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 __global__ void add_bias_kernel(bf16 *y, const float *bias, uint32_t n, size_t count)
 {

@@ -3,7 +3,7 @@
  * y = x / sqrt(mean(x^2) + eps) * w, one block a row, 8 bf16 (16 bytes) a thread and round when
  * dim % 8 == 0. Bytes: rows * dim * 2 * (2 to 4). Sums in f32; tolerance 1 bf16 ulp.
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 #define NORM_THREADS 256
 

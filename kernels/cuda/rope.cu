@@ -4,7 +4,7 @@
  * l, l+32, … so that the halves i and i + head_dim/2 of a pair lie in one lane (head_dim 64, 128).
  *     out[i] = x[i] cos - x[i+h] sin,  out[i+h] = x[i+h] cos + x[i] sin,  h = head_dim / 2
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 #define WARPS 4
 

@@ -6,7 +6,7 @@
  * of the ids at T itself the lowest are kept. Then min-p, then the inverse CDF in id order.
  * Reads each row's logits up to 70 times, from L2: correct first.
  */
-#include "cuda_util.cuh"
+#include "kernels/cuda/cuda_util.cuh"
 
 extern "C" {
 #include "common/rng.h"

@@ -146,9 +146,9 @@ def test_headers_stand_alone():
         text=True).stdout)
     errors = []
     for f in SOURCES:
-        if f.endswith(".h") and "/cuda/" not in f:
+        if f.endswith(".h") and not f.endswith(rules.TEMPLATE_HEADERS):
             done = subprocess.run(
-                ["gcc", "-std=gnu11", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter",
+                ["gcc", "-std=gnu11", "-Wno-psabi", "-fsyntax-only", "-Wall", "-Wextra", "-Wno-unused-parameter",
                  "-Wno-pragma-once-outside-header", "-D_GNU_SOURCE", "-DH2O_USE_LIBUV=1", "-I", ROOT, *flags, "-x",
                  "c", os.path.join(ROOT, f)], capture_output=True, text=True)
             if done.returncode:
@@ -158,7 +158,7 @@ def test_headers_stand_alone():
 
 def test_no_struct_typedefs():
     errors = [f for f in SOURCES if not f.endswith((".cu", ".cuh"))
-              and re.search(r"^typedef\s+(struct|enum|union)\b", strip_comments(read(f)), re.M)]
+              and re.search(r"^typedef\s+(struct|enum|union)\b(?!.*\(\*)", strip_comments(read(f)), re.M)]
     assert not errors, "\n".join(errors)
 
 
