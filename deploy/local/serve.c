@@ -32,7 +32,7 @@ struct serve_config {
     uint64_t drain_s;
     uint32_t log_level;
     bool quiet;
-    bool with_parent;
+    uint64_t with_parent;
 };
 
 #define S struct serve_config
@@ -53,7 +53,8 @@ static const struct option serve_options[] = {
     OPTION_UINT(S, drain_s, "drain-s", "5", 0, 3600, "seconds that running answers get at Ctrl-C"),
     OPTION_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "of router and workers"),
     OPTION_BOOL(S, quiet, "quiet", "false", NULL, "leave out the lines of router and workers"),
-    OPTION_BOOL(S, with_parent, "with-parent", "false", NULL, "stop when the parent process ends"),
+    OPTION_UINT(S, with_parent, "with-parent", "0", 0, 1 << 30,
+                "process id of the parent: stop when it ends; 0 = do not care"),
 };
 static const struct config_spec serve_spec = {
     "msgl serve", "a router and workers on this machine, supervised", serve_options,
@@ -260,10 +261,13 @@ int command_serve(int argc, char **argv)
         mem_free(serve);
         return exit_status;
     }
+    serve->supervisor.signal_fd = -1;
     if (serve->config.with_parent)
         prctl(PR_SET_PDEATHSIG, SIGTERM);
-    serve->supervisor.signal_fd = -1;
-    status = run(serve, &err);
+    if (serve->config.with_parent && (uint64_t)getppid() != serve->config.with_parent)
+        status = err_set(&err, STATUS_CANCELLED, "the parent has ended already");
+    else
+        status = run(serve, &err);
     if (status != STATUS_OK && status != STATUS_CANCELLED)
         command_complain(serve_spec.program, &err);
     supervisor_stop(&serve->supervisor, (unsigned)serve->config.drain_s + 2);

@@ -86,8 +86,10 @@ class Cluster:
     """Routers and workers; every worker connects to every router."""
 
     def __init__(self, folder, workers=1, routers=1, model=MODEL, router_args=(), worker_args=(),
-                 start=True):
+                 start=True, wrap=()):
+        """`wrap`: a command to run each process under (valgrind)."""
         self.folder, self.model, self.name = str(folder), model, os.path.basename(model)
+        self.wrap = list(wrap)
         self.router_args, self.worker_args = list(router_args), list(worker_args)
         self.routers, self.workers, self.ended = [], [], []
         self.ports = [(free_port(), free_port(), free_port()) for _ in range(routers)]
@@ -103,7 +105,7 @@ class Cluster:
 
     def start_router(self, i=0):
         http, admin, wire = self.ports[i]
-        process = Process([os.path.join(BUILD, "msgl-router"), "--model", self.model, "--host",
+        process = Process(self.wrap + [os.path.join(BUILD, "msgl-router"), "--model", self.model, "--host",
                            "127.0.0.1", "--port", str(http), "--admin-port", str(admin),
                            "--worker-endpoint", f"tcp://127.0.0.1:{wire}", *self.router_args],
                           self._log(f"router-{i}"))
@@ -117,7 +119,7 @@ class Cluster:
         return process
 
     def start_worker(self, i, args=()):
-        argv = [os.path.join(BUILD, "msgl-worker"), "--model", self.model, "--id", f"worker-{i}",
+        argv = self.wrap + [os.path.join(BUILD, "msgl-worker"), "--model", self.model, "--id", f"worker-{i}",
                 "--threads", "1", "--kv-mib", "256"]
         for _, _, wire in self.ports:
             argv += ["--router", f"tcp://127.0.0.1:{wire}"]

@@ -8,6 +8,7 @@ import pytest
 import requests
 from conftest import NAME, wait_for
 
+pytestmark = pytest.mark.sanitize
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 HELLO = [{"role": "user", "content": "hi"}]
 

@@ -55,6 +55,7 @@ def serving(cluster):
     return None
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("fields", [{}, {"temperature": 0.9, "seed": 11}], ids=["greedy", "seeded"])
 def test_worker_killed_in_the_middle(cluster, fields):
     c = cluster(workers=2)
@@ -103,6 +104,7 @@ def test_killed_before_the_first_token(cluster):
     assert replies[0].status_code == 200 and replies[0].json()["usage"]["completion_tokens"] == 4
 
 
+@pytest.mark.sanitize
 def test_nowhere_to_go(cluster):
     c = cluster(workers=1)
     stream = Stream(c, 400)
@@ -154,6 +156,7 @@ def test_two_routers_share_the_workers(cluster):
     assert all(r == results[0] and r[2] is None for r in results)
 
 
+@pytest.mark.sanitize
 def test_drain_finishes_what_runs(cluster):
     c = cluster(workers=2)
     whole = Stream(c, 100).result()

@@ -5,6 +5,7 @@ import pytest
 import requests
 from conftest import NAME
 
+pytestmark = pytest.mark.sanitize
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 
 

@@ -137,7 +137,11 @@ def test_what_goes_over_the_wire(bench):
     assert frame["sd"] == 2 ** 64 - 3 and set(ids_of(frame["st"])) == {2, 77} and frame["a"] == 1
     b.post(prompt=[5, 6, 7])
     frame = worker.frames(GENERATE)[1]
-    assert frame["mx"] == 16 and frame["te"] == 1.0 and "tk" not in frame  # OpenAI's and generation_config's defaults
+    with open(os.path.join(MODEL, "generation_config.json")) as f:
+        defaults = json.load(f)  # of the model's folder, as vLLM takes them; the rest is OpenAI's
+    assert frame["mx"] == 16 and "tk" not in frame
+    assert frame["te"] == pytest.approx(defaults.get("temperature", 1.0), abs=1e-6)
+    assert frame.get("tp", 1.0) == pytest.approx(defaults.get("top_p", 1.0), abs=1e-6)
     b.post(prompt=[5], ignore_eos=True)
     assert worker.frames(GENERATE)[2].get("ie") is True
     seeds = {worker.frames(GENERATE)[i]["sd"] for i in (1, 2)}
@@ -640,3 +644,17 @@ def test_idle_memory(bench):
     b.worker()
     b.text(prompt="one two", tokens=2)
     assert b.c.routers[0].rss_mib() < 60 * (20 if SLOW > 1 else 1)
+
+
+def test_long_prompts_on_threads(bench):
+    """Bodies beyond --inline-bytes are read on threads; clients that leave meanwhile are forgotten afterwards."""
+    b = bench()
+    b.worker(length_max=1 << 20)
+    words = [f"word{i} " * 20000 for i in range(6)]
+    leavers = [raw_post(b, {"prompt": w, "max_tokens": 2}) for w in words]
+    for s in leavers:
+        s.close()
+    with ThreadPoolExecutor(6) as pool:
+        texts = list(pool.map(lambda w: b.text(prompt=w, tokens=3), words))
+    assert all(w.startswith(t) for w, t in zip(words, texts))
+    wait_for(lambda: b.c.metric("msgl_router_streams") == 0, 10)
