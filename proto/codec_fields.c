@@ -143,6 +143,7 @@ static const struct field load_fields[] = {
     {"cr", FIELD_U32, NEED, AT(load.slots_free), ANY32},
     {"sb", FIELD_U32, AT(load.step_ms_bound), ANY32},
     {"d", FIELD_BOOL, AT(load.draining)},
+    {"rt", FIELD_U64, AT(load.retractions), ANY64},
 };
 
 static const struct field drain_fields[] = {

@@ -168,6 +168,7 @@ struct frame_load {
     uint32_t slots_free;    /* credits left, over all routers */
     uint32_t step_ms_bound; /* longest time the step in flight should take; 0 = idle */
     bool draining;
+    uint64_t retractions;   /* since start: reqs sent back to waiting for want of pages */
 };
 
 struct frame_drain {

@@ -8,6 +8,7 @@
 #include "common/file.h"
 #include "common/mem.h"
 #include "router/jinja/jinja.h"
+#include "router/jinja/text.h"
 
 #define CONFIG_BYTES_MAX ((size_t)64 << 20)
 #define VARS_MAX 128
@@ -311,8 +312,7 @@ static enum status cut_at_tag(struct buf *out, size_t start, struct err *err)
     at -= len;
     /* no space behind the tag: the template trims, so the text before it is trimmed too */
     if (at + len >= out->len || out->data[at + len] != ' ')
-        while (at > start && strchr(" \t\n\r\f\v", out->data[at - 1]) && out->data[at - 1])
-            at--;
+        at -= text_space_suffix((struct str){out->data + start, at - start});
     out->len = at;
     out->data[at] = 0;
     return STATUS_OK;

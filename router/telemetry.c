@@ -50,6 +50,8 @@ static const struct metric_family families[] = {
     [METRIC_WORKER_PAGES_FREE] = GAUGE("msgl_worker_pages_free", "pages free or evictable"),
     [METRIC_WORKER_ROOM] = GAUGE("msgl_router_worker_room", "reqs that the router may send now"),
     [METRIC_WORKER_STEPS] = GAUGE("msgl_worker_steps", "steps completed"),
+    [METRIC_WORKER_RETRACTIONS] =
+        GAUGE("msgl_worker_retractions", "reqs sent back to waiting for want of pages"),
 };
 
 struct metrics *telemetry_new(void)
@@ -94,6 +96,7 @@ static void refresh_worker(struct router *router, const struct worker *worker)
     metrics_set(metrics, METRIC_WORKER_PAGES_FREE, label, worker->load.pages_free);
     metrics_set(metrics, METRIC_WORKER_ROOM, label, worker_room(worker));
     metrics_set(metrics, METRIC_WORKER_STEPS, label, (double)worker->load.step);
+    metrics_set(metrics, METRIC_WORKER_RETRACTIONS, label, (double)worker->load.retractions);
 }
 
 void telemetry_refresh(struct router *router)

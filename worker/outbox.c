@@ -301,7 +301,8 @@ void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms)
                                    .pages_free = load.pages_free,
                                    .slots_free = worker->draining ? 0 : load.slots_free,
                                    .step_ms_bound = bound_ms,
-                                   .draining = worker->draining}};
+                                   .draining = worker->draining,
+                                   .retractions = load.retractions}};
     link->load_sent_ms = now_ms;
     link->load = (struct load_seen){load.running, load.waiting, link->received, worker->draining};
     send_frame(worker, link, &frame);

@@ -8,7 +8,7 @@
 #include "common/rng.h"
 
 #define REQS 10
-#define TOKENS 16
+#define TOKENS 20
 
 static const char *const configs[] = {
     "{\"architectures\":[\"Qwen3ForCausalLM\"],\"hidden_size\":80,\"head_dim\":64,"
@@ -44,7 +44,7 @@ static const struct harness_way ways[] = {
     {"small_steps", 16, 4, 0, 24, 0, 1, true, true, false, false},
     {"page_1", 1, 8, 0, 256, 0, 1, true, true, true, false},
     {"page_64", 64, 8, 0, 256, 0, 1, true, true, false, false},
-    {"retraction", 4, 8, 40, 64, 16, 1, true, true, true, false},
+    {"retraction", 4, 8, 34, 64, 16, 1, true, true, true, false},
     {"tp_2", 16, 8, 0, 256, 11, 2, true, true, true, false},
 };
 
@@ -84,7 +84,7 @@ static void make_reqs(struct harness_req *reqs)
 static void teach_short_answers(struct harness *h, const struct harness_way *way)
 {
     static struct harness_req reqs[REQS];
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 6; round++) {
         make_reqs(reqs);
         for (uint32_t i = 0; i < REQS; i++)
             reqs[i].tokens_max = 1;
