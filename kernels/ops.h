@@ -4,11 +4,11 @@
  * Weights are f32 or bf16 as `struct weight` says. Token ids, positions, slots are u32. Every index
  * into KV or token buffers is computed in 64 bits.
  *
- * Every compute op is asynchronous on `stream` (the cpu backend runs it at once), allocates nothing,
- * synchronises nothing, and may be captured into a graph. Arguments are checked by ops_check.c
- * in front of both backends: a wrong one is a programmer error and aborts with a sentence. Ops
- * return nothing: a launch failure is sticky and stream_sync reports it. One thread at a time uses
- * a device.
+ * Every compute op is asynchronous on `stream` (the cpu backend runs it at once), allocates
+ * nothing, synchronises nothing, and may be captured into a graph. Arguments are checked by
+ * ops_check.c in front of both backends: a wrong one is a programmer error and aborts with a
+ * sentence. Ops return nothing: a launch failure is sticky and stream_sync reports it. One thread
+ * at a time uses a device.
  *
  * Batch invariance (cpu): each output element is made by one fixed sequence of roundings that
  * depends on its own inputs only, so a token's bits do not depend on batch mates, chunk size, page
@@ -57,9 +57,9 @@ struct page_set {
 };
 
 struct qkv_args {
-    void *qkv;                /* act [tokens][(q_heads + 2 * kv_heads) * head_dim]; q is rotated in place */
-    const uint32_t *positions; /* [tokens] */
-    const uint32_t *token_slots; /* [tokens]: whose page table */
+    void *qkv; /* act [tokens][(q_heads + 2 * kv_heads) * head_dim]; q is rotated in place */
+    const uint32_t *positions;    /* [tokens] */
+    const uint32_t *token_slots;  /* [tokens]: whose page table */
     const float *q_norm, *k_norm; /* [head_dim] or NULL (Qwen3) */
     float norm_eps;
     const float *cos_sin; /* [context][head_dim]: head_dim/2 cosines, then sines; NeoX halves */
@@ -70,7 +70,7 @@ struct attn_args {
     void *out;       /* act [tokens][q_heads * head_dim] */
     const void *qkv; /* as qkv_args, q at the start of each row; row stride in elements: */
     uint32_t qkv_stride;
-    const struct attn_row *rows; /* device */
+    const struct attn_row *rows;      /* device */
     const struct attn_row *rows_host; /* the same on the host, for planning */
     uint32_t row_count;
     const struct attn_group *groups_host;
@@ -90,7 +90,8 @@ struct device_opts {
     uint32_t threads; /* cpu: 0 = the cores we may use */
     int device_index; /* cuda */
     int rank, tp;
-    const char *comm; /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
+    const char
+        *comm; /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
 };
 
 struct device_info {
@@ -107,14 +108,19 @@ struct ops {
     enum status (*open)(const struct device_opts *opts, struct device **out, struct err *err);
     void (*close)(struct device *device);
     void (*info)(const struct device *device, struct device_info *info);
-    enum status (*alloc)(struct device *device, size_t bytes, void **out, struct err *err); /* zeroed, 256-byte aligned */
+    enum status (*alloc)(struct device *device, size_t bytes, void **out,
+                         struct err *err); /* zeroed, 256-byte aligned */
     void (*free)(struct device *device, void *ptr);
-    void (*upload)(struct device *device, struct stream *stream, void *dst, const void *src, size_t bytes);
-    void (*download)(struct device *device, struct stream *stream, void *dst, const void *src, size_t bytes);
+    void (*upload)(struct device *device, struct stream *stream, void *dst, const void *src,
+                   size_t bytes);
+    void (*download)(struct device *device, struct stream *stream, void *dst, const void *src,
+                     size_t bytes);
     /* Makes a matmul weight from row-major host data [n, k] of any dtype. The host data may lie in
-     * an mmap of the checkpoint; cpu keeps a pointer to it when `borrow` and no repacking is needed. */
-    enum status (*weight_load)(struct device *device, const void *host, enum dtype dtype, uint32_t n,
-                               uint32_t k, bool borrow, struct weight *out, struct err *err);
+     * an mmap of the checkpoint; cpu keeps a pointer to it when `borrow` and no repacking is
+     * needed. */
+    enum status (*weight_load)(struct device *device, const void *host, enum dtype dtype,
+                               uint32_t n, uint32_t k, bool borrow, struct weight *out,
+                               struct err *err);
     void (*weight_free)(struct device *device, struct weight *weight);
 
     /* streams, events, graphs (graphs may be NULL: no such thing) */
@@ -125,46 +131,54 @@ struct ops {
     /* tensor parallel, in place; no-ops when tp == 1 */
     void (*all_reduce)(struct device *device, struct stream *stream, void *act, size_t count);
     /* out [rows][tp * cols] from each rank's in [rows][cols], f32 */
-    void (*all_gather)(struct device *device, struct stream *stream, float *out, const float *in, uint32_t rows, uint32_t cols);
+    void (*all_gather)(struct device *device, struct stream *stream, float *out, const float *in,
+                       uint32_t rows, uint32_t cols);
 
     /* compute */
     /* page_table[slot][idx] = page for each delta (host array, copied) */
-    void (*page_table_set)(struct device *device, struct stream *stream, uint32_t *page_table, uint32_t pages_per_slot,
-                           const struct page_set *deltas, uint32_t count);
+    void (*page_table_set)(struct device *device, struct stream *stream, uint32_t *page_table,
+                           uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count);
     /* ids[i] = tokens[i] unless UINT32_MAX, then last_tokens[slots[i]] */
-    void (*resolve_tokens)(struct device *device, struct stream *stream, uint32_t *ids, const uint32_t *tokens,
-                           const uint32_t *token_slots, const uint32_t *last_tokens, uint32_t count);
-    /* x[i] = table[ids[i] - vocab_first], or 0 when outside [vocab_first, vocab_first + table.n): tp */
-    void (*embed)(struct device *device, struct stream *stream, void *x, const struct weight *table, const uint32_t *ids,
-                  uint32_t vocab_first, uint32_t count);
+    void (*resolve_tokens)(struct device *device, struct stream *stream, uint32_t *ids,
+                           const uint32_t *tokens, const uint32_t *token_slots,
+                           const uint32_t *last_tokens, uint32_t count);
+    /* x[i] = table[ids[i] - vocab_first], or 0 when outside [vocab_first, vocab_first + table.n):
+     * tp */
+    void (*embed)(struct device *device, struct stream *stream, void *x, const struct weight *table,
+                  const uint32_t *ids, uint32_t vocab_first, uint32_t count);
     /* y = x / sqrt(mean(x^2) + eps) * w; one row = dim elements */
-    void (*rmsnorm)(struct device *device, struct stream *stream, void *y, const void *x, const float *w, uint32_t rows,
-                    uint32_t dim, float eps);
+    void (*rmsnorm)(struct device *device, struct stream *stream, void *y, const void *x,
+                    const float *w, uint32_t rows, uint32_t dim, float eps);
     /* residual += x (x may be NULL: nothing added); y = rmsnorm(residual) */
-    void (*add_rmsnorm)(struct device *device, struct stream *stream, void *y, void *residual, const void *x,
-                        const float *w, uint32_t rows, uint32_t dim, float eps);
+    void (*add_rmsnorm)(struct device *device, struct stream *stream, void *y, void *residual,
+                        const void *x, const float *w, uint32_t rows, uint32_t dim, float eps);
     /* y[m, n] = x[m, k] * w[n, k]^T + bias[n] (bias f32 or NULL) */
-    void (*matmul)(struct device *device, struct stream *stream, void *y, const void *x, const struct weight *w,
-                   const float *bias, uint32_t m);
+    void (*matmul)(struct device *device, struct stream *stream, void *y, const void *x,
+                   const struct weight *w, const float *bias, uint32_t m);
     /* As matmul with f32 output: logits [m, n] */
-    void (*matmul_f32)(struct device *device, struct stream *stream, float *y, const void *x, const struct weight *w,
-                       uint32_t m);
+    void (*matmul_f32)(struct device *device, struct stream *stream, float *y, const void *x,
+                       const struct weight *w, uint32_t m);
     /* optional norm of q and k heads, rotary embedding, k and v into their pages */
-    void (*qk_rope_store)(struct device *device, struct stream *stream, const struct kv_view *kv, const struct qkv_args *args);
+    void (*qk_rope_store)(struct device *device, struct stream *stream, const struct kv_view *kv,
+                          const struct qkv_args *args);
     /* causal attention of each row's tokens over its pages [0, pos_first + token_count) */
-    void (*attention)(struct device *device, struct stream *stream, const struct kv_view *kv, const struct attn_args *args);
+    void (*attention)(struct device *device, struct stream *stream, const struct kv_view *kv,
+                      const struct attn_args *args);
     /* y[r, i] = silu(gu[r, i]) * gu[r, dim + i] */
-    void (*silu_mul)(struct device *device, struct stream *stream, void *y, const void *gate_up, uint32_t rows, uint32_t dim);
+    void (*silu_mul)(struct device *device, struct stream *stream, void *y, const void *gate_up,
+                     uint32_t rows, uint32_t dim);
     /* y[i] = x[idx[i]] */
-    void (*gather_rows)(struct device *device, struct stream *stream, void *y, const void *x, const uint32_t *idx, uint32_t count,
-                        uint32_t dim);
-    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: host array, copied.
-     * Greedy takes the lowest id of the largest logits. Else: softmax(logits / temperature), then
-     * the top_k likeliest, then the fewest of those that hold top_p of their mass, then those with
-     * at least min_p of the largest probability (ties: lower ids first); the draw is the inverse
-     * CDF in token-id order at the philox uniform of (seed, choice, position). */
-    void (*sample)(struct device *device, struct stream *stream, uint32_t *out, uint32_t *last_tokens, const float *logits,
-                   uint32_t vocab, const struct sample_row *rows, uint32_t count);
+    void (*gather_rows)(struct device *device, struct stream *stream, void *y, const void *x,
+                        const uint32_t *idx, uint32_t count, uint32_t dim);
+    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: host
+     * array, copied. Greedy takes the lowest id of the largest logits. Else: softmax(logits /
+     * temperature), then the top_k likeliest, then the fewest of those that hold top_p of their
+     * mass, then those with at least min_p of the largest probability (ties: lower ids first); the
+     * draw is the inverse CDF in token-id order at the philox uniform of (seed, choice, position).
+     */
+    void (*sample)(struct device *device, struct stream *stream, uint32_t *out,
+                   uint32_t *last_tokens, const float *logits, uint32_t vocab,
+                   const struct sample_row *rows, uint32_t count);
 };
 
 /* NULL when not built in. `name` NULL: the best one present on this machine. */

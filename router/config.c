@@ -37,6 +37,8 @@ static const struct option options[] = {
                 "longest life of one call, seconds"),
     OPTION_UINT(R, failover_wait_s, "failover-wait-s", "6", 0, 3600,
                 "wait for a worker when a stream lost its own and there is no other, seconds"),
+    OPTION_UINT(R, worker_dead_ms, "worker-dead-ms", "2000", 500, 600000,
+                "a worker that is silent, or makes no step, for so long is dead, ms"),
     OPTION_UINT(R, drain_s, "drain-s", "30", 0, 86400, "for streams to end after SIGTERM, seconds"),
     OPTION_UINT(R, body_max_mib, "body-max-mib", "16", 1, 1024, "largest request body, MiB"),
     OPTION_UINT(R, stream_buffer_kib, "stream-buffer-kib", "1024", 16, 1048576,

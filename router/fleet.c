@@ -17,6 +17,7 @@ void fleet_init(struct fleet *fleet, const struct models *models, const char *ro
     fleet->models = models;
     fleet->router_name = router_name;
     fleet->epoch = epoch;
+    fleet->dead_ms = PROTO_WORKER_DEAD_MS;
     fleet->ops = ops;
     fleet->ctx = ctx;
     prefix_index_init(&fleet->index);
@@ -227,12 +228,12 @@ void fleet_leave(struct fleet *fleet, bool drain)
 }
 
 /* Dead: silent for too long, or at work without a step done for too long. */
-static const char *dead_reason(const struct worker *worker, uint64_t now_ms)
+static const char *dead_reason(const struct fleet *fleet, const struct worker *worker,
+                               uint64_t now_ms)
 {
-    if (now_ms - worker->seen_ms > PROTO_WORKER_DEAD_MS)
-        return "no frame came for 2 s";
-    uint64_t bound_ms =
-        MAX((uint64_t)PROTO_WORKER_DEAD_MS, (uint64_t)worker->load.step_ms_bound * 4);
+    if (now_ms - worker->seen_ms > fleet->dead_ms)
+        return "no frame came for too long";
+    uint64_t bound_ms = MAX(fleet->dead_ms, (uint64_t)worker->load.step_ms_bound * 4);
     if (worker->load.running > 0 && now_ms - worker->stepped_ms > bound_ms)
         return "a step takes too long";
     return NULL;
@@ -244,7 +245,7 @@ void fleet_tick(struct fleet *fleet, uint64_t now_ms)
         struct worker *worker = fleet->workers[i];
         if (!worker)
             continue;
-        const char *reason = dead_reason(worker, now_ms);
+        const char *reason = dead_reason(fleet, worker, now_ms);
         if (reason) {
             fleet->dead_total++;
             fleet_end(fleet, worker, reason);

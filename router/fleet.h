@@ -67,6 +67,7 @@ struct fleet {
     void *ctx;
     const char *router_name;
     uint64_t epoch;
+    uint64_t dead_ms; /* silence that ends a session; the owner may change it after init */
     struct prefix_index index;
     struct worker *workers[PREFIX_WORKERS_MAX]; /* NULL: free */
     uint32_t limit;                             /* all beyond are free */

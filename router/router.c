@@ -179,6 +179,7 @@ enum status router_init(struct router *router, const struct router_config *confi
     router->metrics = telemetry_new();
     fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops,
                router);
+    router->fleet.dead_ms = config->worker_dead_ms;
     /* Ports before models: who starts a second router hears at once that they are taken. */
     TRY(start_wire(router, err));
     TRY(start_http(router, err));

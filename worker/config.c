@@ -46,6 +46,8 @@ static const struct option options[] = {
     OPTION_UINT(W, tp, "tp", "1", 1, 64, "tensor-parallel ranks"),
     OPTION_UINT(W, context_max, "context-max", "0", 0, PROTO_PROMPT_TOKENS_MAX,
                 "tokens of one req at most; 0 = the model's"),
+    OPTION_UINT(W, router_dead_ms, "router-dead-ms", "3000", 500, 600000,
+                "a router that is silent for so many ms is gone: its reqs are freed"),
     OPTION_UINT(W, drain_s, "drain-s", "30", 0, 86400, "seconds for running reqs after SIGTERM"),
     OPTION_STRING(W, curve_public_file, "curve-public-key-file", NULL, NULL,
                   "file with our public CURVE key"),

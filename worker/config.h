@@ -26,6 +26,7 @@ struct worker_config {
     uint64_t threads;
     uint64_t tp;
     uint64_t context_max;
+    uint64_t router_dead_ms;
     uint64_t drain_s;
     const char *curve_public_file, *curve_secret_file, *curve_server_file;
     bool allow_plain;

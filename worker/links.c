@@ -199,7 +199,7 @@ static void tick_link(struct worker *worker, struct link *link, const struct loa
         link->disconnects = disconnects;
         link_restart(worker, link, 0, "the connection broke");
     }
-    if (link->state == LINK_OPEN && now_ms - link->last_frame_ms > PROTO_ROUTER_DEAD_MS)
+    if (link->state == LINK_OPEN && now_ms - link->last_frame_ms > worker->config->router_dead_ms)
         link_restart(worker, link, 0, "the router is silent");
     if (link->state != LINK_OPEN && now_ms >= link->hello_at_ms) {
         link->hello_at_ms =

@@ -1,6 +1,7 @@
 /* chat - msgl chat: a conversation in the terminal, over the same API that programs use. */
 #include <errno.h>
 #include <histedit.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,6 +244,8 @@ static void talk(struct chat *chat)
 
     printf("%s at %s. ", chat->model, chat->config.url);
     help();
+    if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1)
+        setlocale(LC_CTYPE, "C.UTF-8"); /* what is typed is UTF-8, also where no locale is set */
     open_editor(chat);
     if (!chat->line_editor)
         return;

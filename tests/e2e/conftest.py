@@ -107,7 +107,8 @@ class Cluster:
         http, admin, wire = self.ports[i]
         process = Process(self.wrap + [os.path.join(BUILD, "msgl-router"), "--model", self.model, "--host",
                            "127.0.0.1", "--port", str(http), "--admin-port", str(admin),
-                           "--worker-endpoint", f"tcp://127.0.0.1:{wire}", *self.router_args],
+                           "--worker-endpoint", f"tcp://127.0.0.1:{wire}", "--worker-dead-ms",
+                           str(int(2000 * SLOW)), *self.router_args],
                           self._log(f"router-{i}"))
         if i < len(self.routers):
             self.ended.append(self.routers[i])
@@ -120,7 +121,7 @@ class Cluster:
 
     def start_worker(self, i, args=()):
         argv = self.wrap + [os.path.join(BUILD, "msgl-worker"), "--model", self.model, "--id", f"worker-{i}",
-                "--threads", "1", "--kv-mib", "256"]
+                "--threads", "1", "--kv-mib", "256", "--router-dead-ms", str(int(3000 * SLOW))]
         for _, _, wire in self.ports:
             argv += ["--router", f"tcp://127.0.0.1:{wire}"]
         process = Process(argv + self.worker_args + list(args), self._log(f"worker-{i}"))

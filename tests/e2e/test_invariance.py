@@ -28,8 +28,10 @@ def test_same_tokens_with(cluster, expected, args):
 
 
 def test_same_tokens_under_retraction(cluster, expected):
-    """A pool so small that running reqs must be retracted."""
+    """A pool so small that running reqs must be retracted: short answers first, so that admission expects short ones."""
     c = cluster(workers=1, worker_args=["--kv-mib", "20", "--context-max", "400"])
+    for i in range(30):
+        c.complete(f"Short {i}", 1)
     with ThreadPoolExecutor(8) as pool:
         long = list(pool.map(lambda p: c.complete(p, 120, ignore_eos=True)["choices"][0]["text"], PROMPTS[:3] * 4))
     assert long[:3] * 4 == long

@@ -28,7 +28,7 @@ def test_200_calls_leak_nothing(cluster, tiny):
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")
     c = cluster(workers=1, model=tiny, worker_args=["--dummy-weights", "--kv-mib", "16"],
-                wrap=["valgrind", "-q", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite",
+                wrap=["valgrind", "-q", "--fair-sched=yes", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite",
                       "--error-exitcode=99", "--num-callers=24"])
     for i in range(200):
         body = {"model": NAME, "prompt": f"call {i % 50}", "max_tokens": 2 + i % 3, "stream": i % 2 == 0,
