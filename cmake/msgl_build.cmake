@@ -33,7 +33,6 @@ pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(EDIT REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(OPENSSL REQUIRED IMPORTED_TARGET openssl)
-find_library(DNNL_LIBRARY dnnl REQUIRED)
 
 # msgl_library(NAME DIRS a b DEPS x y): every .c in the named folders of the current directory,
 # without main.c. A folder without sources yet becomes an interface library.

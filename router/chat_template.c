@@ -11,8 +11,8 @@
 #include "router/jinja/text.h"
 
 #define CONFIG_BYTES_MAX ((size_t)64 << 20)
-#define VARS_MAX 128
-#define CONTINUE_TAG "CONTINUE_FINAL_MESSAGE_TAG "
+#define VARS_MAX         128
+#define CONTINUE_TAG     "CONTINUE_FINAL_MESSAGE_TAG "
 
 static const char *const special_tokens[] = {
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
@@ -69,7 +69,8 @@ static const json_t *named(const json_t *list, const char *name)
     size_t i;
     const json_t *item;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item)
+    {
         const json_t *text = json_object_get(item, "template");
         const char *key = json_string_value(json_object_get(item, "name"));
         if (key && strcmp(key, name) == 0 && json_is_string(text))
@@ -177,7 +178,8 @@ static json_t *join_parts(const json_t *content)
     const json_t *part;
     size_t i;
 
-    json_array_foreach (content, i, part) {
+    json_array_foreach(content, i, part)
+    {
         const json_t *type = json_object_get(part, "type"), *words = json_object_get(part, "text");
         if ((type && strcmp(json_string_value(type) ? json_string_value(type) : "", "text") != 0) ||
             !json_is_string(words))
@@ -204,13 +206,13 @@ static json_t *parse_arguments(const json_t *calls)
         json_t *object;
         if (!json_is_string(text))
             continue;
-        object = json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL,
-                            NULL);
+        object =
+            json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL, NULL);
         if (json_is_object(object)) {
             if (!copy)
                 copy = json_deep_copy(calls);
-            CHECK(json_object_set(json_object_get(json_array_get(copy, i), "function"),
-                                  "arguments", object) == 0);
+            CHECK(json_object_set(json_object_get(json_array_get(copy, i), "function"), "arguments",
+                                  object) == 0);
         }
         json_decref(object);
     }
@@ -242,7 +244,8 @@ static enum status prepare(const json_t *messages, bool parts, json_t **out, str
     if (!json_is_array(messages))
         return err_set(err, STATUS_INVALID, "'messages' must be an array");
     *out = json_array();
-    json_array_foreach (messages, i, from) {
+    json_array_foreach(messages, i, from)
+    {
         json_t *message, *content, *calls;
         if (!json_is_object(from))
             return err_set(err, STATUS_INVALID, "messages[%zu] must be an object", i);
@@ -338,8 +341,7 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     const char *name;
     json_t *value;
 
-    json_object_foreach (tmpl->tokens, name, value)
-        add_var(vars, name, value);
+    json_object_foreach(tmpl->tokens, name, value) add_var(vars, name, value);
     add_var(vars, "messages", messages);
     add_var(vars, "tools", opts->tools);
     add_var(vars, "documents", NULL);
@@ -352,7 +354,8 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     if (json_object_size(opts->kwargs) > VARS_MAX / 2)
         return err_set(err, STATUS_TOO_LARGE, "'chat_template_kwargs' has more than %d entries",
                        VARS_MAX / 2);
-    json_object_foreach ((json_t *)(uintptr_t)opts->kwargs, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)opts->kwargs, name, value)
+    {
         if (strcmp(name, "messages") == 0)
             return err_set(err, STATUS_INVALID, "'chat_template_kwargs' may not set 'messages'");
         add_var(vars, name, value);
@@ -372,8 +375,9 @@ enum status chat_template_render(const struct chat_template *tmpl, const json_t 
     enum status status;
 
     if (opts->add_generation_prompt && opts->continue_final_message)
-        return err_set(err, STATUS_INVALID, "add_generation_prompt and continue_final_message "
-                                            "cannot both be set");
+        return err_set(err, STATUS_INVALID,
+                       "add_generation_prompt and continue_final_message "
+                       "cannot both be set");
     TRY_OUT(prepare(messages, tools ? tmpl->tools_parts : tmpl->parts, &prepared, err));
     if (opts->continue_final_message)
         TRY_OUT(add_tag(prepared, err));

@@ -166,13 +166,15 @@ def write_folder(folder):
 def write_gguf(path):
     """The same numbers for llama.cpp: metadata copied, matrices as BF16, norms as F32."""
     reader = source()
-    writer = gguf.GGUFWriter(path, "llama")
+    partial = f"{path}.{os.getpid()}"
+    writer = gguf.GGUFWriter(partial, "llama")
     for name, item in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
         kind = item.types[0]
         sub = item.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, gguf.LlamaFileType.MOSTLY_BF16 if name == "general.file_type" else item.contents(), kind, sub_type=sub)
+        value = gguf.LlamaFileType.MOSTLY_BF16 if name == "general.file_type" else item.contents()
+        writer.add_key_value(name, value, kind, sub_type=sub)
     for tensor in reader.tensors:
         data = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
         data = data.reshape([int(n) for n in reversed(tensor.shape)])
@@ -185,6 +187,7 @@ def write_gguf(path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    os.rename(partial, path)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,11 @@
 #include "common/mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define ALLOC_ALIGN 256
 
 float *scratch_get(struct scratch *scratch, size_t floats)
 {
@@ -57,15 +60,26 @@ static void cpu_info(const struct device *device, struct device_info *info)
              pool_threads(device->pool));
 }
 
+/* Zeroed memory whose pages come when they are first touched (calloc of a large block is a fresh
+ * mapping), so that a KV pool of gigabytes costs nothing at start. The block's own address lies
+ * in front of what the caller gets. */
 static enum status cpu_alloc(struct device *device, size_t bytes, void **out, struct err *err)
 {
-    *out = mem_aligned(ROUND_UP(MAX(bytes, (size_t)1), 256), 256);
+    char *block = calloc(1, bytes + 2 * ALLOC_ALIGN);
+    uintptr_t at;
+
+    if (!block)
+        return err_set(err, STATUS_NO_SPACE, "%zu MiB of memory are not to be had", bytes >> 20);
+    at = ROUND_UP((uintptr_t)block + sizeof(void *), (uintptr_t)ALLOC_ALIGN);
+    *(void **)(at - sizeof(void *)) = block;
+    *out = (void *)at;
     return STATUS_OK;
 }
 
 static void cpu_free(struct device *device, void *ptr)
 {
-    mem_free(ptr);
+    if (ptr)
+        free(*(void **)((char *)ptr - sizeof(void *)));
 }
 
 static void cpu_copy(struct device *device, struct stream *stream, void *dst, const void *src,

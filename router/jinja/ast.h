@@ -38,11 +38,42 @@
 #include "router/jinja/value.h"
 
 enum node_kind {
-    NODE_CONST, NODE_NAME, NODE_LIST, NODE_TUPLE, NODE_DICT, NODE_PAIR, NODE_ATTR, NODE_ITEM,
-    NODE_SLICE, NODE_CALL, NODE_FILTER, NODE_TEST, NODE_NOT, NODE_NEG, NODE_POS, NODE_BINARY,
-    NODE_AND, NODE_OR, NODE_CONCAT, NODE_COMPARE, NODE_OPERAND, NODE_COND, NODE_NSREF,
-    NODE_TEXT, NODE_OUTPUT, NODE_IF, NODE_FOR, NODE_SET, NODE_SET_BLOCK, NODE_MACRO,
-    NODE_CALL_BLOCK, NODE_FILTER_BLOCK, NODE_WITH, NODE_SCOPE, NODE_BREAK, NODE_CONTINUE,
+    NODE_CONST,
+    NODE_NAME,
+    NODE_LIST,
+    NODE_TUPLE,
+    NODE_DICT,
+    NODE_PAIR,
+    NODE_ATTR,
+    NODE_ITEM,
+    NODE_SLICE,
+    NODE_CALL,
+    NODE_FILTER,
+    NODE_TEST,
+    NODE_NOT,
+    NODE_NEG,
+    NODE_POS,
+    NODE_BINARY,
+    NODE_AND,
+    NODE_OR,
+    NODE_CONCAT,
+    NODE_COMPARE,
+    NODE_OPERAND,
+    NODE_COND,
+    NODE_NSREF,
+    NODE_TEXT,
+    NODE_OUTPUT,
+    NODE_IF,
+    NODE_FOR,
+    NODE_SET,
+    NODE_SET_BLOCK,
+    NODE_MACRO,
+    NODE_CALL_BLOCK,
+    NODE_FILTER_BLOCK,
+    NODE_WITH,
+    NODE_SCOPE,
+    NODE_BREAK,
+    NODE_CONTINUE,
 };
 
 struct keyword {
@@ -61,7 +92,7 @@ struct call_args {
 struct node {
     enum node_kind kind;
     uint8_t op;
-    bool recursive;                             /* FOR */
+    bool recursive;                              /* FOR */
     bool uses_caller, uses_varargs, uses_kwargs; /* MACRO */
     uint32_t line;
     uint32_t sym;

@@ -33,7 +33,8 @@ static struct val loop_func(struct interp *in, struct val self, enum func_kind k
 static bool loop_attr(struct interp *in, struct val v, struct str name, struct val *out)
 {
     const struct loop *loop = v.loop;
-    size_t index0 = loop->index0, count = loop->items->count; /* as far as loop_look() filled them */
+    size_t index0 = loop->index0,
+           count = loop->items->count; /* as far as loop_look() filled them */
 
     if (str_is(name, "index"))
         *out = val_int((int64_t)index0 + 1);
@@ -203,8 +204,8 @@ static bool text_item(struct interp *in, struct val v, int64_t index, struct val
 
 enum status val_item(struct interp *in, struct val v, struct val key, struct val *out)
 {
-    bool found = false, hashable = key.type != VAL_DICT && (key.type != VAL_SEQ ||
-                                                            key.seq->kind == SEQ_TUPLE);
+    bool found = false,
+         hashable = key.type != VAL_DICT && (key.type != VAL_SEQ || key.seq->kind == SEQ_TUPLE);
     char text[32];
 
     if (v.type == VAL_UNDEFINED)

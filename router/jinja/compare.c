@@ -47,8 +47,7 @@ enum status val_hash(struct interp *in, struct val v, uint64_t *out)
     return interp_fail(in, "unhashable type: '%s'", val_type_name(v));
 }
 
-static enum status seq_equal(struct interp *in, const struct seq *a, const struct seq *b,
-                             bool *out)
+static enum status seq_equal(struct interp *in, const struct seq *a, const struct seq *b, bool *out)
 {
     *out = a == b;
     if (*out || a->kind != b->kind || a->kind == SEQ_ITERATOR || a->kind == SEQ_VALUES ||
@@ -116,9 +115,9 @@ enum status val_equal(struct interp *in, struct val a, struct val b, bool *out)
         *out = true;
         return STATUS_OK;
     case VAL_FUNC: /* methods of one value are equal though each look-up makes a new one */
-        *out = a.func == b.func || (a.func->kind == FUNC_METHOD && b.func->kind == FUNC_METHOD &&
-                                    a.func->builtin == b.func->builtin &&
-                                    a.func->self.text == b.func->self.text);
+        *out = a.func == b.func ||
+               (a.func->kind == FUNC_METHOD && b.func->kind == FUNC_METHOD &&
+                a.func->builtin == b.func->builtin && a.func->self.text == b.func->self.text);
         return STATUS_OK;
     default:
         *out = a.func == b.func;

@@ -202,8 +202,8 @@ static enum status filter_striptags(struct interp *in, struct val self, struct c
                                     struct val *out)
 {
     static const char *const entities[][2] = {
-        {"&lt;", "<"}, {"&gt;", ">"}, {"&#34;", "\""}, {"&quot;", "\""}, {"&#39;", "'"},
-        {"&amp;", "&"},
+        {"&lt;", "<"},    {"&gt;", ">"},  {"&#34;", "\""},
+        {"&quot;", "\""}, {"&#39;", "'"}, {"&amp;", "&"},
     };
     size_t mark = interp_mark(in), at;
     struct str s, open, close;
@@ -305,7 +305,8 @@ static enum status filter_format(struct interp *in, struct val self, struct call
 static enum status filter_urlencode(struct interp *in, struct val self, struct call *call,
                                     struct val *out)
 {
-    static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~/";
+    static const char safe[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~/";
     static const char hex[] = "0123456789ABCDEF";
     size_t mark = interp_mark(in);
 

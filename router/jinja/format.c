@@ -96,7 +96,9 @@ enum status format_float(struct interp *in, const struct spec *spec, double valu
     if (isnan(value) || isinf(value)) {
         bool upper = type == 'F' || type == 'E' || type == 'G';
         snprintf(digits, sizeof(digits), "%s",
-                 isnan(value) ? (upper ? "NAN" : "nan") : upper ? "INF" : "inf");
+                 isnan(value) ? (upper ? "NAN" : "nan")
+                 : upper      ? "INF"
+                              : "inf");
     } else if (type == 0 && spec->precision < 0) {
         format_double(value, digits);
     } else if (type == 0) { /* like g, but with a digit behind the point */

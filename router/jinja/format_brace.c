@@ -12,8 +12,7 @@ struct brace {
     int64_t next; /* automatic number; -1 once explicit numbers were used */
 };
 
-static enum status first_value(struct interp *in, struct brace *b, struct str name,
-                               struct val *out)
+static enum status first_value(struct interp *in, struct brace *b, struct str name, struct val *out)
 {
     bool digits = true;
     int64_t index = 0;
@@ -99,7 +98,8 @@ static enum status brace_spec(struct interp *in, struct str s, struct spec *spec
         if (spec->fill == ' ' && spec->align)
             spec->fill = spec->align == '=' ? '0' : ' ';
     }
-    for (; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && spec->width <= FORMAT_WIDTH_MAX; i++)
+    for (; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && spec->width <= FORMAT_WIDTH_MAX;
+         i++)
         spec->width = spec->width * 10 + (s.data[i] - '0');
     if (i < s.len && (s.data[i] == ',' || s.data[i] == '_')) {
         spec->comma = s.data[i] == ',';
@@ -107,7 +107,8 @@ static enum status brace_spec(struct interp *in, struct str s, struct spec *spec
     }
     if (i < s.len && s.data[i] == '.') {
         spec->precision = 0;
-        for (i++; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && spec->precision < 100000; i++)
+        for (i++; i < s.len && s.data[i] >= '0' && s.data[i] <= '9' && spec->precision < 100000;
+             i++)
             spec->precision = spec->precision * 10 + (s.data[i] - '0');
     }
     if (i < s.len)
@@ -179,8 +180,7 @@ static enum status brace_one(struct interp *in, struct brace *b)
     return emit_field(in, v, spec);
 }
 
-enum status brace_format(struct interp *in, struct val format, struct call *call,
-                         struct val *out)
+enum status brace_format(struct interp *in, struct val format, struct call *call, struct val *out)
 {
     struct brace b = {.format = val_str_of(format), .call = call};
     size_t mark = interp_mark(in);

@@ -137,8 +137,7 @@ static enum status percent_one(struct interp *in, struct percent *p)
     }
 }
 
-enum status percent_format(struct interp *in, struct val format, struct val values,
-                           struct val *out)
+enum status percent_format(struct interp *in, struct val format, struct val values, struct val *out)
 {
     struct percent p = {.format = val_str_of(format), .values = values};
     size_t mark = interp_mark(in), start = 0;

@@ -60,14 +60,15 @@ static enum status make_dict(struct interp *in, const struct call *call, struct 
         for (size_t i = 0; i < pairs->count; i++) {
             TRY(val_iterate(in, pairs->items[i], &pair));
             if (pair->count != 2)
-                return interp_fail(in, "dictionary update sequence element #%zu has length %zu; "
-                                       "2 is required", i, pair->count);
+                return interp_fail(in,
+                                   "dictionary update sequence element #%zu has length %zu; "
+                                   "2 is required",
+                                   i, pair->count);
             TRY(dict_put(in, dict, pair->items[0], pair->items[1]));
         }
     }
     for (size_t i = 0; i < call->kw_count; i++)
-        TRY(dict_put(in, dict,
-                     val_borrow(&in->arena, call->kw[i].name.data, call->kw[i].name.len),
+        TRY(dict_put(in, dict, val_borrow(&in->arena, call->kw[i].name.data, call->kw[i].name.len),
                      call->kw[i].value));
     return STATUS_OK;
 }

@@ -64,7 +64,8 @@ enum status interp_room(struct interp *in, size_t bytes)
 {
     if (bytes > in->limits->arena_bytes_max ||
         in->arena.used_bytes > in->limits->arena_bytes_max - bytes)
-        return set_error(in, STATUS_TOO_LARGE, "the chat template uses more memory than is allowed");
+        return set_error(in, STATUS_TOO_LARGE,
+                         "the chat template uses more memory than is allowed");
     return STATUS_OK;
 }
 
@@ -86,7 +87,8 @@ void interp_leave(struct interp *in)
 
 enum status interp_emit(struct interp *in, const char *data, size_t len)
 {
-    if (in->out->len - in->out_start > in->limits->output_bytes_max - MIN(len, in->limits->output_bytes_max) ||
+    if (in->out->len - in->out_start >
+            in->limits->output_bytes_max - MIN(len, in->limits->output_bytes_max) ||
         len > in->limits->output_bytes_max)
         return set_error(in, STATUS_TOO_LARGE,
                          "the chat template writes more text than is allowed");

@@ -79,8 +79,14 @@ struct builtin {
     uint8_t required;   /* how many of params must be given */
     bool lazy;          /* a generator in Python: fails when it is walked, not when it is made */
 };
-#define BUILTIN(name, fn, params, required) {name, fn, params, required, false}
-#define GENERATOR(name, fn, params, required) {name, fn, params, required, true}
+#define BUILTIN(name, fn, params, required)                                                        \
+    {                                                                                              \
+        name, fn, params, required, false                                                          \
+    }
+#define GENERATOR(name, fn, params, required)                                                      \
+    {                                                                                              \
+        name, fn, params, required, true                                                           \
+    }
 enum status MUST_USE builtin_call(struct interp *in, const struct builtin *builtin, struct val self,
                                   struct call *call, struct val *out);
 const struct builtin *builtin_find(const struct builtin *table, size_t count, struct str name);
@@ -100,8 +106,8 @@ struct func {
     struct scope *closure;         /* MACRO: where it was defined */
 };
 
-/* With a filter ("for x in xs if test"), items are tested one at a time as the loop comes to them: the
- * body may change what the test sees. loop.last looks one item ahead, loop.length at all. */
+/* With a filter ("for x in xs if test"), items are tested one at a time as the loop comes to them:
+ * the body may change what the test sees. loop.last looks one item ahead, loop.length at all. */
 struct loop {
     const struct node *node;
     struct seq *items;  /* that passed so far; all of them when there is no filter */

@@ -50,8 +50,7 @@ static enum status eval_dict(struct interp *in, const struct node *node, struct 
     return STATUS_OK;
 }
 
-static enum status eval_bound(struct interp *in, const struct node *node, bool *given,
-                              int64_t *out)
+static enum status eval_bound(struct interp *in, const struct node *node, bool *given, int64_t *out)
 {
     struct val v;
 
@@ -227,8 +226,7 @@ static enum status eval_cond(struct interp *in, const struct node *node, struct 
         return eval(in, node->right, out);
     if (node->third)
         return eval(in, node->third, out);
-    *out = val_undefined_because(
-        in, "an inline if evaluated to false and has no else");
+    *out = val_undefined_because(in, "an inline if evaluated to false and has no else");
     return STATUS_OK;
 }
 

@@ -63,8 +63,7 @@ enum status loop_fill(struct interp *in, struct loop *loop, size_t count)
     struct scope *saved = in->scope;
     struct val test;
 
-    while (loop->source && loop->items->count < count &&
-           loop->source_pos < loop->source->count) {
+    while (loop->source && loop->items->count < count && loop->source_pos < loop->source->count) {
         struct val item = loop->source->items[loop->source_pos++];
         in->scope = loop->outer;
         scope_push(in);

@@ -125,7 +125,8 @@ static enum status from_object(struct interp *in, const json_t *json, unsigned d
     const char *key;
     json_t *value;
 
-    json_object_foreach ((json_t *)(uintptr_t)json, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)json, key, value)
+    {
         struct val v;
         TRY(from_json(in, value, depth + 1, &v));
         TRY(dict_put(in, dict, val_cstr(&in->arena, key), v));
@@ -135,8 +136,7 @@ static enum status from_object(struct interp *in, const json_t *json, unsigned d
 }
 
 /* Strings are borrowed: the JSON outlives the render. */
-static enum status from_json(struct interp *in, const json_t *json, unsigned depth,
-                             struct val *out)
+static enum status from_json(struct interp *in, const json_t *json, unsigned depth, struct val *out)
 {
     if (depth > VAL_DEPTH_MAX)
         return err_set(in->err, STATUS_TOO_LARGE, "the request's JSON is nested too deeply");

@@ -4,9 +4,9 @@
  *                                             │ jinja_render(): one `struct interp` a render
  *      JSON variables ──────────────────────► values (in the render's arena) ──► text in a buf
  *
- * Behaves as Python's jinja2 in an immutable sandbox with trim_blocks, lstrip_blocks, loop controls,
- * and the {% generation %} tag. Not done: include, import, extends, line statements, autoescape,
- * and integers beyond 64 bits (an error, never a wrong number).
+ * Behaves as Python's jinja2 in an immutable sandbox with trim_blocks, lstrip_blocks, loop
+ * controls, and the {% generation %} tag. Not done: include, import, extends, line statements,
+ * autoescape, and integers beyond 64 bits (an error, never a wrong number).
  *
  * Hostile templates are fine: source size, nesting, steps, memory and output are bounded, nothing
  * does I/O. A compiled template may be rendered on any number of threads at once.
@@ -48,10 +48,10 @@ struct jinja_limits {
     unsigned depth_max;      /* nested evaluation: expressions, statements, macros */
 };
 #define JINJA_LIMITS_DEFAULT                                                                       \
-    {.steps_max = 20000000,                                                                        \
-     .arena_bytes_max = (size_t)256 << 20,                                                         \
-     .output_bytes_max = (size_t)64 << 20,                                                         \
-     .depth_max = 1000}
+    {                                                                                              \
+        .steps_max = 20000000, .arena_bytes_max = (size_t)256 << 20,                               \
+        .output_bytes_max = (size_t)64 << 20, .depth_max = 1000                                    \
+    }
 
 /* Appends the text to *out; on error *out is as before. Of two variables with one name the later
  * one counts. INVALID carries the text of raise_exception() as it is, or a sentence that names the

@@ -9,12 +9,12 @@ static const struct {
     uint8_t type;
 } operators[] = {
     /* two characters first */
-    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW}, {"==", TOKEN_EQ}, {"!=", TOKEN_NE},
-    {">=", TOKEN_GE},       {"<=", TOKEN_LE},  {"+", TOKEN_ADD}, {"-", TOKEN_SUB},
-    {"/", TOKEN_DIV},       {"*", TOKEN_MUL},  {"%", TOKEN_MOD}, {"~", TOKEN_TILDE},
-    {"[", TOKEN_LBRACKET},  {"]", TOKEN_RBRACKET}, {"(", TOKEN_LPAREN}, {")", TOKEN_RPAREN},
-    {"{", TOKEN_LBRACE},    {"}", TOKEN_RBRACE}, {">", TOKEN_GT}, {"<", TOKEN_LT},
-    {"=", TOKEN_ASSIGN},    {".", TOKEN_DOT},  {":", TOKEN_COLON}, {"|", TOKEN_PIPE},
+    {"//", TOKEN_FLOORDIV}, {"**", TOKEN_POW},      {"==", TOKEN_EQ},    {"!=", TOKEN_NE},
+    {">=", TOKEN_GE},       {"<=", TOKEN_LE},       {"+", TOKEN_ADD},    {"-", TOKEN_SUB},
+    {"/", TOKEN_DIV},       {"*", TOKEN_MUL},       {"%", TOKEN_MOD},    {"~", TOKEN_TILDE},
+    {"[", TOKEN_LBRACKET},  {"]", TOKEN_RBRACKET},  {"(", TOKEN_LPAREN}, {")", TOKEN_RPAREN},
+    {"{", TOKEN_LBRACE},    {"}", TOKEN_RBRACE},    {">", TOKEN_GT},     {"<", TOKEN_LT},
+    {"=", TOKEN_ASSIGN},    {".", TOKEN_DOT},       {":", TOKEN_COLON},  {"|", TOKEN_PIPE},
     {",", TOKEN_COMMA},     {";", TOKEN_SEMICOLON},
 };
 
@@ -170,7 +170,8 @@ static enum status skip_comment(struct lexer *lexer, size_t pos)
         return STATUS_OK;
     }
     /* jinja2 forgives a tag with nothing behind it */
-    return lexer->pos == lexer->source.len ? STATUS_OK : lexer_fail(lexer, "a comment is not closed");
+    return lexer->pos == lexer->source.len ? STATUS_OK
+                                           : lexer_fail(lexer, "a comment is not closed");
 }
 
 static enum status lex_raw(struct lexer *lexer, size_t start, struct token *out)
@@ -215,7 +216,9 @@ static enum status lex_root(struct lexer *lexer, struct token *out)
         raw = raw_tag(lexer, pos, "raw", &end, &sign);
         if (!raw) {
             end = pos + 2;
-            sign = lexer_at(lexer, end, "-") || lexer_at(lexer, end, "+") ? lexer->source.data[end++] : 0;
+            sign = lexer_at(lexer, end, "-") || lexer_at(lexer, end, "+")
+                       ? lexer->source.data[end++]
+                       : 0;
         }
         text = strip_before(lexer, start, pos, sign, kind == '{');
         if (text.len > 0) { /* the tag is found again by the next call, with no text before it */

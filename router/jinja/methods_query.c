@@ -67,8 +67,8 @@ METHOD(method_endswith)
     return affix(in, self, call, true, out);
 }
 
-static enum status find(struct interp *in, struct val self, struct call *call, bool last,
-                        bool must, struct val *out)
+static enum status find(struct interp *in, struct val self, struct call *call, bool last, bool must,
+                        struct val *out)
 {
     struct str part, needle;
     size_t skipped, at;

@@ -120,13 +120,12 @@ METHOD(cycler_method_reset)
 }
 
 static const struct builtin dict_methods[] = {
-    BUILTIN("get", dict_method_get, ",,", 1),       BUILTIN("items", dict_method_items, "", 0),
-    BUILTIN("keys", dict_method_keys, "", 0),       BUILTIN("values", dict_method_values, "", 0),
+    BUILTIN("get", dict_method_get, ",,", 1), BUILTIN("items", dict_method_items, "", 0),
+    BUILTIN("keys", dict_method_keys, "", 0), BUILTIN("values", dict_method_values, "", 0),
     BUILTIN("copy", dict_method_copy, "", 0),
 };
 static const struct builtin list_methods[] = {
-    BUILTIN("count", seq_method_count, ",", 1),
-    BUILTIN("index", seq_method_index, ",,,", 1),
+    BUILTIN("count", seq_method_count, ",", 1), BUILTIN("index", seq_method_index, ",,,", 1),
     BUILTIN("copy", list_method_copy, "", 0), /* the last: tuples and ranges have no copy */
 };
 static const struct builtin cycler_methods[] = {
@@ -160,8 +159,8 @@ const struct builtin *method_find(struct val v, struct str name)
 /* Methods that would change a value: they exist, and using them is an error. */
 bool method_is_unsafe(struct val v, struct str name)
 {
-    static const char *const of_dict[] = {"clear", "pop", "popitem", "setdefault", "update",
-                                          "fromkeys"};
+    static const char *const of_dict[] = {"clear",      "pop",    "popitem",
+                                          "setdefault", "update", "fromkeys"};
     static const char *const of_list[] = {"append", "clear", "pop",    "reverse",
                                           "insert", "sort",  "extend", "remove"};
     const char *const *names = v.type == VAL_DICT ? of_dict : of_list;

@@ -52,8 +52,7 @@ struct parser {
 enum status MUST_USE parser_run(struct jinja_template *tmpl, struct str source, struct err *err);
 
 /* Shared by the two halves. */
-enum status parser_fail(struct parser *p, uint32_t line, const char *format, ...)
-    PRINTF_LIKE(3, 4);
+enum status parser_fail(struct parser *p, uint32_t line, const char *format, ...) PRINTF_LIKE(3, 4);
 enum status MUST_USE parser_advance(struct parser *p);
 enum status MUST_USE parser_look(struct parser *p, struct token *out);
 bool parser_at_name(const struct parser *p, const char *name);
@@ -82,7 +81,7 @@ enum status MUST_USE parse_or(struct parser *p, struct node **out); /* no condit
 /* parser_primary.c */
 enum status MUST_USE parse_primary(struct parser *p, bool namespaces, struct node **out);
 struct tuple_rules {
-    bool simplified;   /* names and literals only: an assignment's left side */
+    bool simplified; /* names and literals only: an assignment's left side */
     bool no_condexpr;
     bool parentheses;  /* an empty tuple is allowed */
     bool namespaces;   /* ns.attr may be assigned to */

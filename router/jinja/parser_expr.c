@@ -219,4 +219,3 @@ enum status parse_expression(struct parser *p, struct node **out)
     p->depth--;
     return STATUS_OK;
 }
-

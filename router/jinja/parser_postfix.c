@@ -171,8 +171,8 @@ static enum status parse_dotted(struct parser *p, struct str *out)
         TRY(parser_take_name(p, &more));
         if (out->len + more.len > 1000)
             return parser_fail(p, p->token.line, "the name of a filter or test is too long");
-        text = arena_printf(&p->tmpl->arena, "%.*s.%.*s", (int)out->len, out->data,
-                            (int)more.len, more.data);
+        text = arena_printf(&p->tmpl->arena, "%.*s.%.*s", (int)out->len, out->data, (int)more.len,
+                            more.data);
         *out = str_from(text);
     }
     return STATUS_OK;

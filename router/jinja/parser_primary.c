@@ -115,8 +115,8 @@ enum status parse_primary(struct parser *p, bool namespaces, struct node **out)
     case TOKEN_INTEGER:
     case TOKEN_FLOAT:
         node = parser_node(p, NODE_CONST, p->token.line);
-        node->value = p->token.type == TOKEN_FLOAT ? val_float(p->token.number)
-                                                   : val_int(p->token.integer);
+        node->value =
+            p->token.type == TOKEN_FLOAT ? val_float(p->token.number) : val_int(p->token.integer);
         *out = node;
         return parser_advance(p);
     case TOKEN_LPAREN:
@@ -218,4 +218,3 @@ enum status parse_signature(struct parser *p, struct node *macro)
     }
     return parser_advance(p);
 }
-

@@ -72,8 +72,7 @@ static enum status emit_escaped(struct interp *in, uint32_t cp, const char *raw,
     }
     if (text_is_printable(cp))
         return interp_emit(in, raw, (size_t)raw_len);
-    snprintf(text, sizeof(text), cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x",
-             cp);
+    snprintf(text, sizeof(text), cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
     return interp_emit_cstr(in, text);
 }
 
@@ -113,7 +112,7 @@ static enum status repr_range(struct interp *in, const struct seq *seq)
 
 static enum status repr_seq(struct interp *in, const struct seq *seq)
 {
-    static const char *const open[] = {"[", "(", "", "dict_keys([", "dict_values([",
+    static const char *const open[] = {"[",           "(", "", "dict_keys([", "dict_values([",
                                        "dict_items(["};
     static const char *const close[] = {"]", ")", "", "])", "])", "])"};
 

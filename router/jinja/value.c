@@ -206,8 +206,8 @@ bool dict_get_str(const struct dict *dict, struct str key, struct val *out)
 static const char *seq_type_name(const struct seq *seq)
 {
     static const char *const names[] = {
-        [SEQ_LIST] = "list",        [SEQ_TUPLE] = "tuple",        [SEQ_RANGE] = "range",
-        [SEQ_KEYS] = "dict_keys",   [SEQ_VALUES] = "dict_values", [SEQ_ITEMS] = "dict_items",
+        [SEQ_LIST] = "list",          [SEQ_TUPLE] = "tuple",        [SEQ_RANGE] = "range",
+        [SEQ_KEYS] = "dict_keys",     [SEQ_VALUES] = "dict_values", [SEQ_ITEMS] = "dict_items",
         [SEQ_ITERATOR] = "generator",
     };
     return names[seq->kind];
@@ -216,10 +216,18 @@ static const char *seq_type_name(const struct seq *seq)
 const char *val_type_name(struct val v)
 {
     static const char *const names[] = {
-        [VAL_ABSENT] = "nothing",   [VAL_UNDEFINED] = "Undefined",   [VAL_NONE] = "NoneType",
-        [VAL_BOOL] = "bool",        [VAL_INT] = "int",               [VAL_FLOAT] = "float",
-        [VAL_STRING] = "str",       [VAL_DICT] = "dict",             [VAL_NAMESPACE] = "Namespace",
-        [VAL_FUNC] = "function",    [VAL_LOOP] = "LoopContext",      [VAL_OBJECT] = "object",
+        [VAL_ABSENT] = "nothing",
+        [VAL_UNDEFINED] = "Undefined",
+        [VAL_NONE] = "NoneType",
+        [VAL_BOOL] = "bool",
+        [VAL_INT] = "int",
+        [VAL_FLOAT] = "float",
+        [VAL_STRING] = "str",
+        [VAL_DICT] = "dict",
+        [VAL_NAMESPACE] = "Namespace",
+        [VAL_FUNC] = "function",
+        [VAL_LOOP] = "LoopContext",
+        [VAL_OBJECT] = "object",
     };
 
     if (v.type == VAL_SEQ)

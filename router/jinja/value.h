@@ -192,8 +192,16 @@ enum status MUST_USE val_iterate(struct interp *in, struct val v, struct seq **o
 /* compare.c */
 enum status MUST_USE val_hash(struct interp *in, struct val v, uint64_t *out);
 enum status MUST_USE val_equal(struct interp *in, struct val a, struct val b, bool *out);
-enum compare_op { COMPARE_EQ, COMPARE_NE, COMPARE_LT, COMPARE_LE, COMPARE_GT, COMPARE_GE,
-                  COMPARE_IN, COMPARE_NOT_IN };
+enum compare_op {
+    COMPARE_EQ,
+    COMPARE_NE,
+    COMPARE_LT,
+    COMPARE_LE,
+    COMPARE_GT,
+    COMPARE_GE,
+    COMPARE_IN,
+    COMPARE_NOT_IN
+};
 enum status MUST_USE val_compare(struct interp *in, enum compare_op op, struct val a, struct val b,
                                  bool *out);
 
@@ -212,8 +220,15 @@ struct json_style {
 enum status MUST_USE emit_json(struct interp *in, struct val v, const struct json_style *style);
 
 /* number.c */
-enum binary_op { BINARY_ADD, BINARY_SUB, BINARY_MUL, BINARY_DIV, BINARY_FLOORDIV, BINARY_MOD,
-                 BINARY_POW };
+enum binary_op {
+    BINARY_ADD,
+    BINARY_SUB,
+    BINARY_MUL,
+    BINARY_DIV,
+    BINARY_FLOORDIV,
+    BINARY_MOD,
+    BINARY_POW
+};
 enum status MUST_USE val_binary(struct interp *in, enum binary_op op, struct val a, struct val b,
                                 struct val *out);
 enum status MUST_USE val_negate(struct interp *in, struct val v, struct val *out);

@@ -83,7 +83,7 @@ def test_serve_without_a_model_says_so(tmp_path):
 
 def test_chat_keeps_history_and_resets(serve):
     s = serve()
-    child = pexpect.spawn(MSGL, ["chat", "--url", s.url], encoding="utf-8", timeout=60 * SLOW,
+    child = pexpect.spawn(MSGL, ["chat", "--url", s.url, "--temperature", "0"], encoding="utf-8", timeout=60 * SLOW,
                           env={**os.environ, "TERM": "dumb", "HOME": str(s.log_path.parent)})
     child.expect("> ")
     child.sendline("What is the capital of France?")

@@ -15,6 +15,8 @@ and fail where it fails. What may fail on our side alone is listed in forgiven()
 slices of constants that cannot be sliced (jinja2 folds them to undefined), urlencode of pairs. Needs jinja2==3.1.6.
 """
 import argparse
+import datetime
+import functools
 import json
 import os
 import random
@@ -79,6 +81,7 @@ def environment():
     env.filters["tojson"] = tojson
     env.globals["raise_exception"] = raise_exception
     env.globals["namespace"] = Namespace
+    env.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
     return env
 
 
@@ -87,6 +90,7 @@ def environment():
 TAG = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
+@functools.lru_cache(maxsize=200)
 def loops_over_content(env, source):
     """Does a loop run over .content, directly or through a variable set from it?"""
     def content(node, names):
@@ -103,6 +107,11 @@ def loops_over_content(env, source):
         if isinstance(node.target, jinja2.nodes.Name) and content(node.node, ()):
             names.add(node.target.name)
     return any(content(node.iter, names) for node in tree.find_all(jinja2.nodes.For))
+
+
+@functools.lru_cache(maxsize=200)
+def compiled(env, source):
+    return env.from_string(source)
 
 
 def prepare(message, parts):
@@ -146,7 +155,7 @@ def reference_chat(env, source, chat):
             messages[-1]["content"] = content
         else:
             messages[-1]["content"] = content + TAG
-    text = env.from_string(source).render(**{
+    text = compiled(env, source).render(**{
         "messages": messages, "tools": chat["tools"], "documents": None,
         "add_generation_prompt": chat["add_generation_prompt"], **(chat["kwargs"] or {})})
     if chat["continue_final_message"]:

@@ -125,7 +125,8 @@ START_TEST(templates_are_found)
     ck_assert_str_eq(render_files("{\"chat_template\": \"one\"}", "two", "{}"), "two");
     ck_assert_str_eq(render_files(NULL, "two\n", "{}"), "two");
     ck_assert_str_eq(render_files("{\"model_max_length\": 1000000000000000019884624838656,"
-                                  "\"chat_template\": \"one\"}", NULL, "{}"),
+                                  "\"chat_template\": \"one\"}",
+                                  NULL, "{}"),
                      "one");
     ck_assert_str_eq(render_files("{}", NULL, "{}"), "not_found");
     ck_assert_str_eq(render_files(NULL, NULL, "{}"), "not_found");
@@ -145,22 +146,24 @@ START_TEST(a_list_of_templates_has_a_default_and_one_for_tools)
     ck_assert_str_eq(render_files(list, NULL, "{}"), "plain");
     ck_assert_str_eq(render_files(list, NULL, "{\"tools\": []}"), "plain");
     ck_assert_str_eq(render_files(list, NULL, "{\"tools\": [{}]}"), "tools 1");
-    ck_assert_str_eq(render_files("{\"chat_template\": [{\"name\": \"rag\", \"template\": \"\"}]}",
-                                  NULL, "{}"),
-                     "not_found");
+    ck_assert_str_eq(
+        render_files("{\"chat_template\": [{\"name\": \"rag\", \"template\": \"\"}]}", NULL, "{}"),
+        "not_found");
 }
 END_TEST
 
 START_TEST(variables)
 {
-    const char *config = "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\"},"
-                         "\"pad_token\": null, \"chat_template\": \"{{ bos_token }}{{ eos_token }}"
-                         "{{ pad_token is defined }}{{ tools }}{{ documents }}{{ add_generation_prompt }}"
-                         "{{ x }}\"}";
+    const char *config =
+        "{\"bos_token\": \"<s>\", \"eos_token\": {\"content\": \"</s>\"},"
+        "\"pad_token\": null, \"chat_template\": \"{{ bos_token }}{{ eos_token }}"
+        "{{ pad_token is defined }}{{ tools }}{{ documents }}{{ add_generation_prompt }}"
+        "{{ x }}\"}";
 
     ck_assert_str_eq(render_files(config, NULL, "{}"), "<s></s>FalseNoneNoneFalse");
-    ck_assert_str_eq(render_files(config, NULL, "{\"add\": true, \"kwargs\": {\"x\": 1,"
-                                                "\"eos_token\": \"E\"}}"),
+    ck_assert_str_eq(render_files(config, NULL,
+                                  "{\"add\": true, \"kwargs\": {\"x\": 1,"
+                                  "\"eos_token\": \"E\"}}"),
                      "<s>EFalseNoneNoneTrue1");
     ck_assert_str_eq(render_files(config, NULL, "{\"kwargs\": {\"messages\": 1}}"),
                      "invalid: 'chat_template_kwargs' may not set 'messages'");
@@ -213,8 +216,9 @@ END_TEST
 
 START_TEST(the_request_is_not_changed)
 {
-    json_t *messages = parse("[{\"content\": [{\"type\": \"text\", \"text\": \"a\"}], \"thinking\": \"t\","
-                             "\"tool_calls\": [{\"function\": {\"arguments\": \"{}\"}}]}]");
+    json_t *messages =
+        parse("[{\"content\": [{\"type\": \"text\", \"text\": \"a\"}], \"thinking\": \"t\","
+              "\"tool_calls\": [{\"function\": {\"arguments\": \"{}\"}}]}]");
     json_t *copy = json_deep_copy(messages);
     struct chat_render_opts opts = {.continue_final_message = true};
     struct chat_template *tmpl;
@@ -245,8 +249,9 @@ START_TEST(the_final_message_can_be_continued)
     ck_assert(strncmp(render_source(keeps, "[]", "{\"continue\": true}"), "invalid", 7) == 0);
     ck_assert(strncmp(render_source(keeps, "[{\"content\": null}]", "{\"continue\": true}"),
                       "invalid", 7) == 0);
-    ck_assert_str_eq(render_source(keeps, chat, "{\"continue\": true, \"add\": true}"),
-                     "invalid: add_generation_prompt and continue_final_message cannot both be set");
+    ck_assert_str_eq(
+        render_source(keeps, chat, "{\"continue\": true, \"add\": true}"),
+        "invalid: add_generation_prompt and continue_final_message cannot both be set");
 }
 END_TEST
 

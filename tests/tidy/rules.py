@@ -24,8 +24,6 @@ LIBRARY_HEADERS = {
     "curl/curl.h": ["common", "deploy/local"],
     "pcre2.h": ["router"],
     "utf8proc.h": ["router"],
-    "dnnl.h": ["kernels/cpu"],
-    "dnnl.hpp": [],
     "histedit.h": ["deploy/local"],
     "cuda_runtime.h": ["kernels/cuda"],
     "cublasLt.h": ["kernels/cuda"],

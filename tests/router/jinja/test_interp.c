@@ -17,16 +17,24 @@ START_TEST(work_is_bounded)
         "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
         "{{ 'x' * 1000000000 }}",
         "{{ [0] * 1000000000 }}",
-        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% endfor %}",
-        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l | tojson }}",
-        "{% set ns = namespace(l=[], m=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% set ns.m = [ns.m] %}"
+        "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s "
+        "%}{% endfor %}",
+        "{% set ns = namespace(l=[1]) %}{% for i in range(60) %}{% set ns.l = ns.l + ns.l %}{% "
+        "endfor %}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor "
+        "%}{{ ns.l }}",
+        "{% set ns = namespace(l=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor "
+        "%}{{ ns.l | tojson }}",
+        "{% set ns = namespace(l=[], m=[]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% "
+        "set ns.m = [ns.m] %}"
         "{% endfor %}{{ ns.l == ns.m }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}"
+        "{% set ns = namespace(l=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] %}{% "
+        "endfor %}{{ ns.l }}",
+        "{% set ns = namespace(l=[1], m=[1]) %}{% for i in range(99) %}{% set ns.l = [ns.l, ns.l] "
+        "%}"
         "{% set ns.m = [ns.m, ns.m] %}{% endfor %}{{ ns.l == ns.m }}",
-        "{% set t = namespace(x=(1,)) %}{% for i in range(99) %}{% set t.x = (t.x, t.x) %}{% endfor %}{{ {t.x: 1} }}",
+        "{% set t = namespace(x=(1,)) %}{% for i in range(99) %}{% set t.x = (t.x, t.x) %}{% "
+        "endfor %}{{ {t.x: 1} }}",
         "{{ 'a'.center(99999999) }}",
         "{{ 'ab'.replace('', 'x' * 900000) }}",
         "{{ [1] | batch(99999999, 0) | list }}",
@@ -63,9 +71,9 @@ START_TEST(long_operator_chains_do_not_overflow_the_stack)
         for (size_t n = 0; n < 30000; n++)
             buf_str(&source, links[i]);
         buf_str(&source, "}}");
-        ck_assert_int_eq(case_render((struct str){source.data, source.len}, "{\"x\": 1}", NULL, &out,
-                                     &err),
-                         STATUS_TOO_LARGE);
+        ck_assert_int_eq(
+            case_render((struct str){source.data, source.len}, "{\"x\": 1}", NULL, &out, &err),
+            STATUS_TOO_LARGE);
     }
     buf_release(&source);
     buf_release(&out);
@@ -110,8 +118,9 @@ static void *render_many(void *ctx)
 
 START_TEST(threads_share_a_template)
 {
-    const char *source = "{% macro m(x) %}{{ x | upper }}:{{ 'constant é' | length }}{{ 'abé'[2] }}{% endmacro %}"
-                         "{% for w in words %}{{ m(w) }}{{ loop.index }} {% endfor %}{{ words | tojson }}";
+    const char *source =
+        "{% macro m(x) %}{{ x | upper }}:{{ 'constant é' | length }}{{ 'abé'[2] }}{% endmacro %}"
+        "{% for w in words %}{{ m(w) }}{{ loop.index }} {% endfor %}{{ words | tojson }}";
     json_t *words = json_pack("[s, s, s]", "a", "é", "x y");
     struct worker workers[2] = {{0}};
     struct jinja_template *tmpl;

@@ -4,7 +4,8 @@
 
 static const char *const vars =
     "{\"s\": \"Hello World\", \"n\": 7, \"f\": 2.5, \"nil\": null, \"l\": [3, 1, 2], \"w\": [\"b\","
-    "\"a\"], \"d\": {\"b\": 1, \"a\": [true, null]}, \"u\": \"日本語\", \"p\": [{\"n\": \"x\", \"k\": 1},"
+    "\"a\"], \"d\": {\"b\": 1, \"a\": [true, null]}, \"u\": \"日本語\", \"p\": [{\"n\": \"x\", "
+    "\"k\": 1},"
     "{\"n\": \"y\", \"k\": 2}, {\"n\": \"z\", \"k\": 1}]}";
 
 #define CHECK_CASES(cases) check_cases(cases, ARRAY_LEN(cases), vars)
@@ -37,15 +38,16 @@ START_TEST(filters)
     static const struct jinja_case cases[] = {
         {"{{ s | upper }}{{ s | lower }}{{ 'ab cd-e' | title }}{{ 'ABC' | capitalize }}",
          "HELLO WORLDhello worldAb Cd-EAbc"},
-        {"[{{ '  x ' | trim }}]{{ s | replace('l', 'L', 1) }}{{ s | length }}",
-         "[x]HeLlo World11"},
+        {"[{{ '  x ' | trim }}]{{ s | replace('l', 'L', 1) }}{{ s | length }}", "[x]HeLlo World11"},
         {"{{ l | sort }}{{ l | sort(reverse=true) }}{{ w | sort | join('-') }}",
          "[1, 2, 3][3, 2, 1]a-b"},
-        {"{{ p | map(attribute='n') | join(',') }} {{ p | selectattr('k', 'equalto', 1) | list | length }}"
+        {"{{ p | map(attribute='n') | join(',') }} {{ p | selectattr('k', 'equalto', 1) | list | "
+         "length }}"
          " {{ p | rejectattr('k', 'eq', 1) | map(attribute='n') | first }}",
          "x,y,z 2 y"},
         {"{{ l | select('odd') | list }}{{ l | sum }}{{ l | max }}{{ l | min }}", "[3, 1]631"},
-        {"{{ zz | default('q') }}{{ '' | d('e', true) }}{{ '12' | int + 1 }}{{ 'x' | int(5) }}{{ '1.5' | float }}",
+        {"{{ zz | default('q') }}{{ '' | d('e', true) }}{{ '12' | int + 1 }}{{ 'x' | int(5) }}{{ "
+         "'1.5' | float }}",
          "qe1351.5"},
         {"{{ d | tojson }} {{ u | tojson }} {{ u | tojson(ensure_ascii=true) }}",
          "{\"b\": 1, \"a\": [true, null]} \"日本語\" \"\\u65e5\\u672c\\u8a9e\""},
@@ -53,11 +55,13 @@ START_TEST(filters)
          "{\n  \"a\": [\n    true,\n    null\n  ],\n  \"b\": 1\n}"},
         {"{{ d | dictsort }}{{ d | items | list | length }}", "[('a', [True, None]), ('b', 1)]2"},
         {"{{ 'a\nb\n\nc' | indent(2) }}", "a\n  b\n\n  c"},
-        {"{{ l | batch(2) | list }}{{ [1, 1, 2] | unique | list }}{{ 2.5 | round }}{{ 2.675 | round(2) }}",
+        {"{{ l | batch(2) | list }}{{ [1, 1, 2] | unique | list }}{{ 2.5 | round }}{{ 2.675 | "
+         "round(2) }}",
          "[[3, 1], [2]][1, 2]2.02.67"},
         {"{{ '<a>' | e }}{{ ('<' | safe) + '<' }}{{ '%s=%03d' | format('k', 5) }}",
          "&lt;a&gt;<&lt;k=005"},
-        {"{% for g, items in p | groupby('k') %}{{ g }}{{ items | length }} {% endfor %}", "12 21 "},
+        {"{% for g, items in p | groupby('k') %}{{ g }}{{ items | length }} {% endfor %}",
+         "12 21 "},
     };
     CHECK_CASES(cases);
 }
@@ -66,9 +70,11 @@ END_TEST
 START_TEST(tests_and_methods)
 {
     static const struct jinja_case cases[] = {
-        {"{{ s is string }}{{ d is mapping }}{{ l is sequence }}{{ zz is defined }}{{ nil is none }}",
+        {"{{ s is string }}{{ d is mapping }}{{ l is sequence }}{{ zz is defined }}{{ nil is none "
+         "}}",
          "TrueTrueTrueFalseTrue"},
-        {"{{ n is odd }}{{ n is divisibleby 7 }}{{ n is not even }}{{ true is boolean }}{{ 1 is true }}",
+        {"{{ n is odd }}{{ n is divisibleby 7 }}{{ n is not even }}{{ true is boolean }}{{ 1 is "
+         "true }}",
          "TrueTrueTrueTrueFalse"},
         {"{{ s.split() }}{{ s.split('o', 1) }}{{ ' a '.strip() }}{{ 'xxa'.lstrip('x') }}",
          "['Hello', 'World']['Hell', ' World']aa"},
@@ -85,23 +91,34 @@ END_TEST
 START_TEST(statements)
 {
     static const struct jinja_case cases[] = {
-        {"{% for x in l %}{{ loop.index }}{{ x }}{{ ',' if not loop.last }}{% else %}none{% endfor %}",
+        {"{% for x in l %}{{ loop.index }}{{ x }}{{ ',' if not loop.last }}{% else %}none{% endfor "
+         "%}",
          "13,21,32"},
         {"{% for x in [] %}{% else %}none{% endfor %}", "none"},
         {"{% for x in l if x > 1 %}{{ loop.length }}{{ x }}{% endfor %}", "2322"},
-        {"{% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% if x == 2 %}{% break %}{% endif %}{% endfor %}",
+        {"{% for x in l %}{% if x == 1 %}{% continue %}{% endif %}{{ x }}{% if x == 2 %}{% break "
+         "%}{% endif %}{% endfor %}",
          "32"},
         {"{% set x = 1 %}{% for i in l %}{% set x = i %}{% endfor %}{{ x }}", "1"},
-        {"{% set ns = namespace(x=0) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}", "6"},
-        {"{% macro m(a, b=2) %}<{{ a }}{{ b }}>{% endmacro %}{{ m(1) }}{{ m(b=1, a=0) }}", "<12><01>"},
-        {"{% macro m() %}[{{ caller('x') }}]{% endmacro %}{% call(v) m() %}{{ v }}!{% endcall %}", "[x!]"},
-        {"{% for t in [{'v': 1, 'c': [{'v': 2}]}] recursive %}{{ t.v }}{% if t.c %}({{ loop(t.c) }}){% endif %}{% endfor %}",
+        {"{% set ns = namespace(x=0) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ "
+         "ns.x }}",
+         "6"},
+        {"{% macro m(a, b=2) %}<{{ a }}{{ b }}>{% endmacro %}{{ m(1) }}{{ m(b=1, a=0) }}",
+         "<12><01>"},
+        {"{% macro m() %}[{{ caller('x') }}]{% endmacro %}{% call(v) m() %}{{ v }}!{% endcall %}",
+         "[x!]"},
+        {"{% for t in [{'v': 1, 'c': [{'v': 2}]}] recursive %}{{ t.v }}{% if t.c %}({{ loop(t.c) "
+         "}}){% endif %}{% endfor %}",
          "1(2)"},
-        {"{% set t %} {{ n }} {% endset %}[{{ t }}]{% set t | trim %} y {% endset %}[{{ t }}]", "[ 7 ][y]"},
-        {"{% filter upper %}{{ s }}{% endfilter %}{% with n = 1 %}{{ n }}{% endwith %}{{ n }}", "HELLO WORLD17"},
-        {"{% generation %}{{ s }}{% endgeneration %}{% raw %}{{ x }}{% endraw %}", "Hello World{{ x }}"},
+        {"{% set t %} {{ n }} {% endset %}[{{ t }}]{% set t | trim %} y {% endset %}[{{ t }}]",
+         "[ 7 ][y]"},
+        {"{% filter upper %}{{ s }}{% endfilter %}{% with n = 1 %}{{ n }}{% endwith %}{{ n }}",
+         "HELLO WORLD17"},
+        {"{% generation %}{{ s }}{% endgeneration %}{% raw %}{{ x }}{% endraw %}",
+         "Hello World{{ x }}"},
         {"{% if zz %}a{% elif n > 5 %}b{% else %}c{% endif %}{# note #}", "b"},
-        {"{% set a, b = 1, 2 %}{{ a }}{{ b }}{% for k, v in d.items() %}{{ k }}{% endfor %}", "12ba"},
+        {"{% set a, b = 1, 2 %}{{ a }}{{ b }}{% for k, v in d.items() %}{{ k }}{% endfor %}",
+         "12ba"},
         {"{% set j = joiner('|') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}", "3|1|2"},
     };
     CHECK_CASES(cases);
@@ -159,7 +176,8 @@ START_TEST(output_is_appended)
     struct err err;
 
     buf_str(&out, "before ");
-    ck_assert_int_eq(jinja_compile(STR("{% set x %}a{% endset %}{{ x }}b{{ zz.q }}"), &tmpl, &err), 0);
+    ck_assert_int_eq(jinja_compile(STR("{% set x %}a{% endset %}{{ x }}b{{ zz.q }}"), &tmpl, &err),
+                     0);
     ck_assert_int_eq(jinja_render(tmpl, NULL, 0, NULL, &out, &err), STATUS_INVALID);
     ck_assert_str_eq(out.data, "before ");
     jinja_free(tmpl);
