@@ -5,9 +5,11 @@ converted SmolLM2 under MSGL_HOME). A sanitizer's report in any log fails the te
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -16,7 +18,27 @@ import requests
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BUILD = os.path.join(ROOT, os.environ.get("MSGL_BUILD", "build"))
 HOME = os.environ.get("MSGL_HOME", os.path.expanduser("~/.cache/msgl"))
-MODEL = os.environ.get("MSGL_MODEL", os.path.join(HOME, "models", "SmolLM2-135M-Instruct"))
+REAL = os.environ.get("MSGL_MODEL", os.path.join(HOME, "models", "SmolLM2-135M-Instruct"))
+
+
+def tiny_model(folder):
+    """SmolLM2's tokenizer with two narrow layers; served with --dummy-weights."""
+    path = os.path.join(str(folder), os.path.basename(REAL))
+    os.makedirs(path)
+    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(REAL, name), path)
+    with open(os.path.join(REAL, "config.json"), encoding="utf-8") as f:
+        config = json.load(f)
+    config.update(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+                  num_key_value_heads=1, head_dim=64)
+    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f)
+    return path
+
+
+# The sanitizer builds compute too slowly for a real model.
+TINY = os.environ.get("MSGL_TINY") == "1"
+MODEL = tiny_model(tempfile.mkdtemp(prefix="msgl-tiny-")) if TINY else REAL
 NAME = os.path.basename(MODEL)
 SLOW = float(os.environ.get("MSGL_SLOW", "1"))  # sanitizer builds: longer waits
 REPORT = re.compile(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|CHECK failed).*")
@@ -122,6 +144,8 @@ class Cluster:
     def start_worker(self, i, args=()):
         argv = self.wrap + [os.path.join(BUILD, "msgl-worker"), "--model", self.model, "--id", f"worker-{i}",
                 "--threads", "1", "--kv-mib", "256", "--router-dead-ms", str(int(3000 * SLOW))]
+        if TINY:
+            argv.append("--dummy-weights")
         for _, _, wire in self.ports:
             argv += ["--router", f"tcp://127.0.0.1:{wire}"]
         process = Process(argv + self.worker_args + list(args), self._log(f"worker-{i}"))

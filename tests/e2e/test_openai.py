@@ -9,6 +9,7 @@ pytestmark = pytest.mark.sanitize
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 
 
+@pytest.mark.real
 def test_chat_answers(shared):
     reply = shared.client().chat.completions.create(model=NAME, messages=PARIS, temperature=0, max_tokens=32)
     assert "Paris" in reply.choices[0].message.content
@@ -20,6 +21,7 @@ def test_chat_answers(shared):
     assert 30 < reply.usage.prompt_tokens < 60
 
 
+@pytest.mark.real
 def test_chat_streams_the_same(shared):
     whole = shared.client().chat.completions.create(model=NAME, messages=PARIS, temperature=0, max_tokens=32)
     chunks = list(shared.client().chat.completions.create(
@@ -42,6 +44,7 @@ def test_stream_ends_with_done(shared):
     assert all(json.loads(e[6:]) for e in events[:-1])
 
 
+@pytest.mark.real
 def test_completions(shared):
     reply = shared.client().completions.create(model=NAME, prompt="The capital of France is", temperature=0)
     assert "Paris" in reply.choices[0].text

@@ -1,33 +1,16 @@
 """200 calls under valgrind: nothing is lost for good, nothing is read that was not written."""
-import json
-import os
 import shutil
 
 import pytest
-from conftest import MODEL, NAME
+from conftest import NAME, tiny_model
 
 pytestmark = pytest.mark.valgrind
 
 
-@pytest.fixture
-def tiny(tmp_path):
-    """SmolLM2's tokenizer with two narrow layers of random weights."""
-    folder = tmp_path / NAME
-    folder.mkdir()
-    for name in ("generation_config.json", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(os.path.join(MODEL, name), folder)
-    with open(os.path.join(MODEL, "config.json"), encoding="utf-8") as f:
-        config = json.load(f)
-    config.update(hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-                  num_key_value_heads=1, head_dim=64, max_position_embeddings=512)
-    (folder / "config.json").write_text(json.dumps(config))
-    return str(folder)
-
-
-def test_200_calls_leak_nothing(cluster, tiny):
+def test_200_calls_leak_nothing(cluster, tmp_path):
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")
-    c = cluster(workers=1, model=tiny, worker_args=["--dummy-weights", "--kv-mib", "16"],
+    c = cluster(workers=1, model=tiny_model(tmp_path / "model"), worker_args=["--dummy-weights", "--kv-mib", "16"],
                 wrap=["valgrind", "-q", "--fair-sched=yes", "--leak-check=full", "--errors-for-leak-kinds=definite", "--show-leak-kinds=definite",
                       "--error-exitcode=99", "--num-callers=24"])
     for i in range(200):
