@@ -31,8 +31,8 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     worker->in_flight--;
     scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
                      result.device_ns, worker->events, &count);
+    outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
     outbox_events(worker, worker->events, count);
-    outbox_cache(worker);
     return STATUS_OK;
 }
 
