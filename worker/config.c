@@ -7,6 +7,8 @@
 #include "common/mem.h"
 #include "common/utf8.h"
 #include "proto/frames.h"
+#include "worker/engine/kinds.h"
+#include "worker/engine/sim_table.h"
 #include "worker/resolver.h"
 
 #define W struct worker_config
@@ -19,6 +21,12 @@ static const struct option options[] = {
                 "tcp://NAME:PORT of routers; each address of NAME is one; repeatable"),
     OPTION_STRING(W, id, "id", NULL, NULL, "stable name of this worker; default: HOST-PID"),
     OPTION_STRING(W, backend, "backend", NULL, NULL, "cpu or cuda; default: the best one here"),
+    OPTION_CHOICE(W, engine, "engine", "model", ENGINE_KINDS,
+                  "the model on a device, or a timing model of one"),
+    OPTION_STRING(W, sim_table, "sim-table", NULL, NULL,
+                  "--engine sim: " SIM_PRESETS ", or a JSON file; default: the first"),
+    OPTION_FLOAT(W, sim_speed, "sim-speed", "1", 0.001, 10000,
+                 "--engine sim: seconds of the device in one of ours"),
     OPTION_BOOL(W, dummy_weights, "dummy-weights", "false", NULL,
                 "random weights, from config.json alone"),
     OPTION_UINT(W, dummy_seed, "dummy-seed", "1", 0, 0, "seed of --dummy-weights"),

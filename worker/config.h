@@ -11,6 +11,9 @@ struct worker_config {
     struct config_list routers; /* "tcp://NAME:PORT" */
     const char *id;
     const char *backend;
+    uint32_t engine; /* of ENGINE_KINDS */
+    const char *sim_table;
+    double sim_speed;
     bool dummy_weights;
     uint64_t dummy_seed;
     uint64_t page_size; /* tokens */

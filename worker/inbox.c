@@ -45,7 +45,7 @@ static const char *unsupported(const struct frame_generate *frame)
 /* The scheduler wants aligned tokens and the model known ones. */
 static bool copy_tokens(struct worker *worker, struct token_view tokens)
 {
-    uint32_t vocab = engine_info(worker->engine)->vocab;
+    uint32_t vocab = worker->kind->info(worker->engine)->vocab;
 
     if (tokens.count > worker->tokens_cap) {
         worker->tokens_cap = MAX(tokens.count, 2 * worker->tokens_cap);

@@ -26,7 +26,7 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     struct step_result result;
     uint32_t count = worker->event_max;
 
-    TRY(engine_wait(worker->engine, worker->tickets[0], &result, err));
+    TRY(worker->kind->wait(worker->engine, worker->tickets[0], &result, err));
     worker->tickets[0] = worker->tickets[1];
     worker->in_flight--;
     scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
@@ -48,7 +48,7 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
     outbox_events(worker, worker->events, count);
     *launched = packet != NULL;
     if (packet) {
-        TRY(engine_submit(worker->engine, packet, &worker->tickets[worker->in_flight], err));
+        TRY(worker->kind->submit(worker->engine, packet, &worker->tickets[worker->in_flight], err));
         worker->in_flight++;
     }
     return STATUS_OK;
@@ -56,7 +56,7 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
 
 static bool step_done(const struct worker *worker)
 {
-    struct pollfd fd = {.fd = engine_event_fd(worker->engine), .events = POLLIN};
+    struct pollfd fd = {.fd = worker->kind->event_fd(worker->engine), .events = POLLIN};
     return worker->in_flight > 0 && poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN);
 }
 
@@ -111,7 +111,7 @@ static void wait(struct loop *loop, uint64_t timeout_ms)
     fds[count++] = (struct pollfd){.fd = loop->signal_fd, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = resolver_fd(worker->links.resolver), .events = POLLIN};
     if (worker->in_flight)
-        fds[count++] = (struct pollfd){.fd = engine_event_fd(worker->engine), .events = POLLIN};
+        fds[count++] = (struct pollfd){.fd = worker->kind->event_fd(worker->engine), .events = POLLIN};
     for (uint32_t i = 0; i < worker->links.count; i++)
         fds[count++] = (struct pollfd){.fd = transport_fd(worker->links.items[i]->transport),
                                        .events = POLLIN};

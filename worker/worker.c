@@ -66,14 +66,16 @@ static enum status open_engine(struct worker *worker, struct err *err)
         .threads = (uint32_t)config->threads,
         .rank = 0,
         .tp = (int)config->tp,
+        .sim_table = config->sim_table,
+        .sim_speed = config->sim_speed,
     };
-    return engine_open(&opts, &worker->engine, err);
+    return worker->kind->open(&opts, &worker->engine, err);
 }
 
 /* The pool keeps a page back, so that the longest req can still be decoded. */
 static uint32_t length_max(const struct worker *worker)
 {
-    const struct engine_info *info = engine_info(worker->engine);
+    const struct engine_info *info = worker->kind->info(worker->engine);
     uint64_t pool = info->pages > 1 ? (uint64_t)(info->pages - 1) * worker->config->page_size : 1;
     return (uint32_t)MIN(MIN((uint64_t)info->context_max, pool), PROTO_PROMPT_TOKENS_MAX);
 }
@@ -81,7 +83,9 @@ static uint32_t length_max(const struct worker *worker)
 static enum status open_scheduler(struct worker *worker, struct err *err)
 {
     const struct worker_config *config = worker->config;
-    const struct engine_info *info = engine_info(worker->engine);
+    const struct engine_info *info = worker->kind->info(worker->engine);
+    /* The scheduler's times are those of the device, the loop's clock is ours. */
+    double speed = worker->kind->weights ? 1 : config->sim_speed;
     struct sched_opts opts = {
         .pages = info->pages,
         .page_size = (uint32_t)config->page_size,
@@ -90,12 +94,12 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
         .context_max = length_max(worker),
         .step_tokens = (uint32_t)config->step_tokens,
         .chunk_tokens = (uint32_t)config->chunk_tokens,
-        .step_ms = config->step_ms,
+        .step_ms = config->step_ms / speed,
         .prefill_us_per_token = info->prefill_us_per_token,
         .decode_us_per_row = info->decode_us_per_row,
         .cache = config->cache == WORKER_CACHE_RADIX,
         .prefix_groups = config->prefix_groups,
-        .age_ms = (uint32_t)config->age_ms,
+        .age_ms = (uint32_t)((double)config->age_ms / speed),
         .fingerprint = worker->hello.fingerprint,
     };
     TRY(scheduler_new(&opts, &worker->scheduler, err));
@@ -108,7 +112,7 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
 static void fill_hello(struct worker *worker)
 {
     const struct worker_config *config = worker->config;
-    const struct engine_info *info = engine_info(worker->engine);
+    const struct engine_info *info = worker->kind->info(worker->engine);
     struct frame_hello *hello = &worker->hello;
 
     hello->version = PROTO_VERSION;
@@ -130,8 +134,10 @@ enum status worker_open(const struct worker_config *config, struct worker *worke
 
     memset(worker, 0, sizeof(*worker));
     worker->config = config;
+    worker->kind = engine_kind_of(config->engine);
+    enum hub_want want = worker->kind->weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS;
     arena_init(&worker->arena);
-    TRY(hub_resolve(config->model, HUB_WANT_ALL, &hub, &worker->model_dir, err));
+    TRY(hub_resolve(config->model, want, &hub, &worker->model_dir, err));
     TRY(hash_model(config, worker->model_dir, &worker->hello, err));
     TRY(open_engine(worker, err));
     TRY(open_scheduler(worker, err));
@@ -141,7 +147,7 @@ enum status worker_open(const struct worker_config *config, struct worker *worke
     req_table_init(&worker->reqs, 2 * worker->hello.slots);
     outbox_init(worker);
     LOG_INFO("worker", "ready", "model=%s device=\"%s\" pages=%u length_max=%u credits=%u",
-             config->served_model_name, engine_info(worker->engine)->device, worker->hello.pages,
+             config->served_model_name, worker->kind->info(worker->engine)->device, worker->hello.pages,
              worker->hello.length_max, worker->hello.slots);
     return STATUS_OK;
 }
@@ -151,7 +157,8 @@ void worker_close(struct worker *worker)
     links_release(worker);
     outbox_release(worker);
     req_table_release(&worker->reqs);
-    engine_close(worker->engine);
+    if (worker->engine)
+        worker->kind->close(worker->engine);
     if (worker->scheduler)
         scheduler_free(worker->scheduler);
     mem_free(worker->block);

@@ -9,7 +9,7 @@
 
 #include "common/arena.h"
 #include "worker/config.h"
-#include "worker/engine/engine.h"
+#include "worker/engine/kinds.h"
 #include "worker/links.h"
 #include "worker/outbox.h"
 #include "worker/req_table.h"
@@ -21,7 +21,8 @@ struct worker {
     uint64_t epoch;
     struct frame_hello hello; /* all but the session */
 
-    struct engine *engine;
+    const struct engine_kind *kind;
+    struct engine *engine; /* of that kind */
     struct scheduler *scheduler;
     void *block; /* a step packet: submit copies it */
     struct sched_event *events;

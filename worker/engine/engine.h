@@ -37,6 +37,8 @@ struct engine_opts {
     uint32_t threads;         /* cpu backend: 0 = the cores we may use */
     int rank, tp;             /* tensor parallel: rank of tp */
     const char *comm;         /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
+    const char *sim_table;    /* sim.h: a preset or a JSON file; NULL = the first preset */
+    double sim_speed;         /* sim.h: the device's seconds in one of ours; 0 = 1 */
 };
 
 struct engine_info {

@@ -1,0 +1,104 @@
+"""--engine sim: the text is a function of the prompt's token ids, so it is known beforehand, also
+when workers die on the way."""
+import os
+import threading
+import time
+
+import pytest
+import requests
+from tokenizers import Tokenizer
+
+from conftest import MODEL, SLOW
+
+M = (1 << 64) - 1
+TABLE = '{"launch_us": 2000, "token_us": 10, "kv_token_bytes": 65536, "pool_mib": 512}'
+
+
+def mix(z):
+    z = (z + 0x9E3779B97F4A7C15) & M
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M
+    return z ^ (z >> 31)
+
+
+def expected(ids, count, vocab):
+    """What worker/engine/sim.h promises."""
+    ids, total = list(ids), sum(mix(t << 32 | i) for i, t in enumerate(ids)) & M
+    first = min(256, vocab // 2)
+    span = min((vocab - first) // 4 * 3, 32768)
+    out = []
+    for _ in range(count):
+        token = first + (mix(total) * span >> 64)
+        total = (total + mix(token << 32 | len(ids))) & M
+        ids.append(token)
+        out.append(token)
+    return out
+
+
+@pytest.fixture
+def tokenizer():
+    return Tokenizer.from_file(os.path.join(MODEL, "tokenizer.json"))
+
+
+def text_of(tokenizer, ids, count):
+    return tokenizer.decode(expected(ids, count, tokenizer.get_vocab_size()), skip_special_tokens=True)
+
+
+@pytest.fixture
+def sim(cluster, tmp_path):
+    table = tmp_path / "table.json"
+    table.write_text(TABLE)
+    return lambda **args: cluster(worker_args=["--engine", "sim", "--sim-table", str(table)], **args)
+
+
+def complete(cluster, ids, count, router=0):
+    answer = requests.post(cluster.url(router) + "/v1/completions", timeout=60 * SLOW, json={
+        "model": cluster.name, "prompt": ids, "max_tokens": count, "ignore_eos": True})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["choices"][0]["text"]
+
+
+def test_text_is_known(sim, tokenizer):
+    cluster = sim(workers=2, routers=2)
+    shared = list(range(1000, 1100))
+    for i in range(8):  # prefixes that share pages, in part
+        ids = shared[:40 + 7 * i] + [2000 + i]
+        assert complete(cluster, ids, 30, i % 2) == text_of(tokenizer, ids, 30)
+
+
+@pytest.mark.sanitize
+def test_no_token_is_lost_when_workers_die(sim, tokenizer):
+    cluster = sim(workers=3)
+    wrong, count = [], 300
+
+    def call(i):
+        ids = [3000 + i // 4] * 50 + [4000 + i]
+        text = complete(cluster, ids, count)
+        if text != text_of(tokenizer, ids, count):
+            wrong.append((i, text))
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(24)]
+    for thread in threads:
+        thread.start()
+    for victim in (0, 1):
+        time.sleep(0.4)
+        cluster.workers[victim].kill()
+        time.sleep(0.2)
+        cluster.start_worker(victim)
+    for thread in threads:
+        thread.join()
+    cluster.wait_ready(3)
+    assert not wrong
+    assert cluster.metric("msgl_router_resumed_total") > 0
+
+
+def test_an_idle_worker_costs_nothing(sim):
+    cluster = sim(workers=1)
+
+    def cpu():
+        with open(f"/proc/{cluster.workers[0].pid}/stat") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    complete(cluster, [1, 2, 3], 5)
+    before = cpu()
+    time.sleep(2)
+    assert cpu() - before <= 0.04
