@@ -28,15 +28,41 @@ static void ops_need(const char *op, const char *wrong)
 #define BACKEND     "cpu"
 #define CHECKED(op) cpu_checked_##op
 #define IMPL        cpu_ops
+#define GRAPH_OPS   /* none */
 #include "kernels/ops_checked.h"
+#undef GRAPH_OPS
 #undef BACKEND
 #undef CHECKED
 #undef IMPL
 
 #ifdef MSGL_HAVE_CUDA
+static enum status graph_begin(struct device *device, struct stream *stream, struct err *err)
+{
+    return cuda_ops.graph_begin(device, stream, err);
+}
+
+static enum status graph_end(struct device *device, struct stream *stream, struct graph **out,
+                             struct err *err)
+{
+    return cuda_ops.graph_end(device, stream, out, err);
+}
+
+static void graph_launch(struct device *device, struct stream *stream, struct graph *graph)
+{
+    cuda_ops.graph_launch(device, stream, graph);
+}
+
+static void graph_free(struct device *device, struct graph *graph)
+{
+    cuda_ops.graph_free(device, graph);
+}
+
 #define BACKEND     "cuda"
 #define CHECKED(op) cuda_checked_##op
 #define IMPL        cuda_ops
+#define GRAPH_OPS                                                                                  \
+    .graph_begin = graph_begin, .graph_end = graph_end, .graph_launch = graph_launch,              \
+    .graph_free = graph_free,
 #include "kernels/ops_checked.h"
 
 /* Opening costs a second, and says whether there is a device that we can use. */

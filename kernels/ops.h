@@ -26,6 +26,7 @@ size_t dtype_bytes(enum dtype dtype);
 struct device; /* a backend's own state: handles, thread pool, workspace */
 struct stream;
 struct event;
+struct graph;
 
 /* A matrix that matmul can use: [n, k], y = x * w^T. Backends may keep it in another layout. */
 struct weight {
@@ -45,6 +46,14 @@ struct attn_group {
     uint32_t row_first, row_count, page_count;
 };
 
+/* In a captured step of fixed size, tokens and samples beyond the real ones name this slot. */
+#define SLOT_NONE UINT32_MAX
+
+/* What an attention plan depends on, the same in all layers but for the window. */
+struct attn_shape {
+    uint32_t q_heads, kv_heads, head_dim, page_size, window;
+};
+
 /* The paged KV pool of one layer, and who owns which page. */
 struct kv_view {
     void *pool;                 /* act [pages][2 (k, v)][kv_heads][page_size][head_dim] */
@@ -59,7 +68,8 @@ struct page_set {
 struct qkv_args {
     void *qkv; /* act [tokens][(q_heads + 2 * kv_heads) * head_dim]; q is rotated in place */
     const uint32_t *positions;    /* [tokens] */
-    const uint32_t *token_slots;  /* [tokens]: whose page table */
+    const uint32_t *token_slots;  /* [tokens]: whose page table; SLOT_NONE: a padding token, k and v
+                                     are stored nowhere */
     const float *q_norm, *k_norm; /* [head_dim] or NULL (Qwen3) */
     float norm_eps;
     const float *cos_sin; /* [context][head_dim]: head_dim/2 cosines, then sines; NeoX halves */
@@ -75,13 +85,20 @@ struct attn_args {
     uint32_t row_count;
     const struct attn_group *groups_host;
     uint32_t group_count;
+    const void *plan;      /* device: what attn_plan() wrote, uploaded; NULL when it has no bytes */
+    const void *plan_host; /* the same on the host: sizes the launch */
     uint32_t q_heads;
     float scale;     /* 1 / sqrt(head_dim) */
     uint32_t window; /* sliding window in tokens; 0 = full causal */
 };
 
+struct norm {
+    const float *w; /* [dim] */
+    float eps;
+};
+
 struct sample_row {
-    uint32_t slot;     /* last_tokens[slot] gets the drawn token */
+    uint32_t slot;     /* last_tokens[slot] gets the drawn token; SLOT_NONE: a padding row */
     uint32_t position; /* philox counter */
     struct sampling sampling;
 };
@@ -111,6 +128,10 @@ struct ops {
     enum status (*alloc)(struct device *device, size_t bytes, void **out,
                          struct err *err); /* zeroed, 256-byte aligned */
     void (*free)(struct device *device, void *ptr);
+    /* Host memory, zeroed, from which upload and download are truly asynchronous. */
+    enum status (*host_alloc)(struct device *device, size_t bytes, void **out, struct err *err);
+    void (*host_free)(struct device *device, void *ptr);
+    /* The host side must stay as it is until the stream has passed this point. */
     void (*upload)(struct device *device, struct stream *stream, void *dst, const void *src,
                    size_t bytes);
     void (*download)(struct device *device, struct stream *stream, void *dst, const void *src,
@@ -123,10 +144,25 @@ struct ops {
                                struct err *err);
     void (*weight_free)(struct device *device, struct weight *weight);
 
-    /* streams, events, graphs (graphs may be NULL: no such thing) */
     enum status (*stream_new)(struct device *device, struct stream **out, struct err *err);
     void (*stream_free)(struct device *device, struct stream *stream);
     enum status (*stream_sync)(struct device *device, struct stream *stream, struct err *err);
+    /* Events: record marks a point of the stream; sync (any one thread at a time, beside the thread
+     * that launches) returns when the device has passed it, with the first error of the ops before
+     * it; the time between two synced events. */
+    enum status (*event_new)(struct device *device, struct event **out, struct err *err);
+    void (*event_free)(struct device *device, struct event *event);
+    void (*event_record)(struct device *device, struct stream *stream, struct event *event);
+    enum status (*event_sync)(struct device *device, struct event *event, struct err *err);
+    uint64_t (*event_ns)(const struct event *from, const struct event *to);
+    /* Graphs; all four NULL where there is no such thing. Between begin and end, ops on the stream
+     * are recorded, not run: pointers and host-side sizes are frozen, device data is not. No upload
+     * or download from pageable memory in between. */
+    enum status (*graph_begin)(struct device *device, struct stream *stream, struct err *err);
+    enum status (*graph_end)(struct device *device, struct stream *stream, struct graph **out,
+                             struct err *err);
+    void (*graph_launch)(struct device *device, struct stream *stream, struct graph *graph);
+    void (*graph_free)(struct device *device, struct graph *graph);
 
     /* tensor parallel, in place; no-ops when tp == 1 */
     void (*all_reduce)(struct device *device, struct stream *stream, void *act, size_t count);
@@ -135,7 +171,7 @@ struct ops {
                        uint32_t rows, uint32_t cols);
 
     /* compute */
-    /* page_table[slot][idx] = page for each delta (host array, copied) */
+    /* page_table[slot][idx] = page for each delta (device array) */
     void (*page_table_set)(struct device *device, struct stream *stream, uint32_t *page_table,
                            uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count);
     /* ids[i] = tokens[i] unless UINT32_MAX, then last_tokens[slots[i]] */
@@ -155,23 +191,48 @@ struct ops {
     /* y[m, n] = x[m, k] * w[n, k]^T + bias[n] (bias f32 or NULL) */
     void (*matmul)(struct device *device, struct stream *stream, void *y, const void *x,
                    const struct weight *w, const float *bias, uint32_t m);
+    /* The three fused forms of a layer. x is the residual stream, act [m, hidden]; scratch is the
+     * caller's, act, contents undefined before and after.
+     *   norm_matmul        y[m, n] = rmsnorm(x) w^T + bias                   scratch [m, k]
+     *   norm_gate_up_silu  y[m, dim] = silu(g) * u, [g | u] = rmsnorm(x) w^T + bias, w [2 dim, k];
+     *                                                                        scratch [m, k + 2 dim]
+     *   matmul_add         x[m, n] += a[m, k] w^T + bias                     scratch [m, n] */
+    void (*norm_matmul)(struct device *device, struct stream *stream, void *y, const void *x,
+                        const struct norm *norm, const struct weight *w, const float *bias,
+                        uint32_t m, void *scratch);
+    void (*norm_gate_up_silu)(struct device *device, struct stream *stream, void *y, const void *x,
+                              const struct norm *norm, const struct weight *w, const float *bias,
+                              uint32_t m, void *scratch);
+    void (*matmul_add)(struct device *device, struct stream *stream, void *x, const void *a,
+                       const struct weight *w, const float *bias, uint32_t m, void *scratch);
     /* As matmul with f32 output: logits [m, n] */
     void (*matmul_f32)(struct device *device, struct stream *stream, float *y, const void *x,
                        const struct weight *w, uint32_t m);
     /* optional norm of q and k heads, rotary embedding, k and v into their pages */
     void (*qk_rope_store)(struct device *device, struct stream *stream, const struct kv_view *kv,
                           const struct qkv_args *args);
+    /* The host's part of attention, once a step and window, before upload: which tile of work does
+     * what. plan_bytes: of the largest plan for so many rows, tokens and groups; 0: the backend needs
+     * none. plan: writes it to `out` (16-byte aligned) and returns its bytes. Reads host memory only;
+     * any thread. A row with no tokens is padding. */
+    size_t (*attn_plan_bytes)(const struct device *device, const struct attn_shape *shape,
+                              uint32_t rows, uint32_t tokens, uint32_t context);
+    size_t (*attn_plan)(const struct device *device, const struct attn_shape *shape,
+                        const struct attn_row *rows, uint32_t row_count,
+                        const struct attn_group *groups, uint32_t group_count, void *out);
     /* causal attention of each row's tokens over its pages [0, pos_first + token_count) */
     void (*attention)(struct device *device, struct stream *stream, const struct kv_view *kv,
                       const struct attn_args *args);
+    /* x[i] += y[i], act */
+    void (*add)(struct device *device, struct stream *stream, void *x, const void *y, size_t count);
     /* y[r, i] = silu(gu[r, i]) * gu[r, dim + i] */
     void (*silu_mul)(struct device *device, struct stream *stream, void *y, const void *gate_up,
                      uint32_t rows, uint32_t dim);
     /* y[i] = x[idx[i]] */
     void (*gather_rows)(struct device *device, struct stream *stream, void *y, const void *x,
                         const uint32_t *idx, uint32_t count, uint32_t dim);
-    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: host
-     * array, copied. Greedy takes the lowest id of the largest logits. Else: softmax(logits /
+    /* Draws a token per row from logits [count, vocab]; out[i] and last_tokens[slot]. Rows: device
+     * array; the caller has checked their parameters. Greedy takes the lowest id of the largest logits. Else: softmax(logits /
      * temperature), then the top_k likeliest, then the fewest of those that hold top_p of their
      * mass, then those with at least min_p of the largest probability (ties: lower ids first); the
      * draw is the inverse CDF in token-id order at the philox uniform of (seed, choice, position).

@@ -38,8 +38,7 @@ const char *ops_check_page_table_set(const uint32_t *page_table, uint32_t pages_
                                      const struct page_set *deltas, uint32_t count)
 {
     NEED(page_table && (deltas || count == 0), "page table or deltas are NULL");
-    for (uint32_t i = 0; i < count; i++)
-        NEED(deltas[i].idx < pages_per_slot, "a delta's index is beyond its slot's page table");
+    NEED(pages_per_slot > 0, "a slot's page table has no pages");
     return NULL;
 }
 
@@ -91,6 +90,16 @@ const char *ops_check_matmul(const void *y, const void *x, const struct weight *
     return NULL;
 }
 
+const char *ops_check_norm_matmul(const void *y, const void *x, const struct norm *norm,
+                                  const struct weight *w, uint32_t m, const void *scratch)
+{
+    NEED_NONE(ops_check_matmul(y, x, w, m));
+    NEED(norm, "there is no norm");
+    NEED_NONE(ops_check_norm(y, x, norm->w, m, w->k, norm->eps));
+    NEED(scratch || m == 0, "there is no scratch memory");
+    return NULL;
+}
+
 const char *ops_check_kv(const struct kv_view *kv, uint32_t q_heads)
 {
     NEED(kv && kv->pool && kv->page_table, "the KV pool or its page table is NULL");
@@ -125,7 +134,6 @@ const char *ops_check_attention(const struct kv_view *kv, const struct attn_args
     uint64_t context = (uint64_t)kv->pages_per_slot * kv->page_size;
     for (uint32_t i = 0; i < args->row_count; i++) {
         const struct attn_row *row = &args->rows_host[i];
-        NEED(row->token_count > 0, "a row has no tokens");
         NEED((uint64_t)row->pos_first + row->token_count <= context,
              "a row's positions are beyond its page table");
     }
@@ -142,12 +150,14 @@ const char *ops_check_sample(const uint32_t *out, const uint32_t *last_tokens, c
 {
     NEED(vocab > 0, "the vocabulary is empty");
     NEED((out && last_tokens && logits && rows) || count == 0, "an array is NULL");
-    for (uint32_t i = 0; i < count; i++) {
-        const struct sampling *s = &rows[i].sampling;
-        NEED(s->temperature >= 0 && isfinite(s->temperature),
-             "a temperature is negative or not finite");
-        NEED(s->top_p > 0 && s->top_p <= 1, "a top_p is not in (0, 1]");
-        NEED(s->min_p >= 0 && s->min_p < 1, "a min_p is not in [0, 1)");
-    }
+    return NULL;
+}
+
+const char *ops_check_sampling(const struct sampling *sampling)
+{
+    NEED(sampling->temperature >= 0 && isfinite(sampling->temperature),
+         "a temperature is negative or not finite");
+    NEED(sampling->top_p > 0 && sampling->top_p <= 1, "a top_p is not in (0, 1]");
+    NEED(sampling->min_p >= 0 && sampling->min_p < 1, "a min_p is not in [0, 1)");
     return NULL;
 }

@@ -23,11 +23,15 @@ const char *ops_check_embed(const void *x, const struct weight *table, const uin
 const char *ops_check_norm(const void *y, const void *x, const float *w, uint32_t rows,
                            uint32_t dim, float eps);
 const char *ops_check_matmul(const void *y, const void *x, const struct weight *w, uint32_t m);
+const char *ops_check_norm_matmul(const void *y, const void *x, const struct norm *norm,
+                                  const struct weight *w, uint32_t m, const void *scratch);
 const char *ops_check_kv(const struct kv_view *kv, uint32_t q_heads);
 const char *ops_check_qkv(const struct kv_view *kv, const struct qkv_args *args);
 const char *ops_check_attention(const struct kv_view *kv, const struct attn_args *args);
 const char *ops_check_rows(const void *y, const void *x, uint32_t rows, uint32_t dim);
 const char *ops_check_sample(const uint32_t *out, const uint32_t *last_tokens, const float *logits,
                              uint32_t vocab, const struct sample_row *rows, uint32_t count);
+/* The parameters of a sample row, while they are still on the host: the caller of `sample` asks. */
+const char *ops_check_sampling(const struct sampling *sampling);
 
 #endif

@@ -65,6 +65,31 @@ static void CHECKED(matmul)(struct device *device, struct stream *stream, void *
     IMPL.matmul(device, stream, y, x, w, bias, m);
 }
 
+static void CHECKED(norm_matmul)(struct device *device, struct stream *stream, void *y,
+                                 const void *x, const struct norm *norm, const struct weight *w,
+                                 const float *bias, uint32_t m, void *scratch)
+{
+    ops_need("norm_matmul", ops_check_norm_matmul(y, x, norm, w, m, scratch));
+    IMPL.norm_matmul(device, stream, y, x, norm, w, bias, m, scratch);
+}
+
+static void CHECKED(norm_gate_up_silu)(struct device *device, struct stream *stream, void *y,
+                                       const void *x, const struct norm *norm,
+                                       const struct weight *w, const float *bias, uint32_t m,
+                                       void *scratch)
+{
+    ops_need("norm_gate_up_silu", ops_check_norm_matmul(y, x, norm, w, m, scratch));
+    IMPL.norm_gate_up_silu(device, stream, y, x, norm, w, bias, m, scratch);
+}
+
+static void CHECKED(matmul_add)(struct device *device, struct stream *stream, void *x,
+                                const void *a, const struct weight *w, const float *bias,
+                                uint32_t m, void *scratch)
+{
+    ops_need("matmul_add", ops_check_matmul(x, a, w, m));
+    IMPL.matmul_add(device, stream, x, a, w, bias, m, scratch);
+}
+
 static void CHECKED(matmul_f32)(struct device *device, struct stream *stream, float *y,
                                 const void *x, const struct weight *w, uint32_t m)
 {
@@ -79,11 +104,31 @@ static void CHECKED(qk_rope_store)(struct device *device, struct stream *stream,
     IMPL.qk_rope_store(device, stream, kv, args);
 }
 
+static size_t CHECKED(attn_plan_bytes)(const struct device *device, const struct attn_shape *shape,
+                                       uint32_t rows, uint32_t tokens, uint32_t context)
+{
+    return IMPL.attn_plan_bytes(device, shape, rows, tokens, context);
+}
+
+static size_t CHECKED(attn_plan)(const struct device *device, const struct attn_shape *shape,
+                                 const struct attn_row *rows, uint32_t row_count,
+                                 const struct attn_group *groups, uint32_t group_count, void *out)
+{
+    return IMPL.attn_plan(device, shape, rows, row_count, groups, group_count, out);
+}
+
 static void CHECKED(attention)(struct device *device, struct stream *stream,
                                const struct kv_view *kv, const struct attn_args *args)
 {
     ops_need("attention", ops_check_attention(kv, args));
     IMPL.attention(device, stream, kv, args);
+}
+
+static void CHECKED(add)(struct device *device, struct stream *stream, void *x, const void *y,
+                         size_t count)
+{
+    ops_need("add", ops_check_rows(x, y, count > 0, 1));
+    IMPL.add(device, stream, x, y, count);
 }
 
 static void CHECKED(silu_mul)(struct device *device, struct stream *stream, void *y,
@@ -129,6 +174,17 @@ static void CHECKED(free)(struct device *device, void *ptr)
     IMPL.free(device, ptr);
 }
 
+static enum status CHECKED(host_alloc)(struct device *device, size_t bytes, void **out,
+                                       struct err *err)
+{
+    return IMPL.host_alloc(device, bytes, out, err);
+}
+
+static void CHECKED(host_free)(struct device *device, void *ptr)
+{
+    IMPL.host_free(device, ptr);
+}
+
 static void CHECKED(upload)(struct device *device, struct stream *stream, void *dst,
                             const void *src, size_t bytes)
 {
@@ -162,6 +218,32 @@ static enum status CHECKED(stream_sync)(struct device *device, struct stream *st
     return IMPL.stream_sync(device, stream, err);
 }
 
+static enum status CHECKED(event_new)(struct device *device, struct event **out, struct err *err)
+{
+    return IMPL.event_new(device, out, err);
+}
+
+static void CHECKED(event_free)(struct device *device, struct event *event)
+{
+    IMPL.event_free(device, event);
+}
+
+static void CHECKED(event_record)(struct device *device, struct stream *stream,
+                                  struct event *event)
+{
+    IMPL.event_record(device, stream, event);
+}
+
+static enum status CHECKED(event_sync)(struct device *device, struct event *event, struct err *err)
+{
+    return IMPL.event_sync(device, event, err);
+}
+
+static uint64_t CHECKED(event_ns)(const struct event *from, const struct event *to)
+{
+    return IMPL.event_ns(from, to);
+}
+
 static void CHECKED(all_reduce)(struct device *device, struct stream *stream, void *act,
                                 size_t count)
 {
@@ -181,6 +263,8 @@ static const struct ops CHECKED(table) = {
     .info = CHECKED(info),
     .alloc = CHECKED(alloc),
     .free = CHECKED(free),
+    .host_alloc = CHECKED(host_alloc),
+    .host_free = CHECKED(host_free),
     .upload = CHECKED(upload),
     .download = CHECKED(download),
     .weight_load = CHECKED(weight_load),
@@ -188,6 +272,12 @@ static const struct ops CHECKED(table) = {
     .stream_new = CHECKED(stream_new),
     .stream_free = CHECKED(stream_free),
     .stream_sync = CHECKED(stream_sync),
+    .event_new = CHECKED(event_new),
+    .event_free = CHECKED(event_free),
+    .event_record = CHECKED(event_record),
+    .event_sync = CHECKED(event_sync),
+    .event_ns = CHECKED(event_ns),
+    GRAPH_OPS
     .all_reduce = CHECKED(all_reduce),
     .all_gather = CHECKED(all_gather),
     .page_table_set = CHECKED(page_table_set),
@@ -196,9 +286,15 @@ static const struct ops CHECKED(table) = {
     .rmsnorm = CHECKED(rmsnorm),
     .add_rmsnorm = CHECKED(add_rmsnorm),
     .matmul = CHECKED(matmul),
+    .norm_matmul = CHECKED(norm_matmul),
+    .norm_gate_up_silu = CHECKED(norm_gate_up_silu),
+    .matmul_add = CHECKED(matmul_add),
     .matmul_f32 = CHECKED(matmul_f32),
     .qk_rope_store = CHECKED(qk_rope_store),
+    .attn_plan_bytes = CHECKED(attn_plan_bytes),
+    .attn_plan = CHECKED(attn_plan),
     .attention = CHECKED(attention),
+    .add = CHECKED(add),
     .silu_mul = CHECKED(silu_mul),
     .gather_rows = CHECKED(gather_rows),
     .sample = CHECKED(sample),

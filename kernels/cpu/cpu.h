@@ -30,6 +30,11 @@ struct stream {
     struct device *device;
 };
 
+struct event {
+    struct err failed; /* the device's at record */
+    uint64_t ns;
+};
+
 /* At least `floats` floats, 64-byte aligned; contents undefined. */
 float *scratch_get(struct scratch *scratch, size_t floats);
 
@@ -38,6 +43,19 @@ void cpu_matmul(struct device *device, struct stream *stream, void *y, const voi
                 const struct weight *w, const float *bias, uint32_t m);
 void cpu_matmul_f32(struct device *device, struct stream *stream, float *y, const void *x,
                     const struct weight *w, uint32_t m);
+void cpu_norm_matmul(struct device *device, struct stream *stream, void *y, const void *x,
+                     const struct norm *norm, const struct weight *w, const float *bias,
+                     uint32_t m, void *scratch);
+void cpu_norm_gate_up_silu(struct device *device, struct stream *stream, void *y, const void *x,
+                           const struct norm *norm, const struct weight *w, const float *bias,
+                           uint32_t m, void *scratch);
+void cpu_matmul_add(struct device *device, struct stream *stream, void *x, const void *a,
+                    const struct weight *w, const float *bias, uint32_t m, void *scratch);
+size_t cpu_attn_plan_bytes(const struct device *device, const struct attn_shape *shape,
+                           uint32_t rows, uint32_t tokens, uint32_t context);
+size_t cpu_attn_plan(const struct device *device, const struct attn_shape *shape,
+                     const struct attn_row *rows, uint32_t row_count,
+                     const struct attn_group *groups, uint32_t group_count, void *out);
 void cpu_attention(struct device *device, struct stream *stream, const struct kv_view *kv,
                    const struct attn_args *args);
 void cpu_qk_rope_store(struct device *device, struct stream *stream, const struct kv_view *kv,
@@ -55,6 +73,7 @@ void cpu_rmsnorm(struct device *device, struct stream *stream, void *y, const vo
                  const float *w, uint32_t rows, uint32_t dim, float eps);
 void cpu_add_rmsnorm(struct device *device, struct stream *stream, void *y, void *residual,
                      const void *x, const float *w, uint32_t rows, uint32_t dim, float eps);
+void cpu_add(struct device *device, struct stream *stream, void *x, const void *y, size_t count);
 void cpu_silu_mul(struct device *device, struct stream *stream, void *y, const void *gate_up,
                   uint32_t rows, uint32_t dim);
 void cpu_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,

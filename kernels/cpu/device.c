@@ -1,5 +1,7 @@
 #include "kernels/cpu/cpu.h"
 
+#include "common/clock.h"
+
 #include "common/mem.h"
 
 #include <stdio.h>
@@ -156,6 +158,36 @@ static enum status cpu_stream_sync(struct device *device, struct stream *stream,
     return device->failed.status;
 }
 
+/* Every op has run when it returns, so an event has nothing to mark but the time. */
+static enum status cpu_event_new(struct device *device, struct event **out, struct err *err)
+{
+    *out = mem_zalloc(sizeof(**out));
+    return STATUS_OK;
+}
+
+static void cpu_event_free(struct device *device, struct event *event)
+{
+    mem_free(event);
+}
+
+static void cpu_event_record(struct device *device, struct stream *stream, struct event *event)
+{
+    event->failed = device->failed;
+    event->ns = clock_now_ns();
+}
+
+static enum status cpu_event_sync(struct device *device, struct event *event, struct err *err)
+{
+    if (event->failed.status != STATUS_OK && err)
+        *err = event->failed;
+    return event->failed.status;
+}
+
+static uint64_t cpu_event_ns(const struct event *from, const struct event *to)
+{
+    return to->ns - from->ns;
+}
+
 void cpu_all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
 {
     if (device->comm && device->failed.status == STATUS_OK)
@@ -178,6 +210,8 @@ const struct ops cpu_ops = {
     .info = cpu_info,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .host_alloc = cpu_alloc,
+    .host_free = cpu_free,
     .upload = cpu_copy,
     .download = cpu_copy,
     .weight_load = cpu_weight_load,
@@ -185,6 +219,11 @@ const struct ops cpu_ops = {
     .stream_new = cpu_stream_new,
     .stream_free = cpu_stream_free,
     .stream_sync = cpu_stream_sync,
+    .event_new = cpu_event_new,
+    .event_free = cpu_event_free,
+    .event_record = cpu_event_record,
+    .event_sync = cpu_event_sync,
+    .event_ns = cpu_event_ns,
     .all_reduce = cpu_all_reduce,
     .all_gather = cpu_all_gather,
     .page_table_set = cpu_page_table_set,
@@ -193,9 +232,15 @@ const struct ops cpu_ops = {
     .rmsnorm = cpu_rmsnorm,
     .add_rmsnorm = cpu_add_rmsnorm,
     .matmul = cpu_matmul,
+    .norm_matmul = cpu_norm_matmul,
+    .norm_gate_up_silu = cpu_norm_gate_up_silu,
+    .matmul_add = cpu_matmul_add,
     .matmul_f32 = cpu_matmul_f32,
     .qk_rope_store = cpu_qk_rope_store,
+    .attn_plan_bytes = cpu_attn_plan_bytes,
+    .attn_plan = cpu_attn_plan,
     .attention = cpu_attention,
+    .add = cpu_add,
     .silu_mul = cpu_silu_mul,
     .gather_rows = cpu_gather_rows,
     .sample = cpu_sample,

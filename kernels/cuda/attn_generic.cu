@@ -136,3 +136,19 @@ CUDA_OP cuda_attention(struct device *device, struct stream *stream, const struc
                                : launch<128>(kv, args, tokens, token_rows, stream->cuda);
     device_fail(device, known ? cudaGetLastError() : cudaErrorNotSupported, "attention");
 }
+
+extern "C" size_t cuda_attn_plan_bytes(const struct device *device, const struct attn_shape *shape,
+                                       uint32_t rows, uint32_t tokens, uint32_t context)
+{
+    (void)device, (void)shape, (void)rows, (void)tokens, (void)context;
+    return 0;
+}
+
+extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_shape *shape,
+                                 const struct attn_row *rows, uint32_t row_count,
+                                 const struct attn_group *groups, uint32_t group_count, void *out)
+{
+    (void)device, (void)shape, (void)rows, (void)row_count, (void)groups, (void)group_count;
+    (void)out;
+    return 0;
+}

@@ -27,7 +27,6 @@ static void dev_close(struct device *device)
     if (!device)
         return;
     cudaFree(device->workspace);
-    cudaFree(device->staging);
     if (device->lt)
         cublasLtDestroy(device->lt);
     free(device);
@@ -56,7 +55,6 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
         goto out;
     }
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
-    CUDA_TRY_OUT(cudaMalloc((void **)&device->staging, STAGING_BYTES));
 out:
     if (status == STATUS_OK)
         *out = device;
@@ -90,6 +88,22 @@ static void dev_free(struct device *device, void *ptr)
 {
     (void)device;
     cudaFree(ptr);
+}
+
+static enum status dev_host_alloc(struct device *device, size_t bytes, void **out, struct err *err)
+{
+    enum status status = STATUS_OK;
+    (void)device;
+    CUDA_TRY_OUT(cudaMallocHost(out, bytes ? bytes : 1));
+    memset(*out, 0, bytes);
+out:
+    return status;
+}
+
+static void dev_host_free(struct device *device, void *ptr)
+{
+    (void)device;
+    cudaFreeHost(ptr);
 }
 
 static void dev_upload(struct device *device, struct stream *stream, void *dst, const void *src,
@@ -194,6 +208,91 @@ static enum status stream_sync(struct device *device, struct stream *stream, str
     return cuda_status(err, device->error, device->error_where ? device->error_where : "");
 }
 
+static enum status event_new(struct device *device, struct event **out, struct err *err)
+{
+    struct event *event = (struct event *)calloc(1, sizeof(*event));
+    enum status status = STATUS_OK;
+    CHECK(event);
+    (void)device;
+    CUDA_TRY_OUT(cudaEventCreate(&event->cuda));
+out:
+    if (status == STATUS_OK)
+        *out = event;
+    else
+        free(event);
+    return status;
+}
+
+static void event_free(struct device *device, struct event *event)
+{
+    (void)device;
+    if (event)
+        cudaEventDestroy(event->cuda);
+    free(event);
+}
+
+static void event_record(struct device *device, struct stream *stream, struct event *event)
+{
+    CUDA_NOTE(device, cudaEventRecord(event->cuda, stream->cuda));
+}
+
+static enum status event_sync(struct device *device, struct event *event, struct err *err)
+{
+    cudaError_t error = cudaEventSynchronize(event->cuda);
+    if (error != cudaSuccess)
+        return cuda_status(err, error, "step");
+    return cuda_status(err, device->error, device->error_where ? device->error_where : "");
+}
+
+static uint64_t event_ns(const struct event *from, const struct event *to)
+{
+    float ms = 0.0f;
+    cudaEventElapsedTime(&ms, from->cuda, to->cuda);
+    return (uint64_t)(ms * 1e6);
+}
+
+static enum status graph_begin(struct device *device, struct stream *stream, struct err *err)
+{
+    enum status status = STATUS_OK;
+    (void)device;
+    CUDA_TRY_OUT(cudaStreamBeginCapture(stream->cuda, cudaStreamCaptureModeThreadLocal));
+out:
+    return status;
+}
+
+static enum status graph_end(struct device *device, struct stream *stream, struct graph **out,
+                             struct err *err)
+{
+    struct graph *graph = (struct graph *)calloc(1, sizeof(*graph));
+    cudaGraph_t recorded = NULL;
+    enum status status = STATUS_OK;
+    CHECK(graph);
+    (void)device;
+    CUDA_TRY_OUT(cudaStreamEndCapture(stream->cuda, &recorded));
+    CUDA_TRY_OUT(cudaGraphInstantiate(&graph->exec, recorded, 0));
+out:
+    if (recorded)
+        cudaGraphDestroy(recorded);
+    if (status == STATUS_OK)
+        *out = graph;
+    else
+        free(graph);
+    return status;
+}
+
+static void graph_launch(struct device *device, struct stream *stream, struct graph *graph)
+{
+    CUDA_NOTE(device, cudaGraphLaunch(graph->exec, stream->cuda));
+}
+
+static void graph_free(struct device *device, struct graph *graph)
+{
+    (void)device;
+    if (graph)
+        cudaGraphExecDestroy(graph->exec);
+    free(graph);
+}
+
 static void all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
 {
     (void)device, (void)stream, (void)act, (void)count; /* tp is 1: open refuses more */
@@ -215,6 +314,8 @@ extern "C" const struct ops cuda_ops = {
     dev_info,
     dev_alloc,
     dev_free,
+    dev_host_alloc,
+    dev_host_free,
     dev_upload,
     dev_download,
     weight_load,
@@ -222,6 +323,15 @@ extern "C" const struct ops cuda_ops = {
     stream_new,
     stream_free,
     stream_sync,
+    event_new,
+    event_free,
+    event_record,
+    event_sync,
+    event_ns,
+    graph_begin,
+    graph_end,
+    graph_launch,
+    graph_free,
     all_reduce,
     all_gather,
     cuda_page_table_set,
@@ -230,9 +340,15 @@ extern "C" const struct ops cuda_ops = {
     cuda_rmsnorm,
     cuda_add_rmsnorm,
     cuda_matmul,
+    cuda_norm_matmul,
+    cuda_norm_gate_up_silu,
+    cuda_matmul_add,
     cuda_matmul_f32,
     cuda_qk_rope_store,
+    cuda_attn_plan_bytes,
+    cuda_attn_plan,
     cuda_attention,
+    cuda_add,
     cuda_silu_mul,
     cuda_gather_rows,
     cuda_sample,

@@ -12,8 +12,6 @@ extern "C" {
 
 typedef __nv_bfloat16 bf16;
 
-/* Host arrays that an op copies go through this ring of device memory. */
-#define STAGING_BYTES ((size_t)16 << 20)
 #define WORKSPACE_BYTES ((size_t)64 << 20)
 
 struct device {
@@ -21,14 +19,20 @@ struct device {
     struct cudaDeviceProp prop;
     cublasLtHandle_t lt;
     void *workspace; /* cuBLASLt's */
-    char *staging;
-    size_t staging_used;
     cudaError_t error; /* first failure since the last sync: sticky */
     const char *error_where;
 };
 
 struct stream {
     cudaStream_t cuda;
+};
+
+struct event {
+    cudaEvent_t cuda;
+};
+
+struct graph {
+    cudaGraphExec_t exec;
 };
 
 static inline void device_fail(struct device *device, cudaError_t error, const char *where)
@@ -41,21 +45,6 @@ static inline void device_fail(struct device *device, cudaError_t error, const c
 
 #define CUDA_NOTE(device, call) device_fail(device, call, #call)
 #define LAUNCHED(device, name) device_fail(device, cudaGetLastError(), name)
-
-/* Device copy of a small host array; valid until the ring comes round. */
-static inline void *stage(struct device *device, struct stream *stream, const void *host,
-                          size_t bytes)
-{
-    size_t need = ROUND_UP(bytes, (size_t)256);
-    void *at;
-    CHECK(need <= STAGING_BYTES / 4);
-    if (device->staging_used + need > STAGING_BYTES)
-        device->staging_used = 0;
-    at = device->staging + device->staging_used;
-    device->staging_used += need;
-    CUDA_NOTE(device, cudaMemcpyAsync(at, host, bytes, cudaMemcpyHostToDevice, stream->cuda));
-    return at;
-}
 
 __device__ __forceinline__ float to_f32(bf16 x)
 {
@@ -121,6 +110,20 @@ CUDA_OP cuda_matmul(struct device *, struct stream *, void *, const void *, cons
                     const float *, uint32_t);
 CUDA_OP cuda_matmul_f32(struct device *, struct stream *, float *, const void *,
                         const struct weight *, uint32_t);
+CUDA_OP cuda_norm_matmul(struct device *, struct stream *, void *, const void *,
+                         const struct norm *, const struct weight *, const float *, uint32_t,
+                         void *);
+CUDA_OP cuda_norm_gate_up_silu(struct device *, struct stream *, void *, const void *,
+                               const struct norm *, const struct weight *, const float *, uint32_t,
+                               void *);
+CUDA_OP cuda_matmul_add(struct device *, struct stream *, void *, const void *,
+                        const struct weight *, const float *, uint32_t, void *);
+CUDA_OP cuda_add(struct device *, struct stream *, void *, const void *, size_t);
+extern "C" size_t cuda_attn_plan_bytes(const struct device *, const struct attn_shape *, uint32_t,
+                                       uint32_t, uint32_t);
+extern "C" size_t cuda_attn_plan(const struct device *, const struct attn_shape *,
+                                 const struct attn_row *, uint32_t, const struct attn_group *,
+                                 uint32_t, void *);
 CUDA_OP cuda_qk_rope_store(struct device *, struct stream *, const struct kv_view *,
                            const struct qkv_args *);
 CUDA_OP cuda_attention(struct device *, struct stream *, const struct kv_view *,

@@ -20,8 +20,7 @@ CUDA_OP cuda_page_table_set(struct device *device, struct stream *stream, uint32
     if (count == 0)
         return;
     page_table_kernel<<<DIV_CEIL(count, THREADS), THREADS, 0, stream->cuda>>>(
-        page_table, pages_per_slot,
-        (const struct page_set *)stage(device, stream, deltas, count * sizeof(*deltas)), count);
+        page_table, pages_per_slot, deltas, count);
     LAUNCHED(device, "page_table_set");
 }
 
@@ -100,4 +99,20 @@ CUDA_OP cuda_gather_rows(struct device *device, struct stream *stream, void *y, 
         return;
     gather_kernel<<<count, THREADS, 0, stream->cuda>>>((bf16 *)y, (const bf16 *)x, idx, dim);
     LAUNCHED(device, "gather_rows");
+}
+
+__global__ void add_kernel(bf16 *x, const bf16 *y, size_t count)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count)
+        x[i] = __float2bfloat16(to_f32(x[i]) + to_f32(y[i]));
+}
+
+CUDA_OP cuda_add(struct device *device, struct stream *stream, void *x, const void *y, size_t count)
+{
+    if (count == 0)
+        return;
+    add_kernel<<<(unsigned)DIV_CEIL(count, (size_t)THREADS), THREADS, 0, stream->cuda>>>(
+        (bf16 *)x, (const bf16 *)y, count);
+    LAUNCHED(device, "add");
 }

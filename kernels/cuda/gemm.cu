@@ -69,3 +69,28 @@ CUDA_OP cuda_matmul_f32(struct device *device, struct stream *stream, float *y, 
     if (m)
         gemm(device, stream, y, CUDA_R_32F, x, w, m);
 }
+
+CUDA_OP cuda_norm_matmul(struct device *device, struct stream *stream, void *y, const void *x,
+                         const struct norm *norm, const struct weight *w, const float *bias,
+                         uint32_t m, void *scratch)
+{
+    cuda_rmsnorm(device, stream, scratch, x, norm->w, m, w->k, norm->eps);
+    cuda_matmul(device, stream, y, scratch, w, bias, m);
+}
+
+CUDA_OP cuda_norm_gate_up_silu(struct device *device, struct stream *stream, void *y, const void *x,
+                               const struct norm *norm, const struct weight *w, const float *bias,
+                               uint32_t m, void *scratch)
+{
+    bf16 *normed = (bf16 *)scratch, *gate_up = normed + (size_t)m * w->k;
+    cuda_rmsnorm(device, stream, normed, x, norm->w, m, w->k, norm->eps);
+    cuda_matmul(device, stream, gate_up, normed, w, bias, m);
+    cuda_silu_mul(device, stream, y, gate_up, m, w->n / 2);
+}
+
+CUDA_OP cuda_matmul_add(struct device *device, struct stream *stream, void *x, const void *a,
+                        const struct weight *w, const float *bias, uint32_t m, void *scratch)
+{
+    cuda_matmul(device, stream, scratch, a, w, bias, m);
+    cuda_add(device, stream, x, scratch, (size_t)m * w->n);
+}

@@ -44,8 +44,10 @@ __global__ void rope_kernel(struct kv_view kv, struct qkv_args args)
         }
     }
     if (head >= args.q_heads) { /* k or v: into its page */
-        uint32_t slot = args.token_slots[token], kv_head = head - args.q_heads, is_v;
-        uint32_t page = kv.page_table[(size_t)slot * kv.pages_per_slot + pos / kv.page_size];
+        uint32_t slot = args.token_slots[token], kv_head = head - args.q_heads, is_v, page;
+        if (slot == SLOT_NONE)
+            return;
+        page = kv.page_table[(size_t)slot * kv.pages_per_slot + pos / kv.page_size];
         is_v = kv_head >= kv.kv_heads;
         kv_head -= is_v * kv.kv_heads;
         row = (bf16 *)kv.pool +

@@ -171,6 +171,8 @@ __global__ void __launch_bounds__(THREADS)
     struct row_view row = {};
     float top = -INFINITY;
 
+    if (spec.slot == SLOT_NONE)
+        return;
     row.logits = logits + (size_t)blockIdx.x * vocab;
     row.first = min(threadIdx.x * chunk, vocab);
     row.end = min(row.first + chunk, vocab);
@@ -213,7 +215,6 @@ CUDA_OP cuda_sample(struct device *device, struct stream *stream, uint32_t *out,
     if (count == 0)
         return;
     sample_kernel<<<count, THREADS, 0, stream->cuda>>>(
-        out, last_tokens, logits, vocab,
-        (const struct sample_row *)stage(device, stream, rows, count * sizeof(*rows)));
+        out, last_tokens, logits, vocab, rows);
     LAUNCHED(device, "sample");
 }

@@ -62,7 +62,8 @@ START_TEST(matrices_and_rows)
     refused(ops_check_rows(some, NULL, 1, 4), "NULL");
     const struct page_set set = {.idx = 2};
     ck_assert_ptr_null(ops_check_page_table_set(ids, 3, &set, 1));
-    refused(ops_check_page_table_set(ids, 2, &set, 1), "beyond");
+    refused(ops_check_page_table_set(ids, 0, &set, 1), "no pages");
+    refused(ops_check_page_table_set(ids, 3, NULL, 1), "NULL");
     refused(ops_check_resolve_tokens(ids, ids, NULL, ids, 1), "NULL");
 }
 END_TEST
@@ -84,8 +85,8 @@ START_TEST(attention_arguments)
     refused(ops_check_attention(&kv, &args), "beyond its page table");
     row = (struct attn_row){.token_count = 2, .pos_first = UINT32_MAX};
     refused(ops_check_attention(&kv, &args), "beyond its page table");
-    row = (struct attn_row){.token_count = 0};
-    refused(ops_check_attention(&kv, &args), "no tokens");
+    row = (struct attn_row){.token_count = 0}; /* padding */
+    ck_assert_ptr_null(ops_check_attention(&kv, &args));
     row.token_count = 1;
     args.qkv_stride = 255;
     refused(ops_check_attention(&kv, &args), "stride");
@@ -124,14 +125,16 @@ START_TEST(sampling_arguments)
     ck_assert_ptr_null(ops_check_sample(ids, ids, some, 8, &row, 1));
     refused(ops_check_sample(ids, ids, some, 0, &row, 1), "vocabulary");
     refused(ops_check_sample(ids, NULL, some, 8, &row, 1), "NULL");
-    row.sampling.top_p = 0;
-    refused(ops_check_sample(ids, ids, some, 8, &row, 1), "top_p");
-    row.sampling.top_p = NAN;
-    refused(ops_check_sample(ids, ids, some, 8, &row, 1), "top_p");
-    row.sampling = sampling_default(), row.sampling.min_p = 1;
-    refused(ops_check_sample(ids, ids, some, 8, &row, 1), "min_p");
-    row.sampling = sampling_default(), row.sampling.temperature = -1;
-    refused(ops_check_sample(ids, ids, some, 8, &row, 1), "temperature");
+    struct sampling sampling = sampling_default();
+    ck_assert_ptr_null(ops_check_sampling(&sampling));
+    sampling.top_p = 0;
+    refused(ops_check_sampling(&sampling), "top_p");
+    sampling.top_p = NAN;
+    refused(ops_check_sampling(&sampling), "top_p");
+    sampling = sampling_default(), sampling.min_p = 1;
+    refused(ops_check_sampling(&sampling), "min_p");
+    sampling = sampling_default(), sampling.temperature = -1;
+    refused(ops_check_sampling(&sampling), "temperature");
 }
 END_TEST
 

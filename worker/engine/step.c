@@ -2,12 +2,14 @@
 #include "worker/engine/step.h"
 
 #include "common/mem.h"
+#include "kernels/ops_check.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
-#define ROW_WORDS (sizeof(struct attn_row) / sizeof(uint32_t))
+#define ROW_WORDS   (sizeof(struct attn_row) / sizeof(uint32_t))
+#define DELTA_WORDS (sizeof(struct page_set) / sizeof(uint32_t))
 
 static_assert(sizeof(struct page_set) == sizeof(struct page_delta), "one layout");
 static_assert(sizeof(struct attn_row) == sizeof(struct step_row), "one layout");
@@ -15,21 +17,25 @@ static_assert(sizeof(struct attn_group) == sizeof(struct prefix_group), "one lay
 
 /* Where each array starts in the block, in words. */
 struct block_layout {
-    size_t tokens, positions, slots, rows, samples, words;
+    size_t sample_rows, tokens, positions, slots, rows, samples, deltas, words;
 };
 
-static struct block_layout layout_of(size_t tokens, size_t rows, size_t samples)
+static struct block_layout layout_of(size_t tokens, size_t rows, size_t samples, size_t deltas)
 {
-    struct block_layout at = {.tokens = 0, .positions = tokens, .slots = 2 * tokens};
-    at.rows = 3 * tokens;
+    struct block_layout at = {.sample_rows = 0};
+    at.tokens = samples * sizeof(struct sample_row) / sizeof(uint32_t);
+    at.positions = at.tokens + tokens;
+    at.slots = at.positions + tokens;
+    at.rows = at.slots + tokens;
     at.samples = at.rows + ROW_WORDS * rows;
-    at.words = at.samples + samples;
+    at.deltas = at.samples + samples;
+    at.words = at.deltas + DELTA_WORDS * deltas;
     return at;
 }
 
 static size_t block_words_max(const struct step_limits *limits)
 {
-    return layout_of(limits->tokens, limits->rows, limits->rows).words;
+    return layout_of(limits->tokens, limits->rows, limits->rows, limits->deltas).words;
 }
 
 static enum status words_alloc(struct step_runner *runner, size_t words, uint32_t **out,
@@ -89,10 +95,8 @@ void step_io_init(struct step_io *io, const struct step_limits *limits)
 {
     *io = (struct step_io){0};
     io->packet_block = mem_aligned(ROUND_UP(step_packet_bytes_max(limits), 64u), 64);
-    io->block = mem_array(block_words_max(limits), sizeof(*io->block));
-    io->deltas = mem_array(limits->deltas, sizeof(*io->deltas));
+    io->block = mem_aligned(ROUND_UP(block_words_max(limits) * sizeof(*io->block), 64u), 64);
     io->groups = mem_array(limits->groups, sizeof(*io->groups));
-    io->sample_rows = mem_array(limits->rows, sizeof(*io->sample_rows));
     io->tokens = mem_array(limits->rows, sizeof(*io->tokens));
 }
 
@@ -100,9 +104,7 @@ void step_io_release(struct step_io *io)
 {
     mem_free(io->packet_block);
     mem_free(io->block);
-    mem_free(io->deltas);
     mem_free(io->groups);
-    mem_free(io->sample_rows);
     mem_free(io->tokens);
     mem_free(io->logits);
     *io = (struct step_io){0};
@@ -132,6 +134,12 @@ enum status step_check(const struct step_runner *runner, const struct step_packe
             deltas[i].page >= kv->pages)
             return err_set(err, STATUS_INVALID, "slot %u, entry %u, page %u is outside the pool",
                            deltas[i].slot, deltas[i].idx, deltas[i].page);
+    const struct step_sample *samples = step_samples(packet);
+    for (uint32_t i = 0; i < packet->sample_count; i++) {
+        const char *wrong = ops_check_sampling(&samples[i].sampling);
+        if (wrong != NULL)
+            return err_set(err, STATUS_INVALID, "sample %u: %s", i, wrong);
+    }
     return STATUS_OK;
 }
 
@@ -139,9 +147,11 @@ enum status step_check(const struct step_runner *runner, const struct step_packe
 static struct block_layout fill_block(struct step_io *io, const struct step_packet *packet)
 {
     struct block_layout at =
-        layout_of(packet->token_count, packet->row_count, packet->sample_count);
+        layout_of(packet->token_count, packet->row_count, packet->sample_count,
+                  packet->delta_count);
     const struct step_row *rows = step_rows(packet);
     const struct step_sample *samples = step_samples(packet);
+    struct sample_row *sample_rows = (void *)(io->block + at.sample_rows);
 
     memcpy(io->block + at.tokens, step_tokens(packet), packet->token_count * sizeof(uint32_t));
     memcpy(io->block + at.rows, rows, packet->row_count * sizeof(*rows));
@@ -154,19 +164,21 @@ static struct block_layout fill_block(struct step_io *io, const struct step_pack
     for (uint32_t i = 0; i < packet->sample_count; i++) {
         const struct step_row *row = &rows[samples[i].row];
         io->block[at.samples + i] = row->token_first + row->token_count - 1;
-        io->sample_rows[i] = (struct sample_row){
+        sample_rows[i] = (struct sample_row){
             .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling};
     }
-    memcpy(io->deltas, step_deltas(packet), packet->delta_count * sizeof(*io->deltas));
+    memcpy(io->block + at.deltas, step_deltas(packet),
+           packet->delta_count * sizeof(struct page_set));
     memcpy(io->groups, step_groups(packet), packet->group_count * sizeof(*io->groups));
     return at;
 }
 
-static void sample(struct step_runner *runner, struct step_io *io, uint32_t count)
+static void sample(struct step_runner *runner, struct step_io *io, const struct sample_row *rows,
+                   uint32_t count)
 {
     const struct ops *ops = runner->ops;
     ops->sample(runner->device, runner->stream, runner->out_tokens, runner->last_tokens,
-                runner->decoder.logits, runner->vocab, io->sample_rows, count);
+                runner->decoder.logits, runner->vocab, rows, count);
     ops->download(runner->device, runner->stream, io->tokens, runner->out_tokens,
                   count * sizeof(*io->tokens));
     if (io->logits != NULL)
@@ -184,7 +196,8 @@ enum status step_run(struct step_runner *runner, struct step_io *io, struct err 
                 at.words * sizeof(*io->block));
     if (packet->delta_count > 0)
         ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
-                            runner->cache->view.pages_per_slot, io->deltas, packet->delta_count);
+                            runner->cache->view.pages_per_slot,
+                            (const void *)(runner->block + at.deltas), packet->delta_count);
     ops->resolve_tokens(runner->device, runner->stream, runner->ids, runner->block + at.tokens,
                         runner->block + at.slots, runner->last_tokens, packet->token_count);
     struct decoder_batch batch = {
@@ -202,6 +215,6 @@ enum status step_run(struct step_runner *runner, struct step_io *io, struct err 
     };
     decoder_forward(&runner->decoder, &batch);
     if (packet->sample_count > 0)
-        sample(runner, io, packet->sample_count);
+        sample(runner, io, (const void *)(runner->block + at.sample_rows), packet->sample_count);
     return ops->stream_sync(runner->device, runner->stream, err);
 }

@@ -4,7 +4,7 @@
  *
  * The block is laid out afresh for each step, without gaps, so that one transfer carries it:
  *
- *   ┌ tokens[T] ┬ positions[T] ┬ slots[T] ┬ rows[R] of 4 words ┬ sample_idx[S] ┐   u32 all of it
+ *   ┌ sample_rows[S] ┬ tokens[T] ┬ positions[T] ┬ slots[T] ┬ rows[R] ┬ sample_idx[S] ┬ deltas[D] ┐
  *
  * A `struct step_io` is the host side of one step in flight; the runner is the device side, shared
  * by all steps because they run one after the other. The engine's thread.
@@ -18,9 +18,7 @@
 struct step_io {
     void *packet_block; /* the packet's bytes, 64-byte aligned */
     uint32_t *block;    /* the arrays above */
-    struct page_set *deltas;
     struct attn_group *groups;
-    struct sample_row *sample_rows;
     uint32_t *tokens; /* [rows] drawn */
     float *logits;    /* [rows][vocab], NULL unless kept */
 };

@@ -6,7 +6,7 @@
 #include <math.h>
 
 /* The buffers of a decoder and their sizes, so that init, release and the sum agree. */
-#define BUFFER_COUNT 12
+#define BUFFER_COUNT 10
 struct buffer_spec {
     size_t offset; /* of the pointer in struct decoder */
     uint64_t bytes;
@@ -24,11 +24,9 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
         {offsetof(struct decoder, cos_sin),
          (uint64_t)opts->context_max * config->head_dim * sizeof(float)},
         {offsetof(struct decoder, x), tokens * config->hidden},
-        {offsetof(struct decoder, normed), tokens * config->hidden},
-        {offsetof(struct decoder, branch), tokens * config->hidden},
+        {offsetof(struct decoder, scratch), tokens * (config->hidden + 2 * shard->intermediate)},
         {offsetof(struct decoder, qkv), tokens * (q + 2 * kv)},
         {offsetof(struct decoder, attn), tokens * q},
-        {offsetof(struct decoder, gate_up), tokens * 2 * shard->intermediate},
         {offsetof(struct decoder, hidden_act), tokens * shard->intermediate},
         {offsetof(struct decoder, x_rows), rows * config->hidden},
         {offsetof(struct decoder, attn_rows), rows * q},
@@ -100,16 +98,22 @@ void decoder_release(struct decoder *decoder)
     *decoder = (struct decoder){0};
 }
 
-/* branch += the other ranks' parts. */
-static void reduce_branch(struct decoder *decoder, uint32_t rows)
+/* x += a w^T + bias, over all ranks: each of them holds a part of the sum's columns. */
+static void residual_add(struct decoder *decoder, void *x, const void *a, const struct weight *w,
+                         const float *bias, uint32_t rows)
 {
-    if (decoder->weights->shard.tp > 1)
-        decoder->ops->all_reduce(decoder->device, decoder->stream, decoder->branch,
-                                 (size_t)rows * decoder->config->hidden);
+    const struct ops *ops = decoder->ops;
+    size_t count = (size_t)rows * decoder->config->hidden;
+    if (decoder->weights->shard.tp == 1) {
+        ops->matmul_add(decoder->device, decoder->stream, x, a, w, bias, rows, decoder->scratch);
+        return;
+    }
+    ops->matmul(decoder->device, decoder->stream, decoder->scratch, a, w, bias, rows);
+    ops->all_reduce(decoder->device, decoder->stream, decoder->scratch, count);
+    ops->add(decoder->device, decoder->stream, x, decoder->scratch, count);
 }
 
-/* x is the residual before the layer, branch what the last layer adds to it (added here unless
- * `first`). Leaves k and v in the cache and, unless `store_only`, attention's output in attn. */
+/* Leaves k and v in the cache and, unless `store_only`, attention's output in attn. */
 static void attention_part(struct decoder *decoder, const struct decoder_batch *batch, uint32_t idx,
                            bool store_only)
 {
@@ -118,12 +122,10 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
     const struct layer_weights *layer = &decoder->weights->layers[idx];
     const struct shard *shard = &decoder->weights->shard;
     struct kv_view kv = kvcache_layer(decoder->cache, idx);
+    struct norm norm = {layer->input_norm, config->norm_eps};
 
-    ops->add_rmsnorm(decoder->device, decoder->stream, decoder->normed, decoder->x,
-                     idx == 0 ? NULL : decoder->branch, layer->input_norm, batch->tokens,
-                     config->hidden, config->norm_eps);
-    ops->matmul(decoder->device, decoder->stream, decoder->qkv, decoder->normed, &layer->qkv,
-                layer->qkv_bias, batch->tokens);
+    ops->norm_matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &norm, &layer->qkv,
+                     layer->qkv_bias, batch->tokens, decoder->scratch);
     struct qkv_args store = {
         .qkv = decoder->qkv,
         .positions = batch->positions,
@@ -138,6 +140,7 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
     ops->qk_rope_store(decoder->device, decoder->stream, &kv, &store);
     if (store_only)
         return;
+    const struct attn_plan_ref *plan = &batch->plans[config->window[idx] != 0];
     struct attn_args attn = {
         .out = decoder->attn,
         .qkv = decoder->qkv,
@@ -147,6 +150,8 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
         .row_count = batch->row_count,
         .groups_host = batch->groups_host,
         .group_count = batch->group_count,
+        .plan = plan->device,
+        .plan_host = plan->host,
         .q_heads = shard->heads,
         .scale = 1.0f / sqrtf((float)config->head_dim),
         .window = config->window[idx],
@@ -154,25 +159,16 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
     ops->attention(decoder->device, decoder->stream, &kv, &attn);
 }
 
-/* From attention's output `attn` to the layer's addition in branch, over `rows` rows of x. */
+/* From attention's output `attn` to the end of the layer, over `rows` rows of x. */
 static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void *attn, uint32_t rows)
 {
-    const struct ops *ops = decoder->ops;
-    const struct model_config *config = decoder->config;
     const struct layer_weights *layer = &decoder->weights->layers[idx];
+    struct norm norm = {layer->post_norm, decoder->config->norm_eps};
 
-    ops->matmul(decoder->device, decoder->stream, decoder->branch, attn, &layer->o, layer->o_bias,
-                rows);
-    reduce_branch(decoder, rows);
-    ops->add_rmsnorm(decoder->device, decoder->stream, decoder->normed, x, decoder->branch,
-                     layer->post_norm, rows, config->hidden, config->norm_eps);
-    ops->matmul(decoder->device, decoder->stream, decoder->gate_up, decoder->normed,
-                &layer->gate_up, layer->gate_up_bias, rows);
-    ops->silu_mul(decoder->device, decoder->stream, decoder->hidden_act, decoder->gate_up, rows,
-                  decoder->weights->shard.intermediate);
-    ops->matmul(decoder->device, decoder->stream, decoder->branch, decoder->hidden_act,
-                &layer->down, layer->down_bias, rows);
-    reduce_branch(decoder, rows);
+    residual_add(decoder, x, attn, &layer->o, layer->o_bias, rows);
+    decoder->ops->norm_gate_up_silu(decoder->device, decoder->stream, decoder->hidden_act, x, &norm,
+                                    &layer->gate_up, layer->gate_up_bias, rows, decoder->scratch);
+    residual_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, rows);
 }
 
 /* Norm and head over the sampled rows in x_rows, to logits. */
@@ -180,12 +176,11 @@ static void head_part(struct decoder *decoder, uint32_t rows)
 {
     const struct ops *ops = decoder->ops;
     const struct weights *weights = decoder->weights;
-    ops->add_rmsnorm(decoder->device, decoder->stream, decoder->normed, decoder->x_rows,
-                     decoder->branch, weights->final_norm, rows, decoder->config->hidden,
-                     decoder->config->norm_eps);
+    ops->rmsnorm(decoder->device, decoder->stream, decoder->scratch, decoder->x_rows,
+                 weights->final_norm, rows, decoder->config->hidden, decoder->config->norm_eps);
     bool alone = weights->shard.tp == 1;
     ops->matmul_f32(decoder->device, decoder->stream,
-                    alone ? decoder->logits : decoder->logits_part, decoder->normed,
+                    alone ? decoder->logits : decoder->logits_part, decoder->scratch,
                     &weights->head, rows);
     if (!alone)
         ops->all_gather(decoder->device, decoder->stream, decoder->logits, decoder->logits_part,

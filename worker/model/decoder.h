@@ -24,9 +24,10 @@ struct decoder {
     const struct weights *weights;
     const struct kvcache *cache;
     float *cos_sin;          /* [context_max][head_dim] */
-    void *x, *normed, *branch; /* act [tokens][hidden]: residual, input of a matmul, its output */
+    void *x;                 /* act [tokens][hidden]: the residual stream */
+    void *scratch;           /* act [tokens][hidden + 2 intermediate]: inside the fused ops */
     void *qkv, *attn;          /* act [tokens][(heads + 2 kv_heads) * d], [tokens][heads * d] */
-    void *gate_up, *hidden_act; /* act [tokens][2 intermediate], [tokens][intermediate] */
+    void *hidden_act;           /* act [tokens][intermediate] */
     void *x_rows, *attn_rows;   /* act [rows][...]: sampled rows of x and attn */
     float *logits, *logits_part; /* f32 [rows][vocab]; part: this rank's columns, tp > 1 */
 };
@@ -38,11 +39,17 @@ struct decoder_opts {
     uint32_t tokens_max, rows_max, context_max;
 };
 
+/* A step's attention plan for one kind of layer: on the device, and the same on the host. */
+struct attn_plan_ref {
+    const void *device, *host;
+};
+
 /* One step, as device arrays unless named _host. */
 struct decoder_batch {
     const uint32_t *ids, *positions, *token_slots; /* [tokens] */
     const struct attn_row *rows, *rows_host;       /* [row_count] */
     const struct attn_group *groups_host;
+    struct attn_plan_ref plans[2]; /* of layers with full attention, with a window */
     const uint32_t *sample_idx; /* [sample_count]: which tokens get logits */
     uint32_t tokens, row_count, group_count, sample_count;
 };
