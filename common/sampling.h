@@ -16,10 +16,35 @@ struct sampling {
     uint32_t top_k;           /* 0 = off */
     uint64_t seed;            /* drawn by the router when the client names none */
     uint32_t choice;          /* 0..n-1 */
-    float presence_penalty;   /* reserved, 0 = off */
-    float frequency_penalty;  /* reserved, 0 = off */
-    float repetition_penalty; /* reserved, 1 = off */
+    float presence_penalty;   /* off a logit whose token was generated; 0 = off */
+    float frequency_penalty;  /* off a logit for each time it was generated; 0 = off */
+    float repetition_penalty; /* divides what prompt or answer hold (a negative one: times); 1 = off */
 };
+
+/* What an engine can do beyond drawing a token: told in HELLO, wanted by calls. Bits. */
+enum feature {
+    FEATURE_ADJUST = 1,   /* penalties, logit bias, stop tokens banned before min_tokens */
+    FEATURE_LOGPROBS = 2, /* of drawn tokens, and of a prompt's */
+    FEATURE_GRAMMAR = 4,  /* constrained decoding */
+};
+
+/* What is done to a row of logits before its draw; kernels/ops.h says how and in which order. */
+enum sample_flags {
+    SAMPLE_PENALTIES = 1, /* the three penalties, with what the slot has seen */
+    SAMPLE_COUNT = 2,     /* first count the slot's last token, drawn since its setup */
+    SAMPLE_BIAS = 4,      /* the slot's list of biases */
+    SAMPLE_BAN = 8,       /* the slot's stop tokens, up to a position */
+    SAMPLE_MASK = 16,     /* tokens that a grammar forbids */
+};
+
+#define SAMPLING_BIAS_MAX 1024 /* logit_bias entries of one req */
+#define SAMPLING_TOP_MAX  20   /* alternatives reported with a log probability */
+
+static inline bool sampling_penalized(const struct sampling *sampling)
+{
+    return sampling->presence_penalty != 0 || sampling->frequency_penalty != 0 ||
+           sampling->repetition_penalty != 1;
+}
 
 static inline struct sampling sampling_default(void)
 {

@@ -101,6 +101,44 @@ struct sample_row {
     uint32_t slot;     /* last_tokens[slot] gets the drawn token; SLOT_NONE: a padding row */
     uint32_t position; /* philox counter */
     struct sampling sampling;
+    uint32_t flags;     /* enum sample_flags, for logits_adjust; `sample` ignores them */
+    uint32_t ban_until; /* SAMPLE_BAN: while position < ban_until */
+    uint32_t mask;      /* SAMPLE_MASK: row of masks */
+};
+
+#define SAMPLE_STOPS_MAX  64
+#define SAMPLE_SLOT_WORDS (2 + SAMPLE_STOPS_MAX + 2 * SAMPLING_BIAS_MAX)
+
+/* What sampling remembers of each slot, in device memory, one for the life of an engine.
+ *
+ *   seen[slot]   │ u16 of token 0 │ u16 of token 1 │ …      bit 15: the prompt holds the token
+ *                                                           bits 0-14: times generated, saturating
+ *   lists[slot]  │ stops │ biases │ stop ids[64] │ (id, bits of f32)[1024] │       u32
+ *
+ * A slot's content means something only after slot_setup for its req; only rows with a flag look. */
+struct sample_state {
+    uint16_t *seen;  /* [slots][vocab] */
+    uint32_t *lists; /* [slots][SAMPLE_SLOT_WORDS] */
+    const uint32_t *last_tokens; /* [slots], as `sample` leaves it */
+    uint32_t slots, vocab;
+};
+
+/* As struct step_setup; offsets count words of the array that comes with it. */
+struct slot_setup {
+    uint32_t slot, prompt_count;
+    uint32_t history_first, history_count; /* token ids: the prompt, then what was generated */
+    uint32_t stop_first, stop_count;       /* token ids */
+    uint32_t bias_first, bias_count;       /* pairs of words: id, bits of an f32 */
+};
+
+struct logprob_args {
+    const float *logits;         /* [count][vocab] */
+    const uint32_t *targets;     /* device [count]: whose log probability */
+    const uint32_t *tops;        /* device [count]: alternatives wanted + 1; 0 = leave the row */
+    float *logprobs;             /* device [count] */
+    uint32_t *top_ids;           /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
+    float *top_logprobs;         /* device, as top_ids */
+    uint32_t vocab, count;
 };
 
 struct device_opts {
@@ -116,6 +154,7 @@ struct device_info {
     uint64_t memory_free_bytes;
     enum dtype act;
     enum dtype weight_dtypes[3]; /* accepted by weight_load, best first */
+    uint32_t features; /* enum feature: which of sampling's extras the backend has */
 };
 
 struct ops {
@@ -240,6 +279,34 @@ struct ops {
     void (*sample)(struct device *device, struct stream *stream, uint32_t *out,
                    uint32_t *last_tokens, const float *logits, uint32_t vocab,
                    const struct sample_row *rows, uint32_t count);
+
+    /* Sampling's extras. A backend that lacks one leaves it NULL and its bit out of
+     * device_info.features (slot_setup and logits_adjust: FEATURE_ADJUST, with masks also
+     * FEATURE_GRAMMAR; logprobs: FEATURE_LOGPROBS): then no packet asks for it. They run only in
+     * steps where a row needs them, in this order:
+     *   slot_setup … forward … logits_adjust, sample, logprobs */
+
+    /* Fills slots: seen[slot] is made of the history alone, lists[slot] of stops and biases (ids not
+     * below vocab are left out). setups and words: host arrays, as upload. Slots differ. */
+    void (*slot_setup)(struct device *device, struct stream *stream,
+                       const struct sample_state *state, const struct slot_setup *setups,
+                       uint32_t count, const uint32_t *words, uint32_t word_count);
+    /* Changes logits [count, vocab] of rows with flags, in this order:
+     *   COUNT      seen[slot][last_tokens[slot]] += 1 (also where nothing else is asked)
+     *   MASK       -inf where bit id % 32 of masks[mask][id / 32] is 0; masks: device, rows of
+     *              DIV_CEIL(vocab, 32) words
+     *   BAN        -inf for the slot's stop ids while position < ban_until
+     *   BIAS       + value for each pair of the slot
+     *   PENALTIES  repetition: of tokens in prompt or answer, x > 0 ? x / r : x * r; then
+     *              - frequency * times generated - presence * (times generated > 0)
+     * f32, one rounding an operation. Rows: device array; slot SLOT_NONE: a padding row. */
+    void (*logits_adjust)(struct device *device, struct stream *stream, float *logits,
+                          uint32_t vocab, const struct sample_state *state, const uint32_t *masks,
+                          const struct sample_row *rows, uint32_t count);
+    /* Log-softmax of the (adjusted) logits, temperature 1, at the target and the likeliest. A
+     * log probability that does not exist (probability 0) is -inf. */
+    void (*logprobs)(struct device *device, struct stream *stream,
+                     const struct logprob_args *args);
 };
 
 /* NULL when not built in. `name` NULL: the best one present on this machine. */

@@ -161,3 +161,49 @@ const char *ops_check_sampling(const struct sampling *sampling)
     NEED(sampling->min_p >= 0 && sampling->min_p < 1, "a min_p is not in [0, 1)");
     return NULL;
 }
+
+static const char *check_state(const struct sample_state *state)
+{
+    NEED(state && state->seen && state->lists && state->last_tokens, "the sampling state is NULL");
+    NEED(state->vocab > 0 && state->slots > 0, "the sampling state has no slots");
+    return NULL;
+}
+
+const char *ops_check_slot_setup(const struct sample_state *state, const struct slot_setup *setups,
+                                 uint32_t count, const uint32_t *words, uint32_t word_count)
+{
+    NEED_NONE(check_state(state));
+    NEED(setups || count == 0, "the setups are NULL");
+    NEED(words || word_count == 0, "the words are NULL");
+    for (uint32_t i = 0; i < count; i++) {
+        const struct slot_setup *setup = &setups[i];
+        NEED(setup->slot < state->slots, "a setup's slot is not there");
+        NEED(setup->stop_count <= SAMPLE_STOPS_MAX && setup->bias_count <= SAMPLING_BIAS_MAX,
+             "a setup has too many stops or biases");
+        NEED((uint64_t)setup->history_first + setup->history_count <= word_count &&
+                 (uint64_t)setup->stop_first + setup->stop_count <= word_count &&
+                 setup->bias_first + UINT64_C(2) * setup->bias_count <= word_count,
+             "a setup's lists are beyond its words");
+    }
+    return NULL;
+}
+
+const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
+                                    const struct sample_state *state,
+                                    const struct sample_row *rows, uint32_t count)
+{
+    NEED_NONE(check_state(state));
+    NEED((logits && rows) || count == 0, "an array is NULL");
+    NEED(state->vocab == vocab, "the sampling state is of another vocabulary");
+    return NULL;
+}
+
+const char *ops_check_logprobs(const struct logprob_args *args)
+{
+    NEED(args && args->vocab > 0, "the vocabulary is empty");
+    NEED((args->logits && args->targets && args->tops && args->logprobs && args->top_ids &&
+          args->top_logprobs) ||
+             args->count == 0,
+         "an array is NULL");
+    return NULL;
+}

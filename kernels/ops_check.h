@@ -33,5 +33,11 @@ const char *ops_check_sample(const uint32_t *out, const uint32_t *last_tokens, c
                              uint32_t vocab, const struct sample_row *rows, uint32_t count);
 /* The parameters of a sample row, while they are still on the host: the caller of `sample` asks. */
 const char *ops_check_sampling(const struct sampling *sampling);
+const char *ops_check_slot_setup(const struct sample_state *state, const struct slot_setup *setups,
+                                 uint32_t count, const uint32_t *words, uint32_t word_count);
+const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
+                                    const struct sample_state *state,
+                                    const struct sample_row *rows, uint32_t count);
+const char *ops_check_logprobs(const struct logprob_args *args);
 
 #endif

@@ -153,6 +153,30 @@ static void CHECKED(sample)(struct device *device, struct stream *stream, uint32
     IMPL.sample(device, stream, out, last_tokens, logits, vocab, rows, count);
 }
 
+static void CHECKED(slot_setup)(struct device *device, struct stream *stream,
+                                const struct sample_state *state, const struct slot_setup *setups,
+                                uint32_t count, const uint32_t *words, uint32_t word_count)
+{
+    ops_need("slot_setup", ops_check_slot_setup(state, setups, count, words, word_count));
+    IMPL.slot_setup(device, stream, state, setups, count, words, word_count);
+}
+
+static void CHECKED(logits_adjust)(struct device *device, struct stream *stream, float *logits,
+                                   uint32_t vocab, const struct sample_state *state,
+                                   const uint32_t *masks, const struct sample_row *rows,
+                                   uint32_t count)
+{
+    ops_need("logits_adjust", ops_check_logits_adjust(logits, vocab, state, rows, count));
+    IMPL.logits_adjust(device, stream, logits, vocab, state, masks, rows, count);
+}
+
+static void CHECKED(logprobs)(struct device *device, struct stream *stream,
+                              const struct logprob_args *args)
+{
+    ops_need("logprobs", ops_check_logprobs(args));
+    IMPL.logprobs(device, stream, args);
+}
+
 /* The rest takes no shapes: plain calls through, so that this table is a constant. */
 static void CHECKED(close)(struct device *device)
 {
@@ -298,4 +322,7 @@ static const struct ops CHECKED(table) = {
     .silu_mul = CHECKED(silu_mul),
     .gather_rows = CHECKED(gather_rows),
     .sample = CHECKED(sample),
+    .slot_setup = CHECKED(slot_setup),
+    .logits_adjust = CHECKED(logits_adjust),
+    .logprobs = CHECKED(logprobs),
 };

@@ -62,6 +62,13 @@ void cpu_qk_rope_store(struct device *device, struct stream *stream, const struc
                        const struct qkv_args *args);
 void cpu_sample(struct device *device, struct stream *stream, uint32_t *out, uint32_t *last_tokens,
                 const float *logits, uint32_t vocab, const struct sample_row *rows, uint32_t count);
+void cpu_slot_setup(struct device *device, struct stream *stream, const struct sample_state *state,
+                    const struct slot_setup *setups, uint32_t count, const uint32_t *words,
+                    uint32_t word_count);
+void cpu_logits_adjust(struct device *device, struct stream *stream, float *logits, uint32_t vocab,
+                       const struct sample_state *state, const uint32_t *masks,
+                       const struct sample_row *rows, uint32_t count);
+void cpu_logprobs(struct device *device, struct stream *stream, const struct logprob_args *args);
 void cpu_page_table_set(struct device *device, struct stream *stream, uint32_t *page_table,
                         uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count);
 void cpu_resolve_tokens(struct device *device, struct stream *stream, uint32_t *ids,

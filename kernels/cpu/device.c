@@ -57,6 +57,7 @@ static void cpu_info(const struct device *device, struct device_info *info)
         .memory_free_bytes = (uint64_t)MAX(0, pages) * (uint64_t)MAX(0, page_bytes),
         .act = DTYPE_F32,
         .weight_dtypes = {DTYPE_BF16, DTYPE_F32, DTYPE_F16},
+        .features = FEATURE_ADJUST | FEATURE_LOGPROBS,
     };
     snprintf(info->name, sizeof(info->name), "cpu (%s, %u threads)", device->isa->name,
              pool_threads(device->pool));
@@ -244,4 +245,7 @@ const struct ops cpu_ops = {
     .silu_mul = cpu_silu_mul,
     .gather_rows = cpu_gather_rows,
     .sample = cpu_sample,
+    .slot_setup = cpu_slot_setup,
+    .logits_adjust = cpu_logits_adjust,
+    .logprobs = cpu_logprobs,
 };

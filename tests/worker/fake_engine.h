@@ -144,7 +144,8 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
     status = step->status;
     pthread_mutex_unlock(&engine->lock);
     CHECK(read(engine->fd, &events, sizeof(events)) == 8);
-    *result = (struct step_result){step->step, step->tokens, step->count, 1000};
+    *result = (struct step_result){
+        .step = step->step, .tokens = step->tokens, .sample_count = step->count, .device_ns = 1000};
     return status == STATUS_OK ? STATUS_OK : err_set(err, status, "the fake engine is broken");
 }
 

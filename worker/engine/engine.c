@@ -225,7 +225,10 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
     *result = (struct step_result){.step = seat->step,
                                    .tokens = seat->io.tokens,
                                    .sample_count = seat->sample_count,
-                                   .device_ns = seat->device_ns};
+                                   .device_ns = seat->device_ns,
+                                   .logprobs = seat->io.extras.logprobs,
+                                   .top_ids = seat->io.extras.top_ids,
+                                   .top_logprobs = seat->io.extras.top_logprobs};
     return status;
 }
 

@@ -48,6 +48,7 @@ struct engine_info {
     uint64_t kv_bytes, weight_bytes;
     uint64_t weights_hash;
     struct step_limits limits;
+    uint32_t features;    /* enum feature: what packets may ask of sampling */
     char device[64];      /* "cpu, 2 threads, avx2" */
     double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model; measured at open */
 };
@@ -66,6 +67,10 @@ struct step_result {
     const uint32_t *tokens; /* [sample_count], in the packet's order; valid until the next wait */
     uint32_t sample_count;
     uint64_t device_ns;     /* how long the step ran */
+    /* The packet's samples, then its scores; valid for those that asked. */
+    const float *logprobs;
+    const uint32_t *top_ids;   /* [SAMPLING_TOP_MAX] each */
+    const float *top_logprobs; /* [SAMPLING_TOP_MAX] each */
 };
 /* Blocks until the ticket's step is done. */
 enum status MUST_USE engine_wait(struct engine *engine, uint64_t ticket, struct step_result *result,

@@ -185,6 +185,7 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     info->vocab = parts->config.vocab;
     info->weight_bytes = parts->weights.bytes;
     info->weights_hash = parts->weights.hash;
+    info->features = device.features;
     snprintf(info->device, sizeof(info->device), "%s", device.name);
     step_limits_init(&info->limits, opts->slots, opts->step_tokens_max, info->context_max,
                      opts->page_size);

@@ -74,6 +74,14 @@ enum status step_runner_init(const struct step_runner_opts *opts, const struct m
     TRY_OUT(words_alloc(out, opts->limits.tokens, &out->ids, err));
     TRY_OUT(words_alloc(out, opts->slots, &out->last_tokens, err));
     TRY_OUT(words_alloc(out, opts->limits.rows, &out->out_tokens, err));
+    struct extras_opts extras_opts = {.ops = opts->ops,
+                                      .device = opts->device,
+                                      .stream = opts->stream,
+                                      .last_tokens = out->last_tokens,
+                                      .slots = opts->slots,
+                                      .vocab = config->vocab,
+                                      .rows_max = opts->limits.rows};
+    TRY_OUT(extras_init(&extras_opts, &out->extras, err));
     TRY_OUT(decoder_init(&decoder_opts, config, weights, cache, &out->decoder, err));
 out:
     if (status != STATUS_OK)
@@ -84,6 +92,7 @@ out:
 void step_runner_release(struct step_runner *runner)
 {
     decoder_release(&runner->decoder);
+    extras_release(&runner->extras);
     uint32_t *arrays[] = {runner->block, runner->ids, runner->last_tokens, runner->out_tokens};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         if (arrays[i] != NULL)
@@ -98,6 +107,7 @@ void step_io_init(struct step_io *io, const struct step_limits *limits)
     io->block = mem_aligned(ROUND_UP(block_words_max(limits) * sizeof(*io->block), 64u), 64);
     io->groups = mem_array(limits->groups, sizeof(*io->groups));
     io->tokens = mem_array(limits->rows, sizeof(*io->tokens));
+    extras_io_init(&io->extras, limits->rows);
 }
 
 void step_io_release(struct step_io *io)
@@ -107,6 +117,7 @@ void step_io_release(struct step_io *io)
     mem_free(io->groups);
     mem_free(io->tokens);
     mem_free(io->logits);
+    extras_io_release(&io->extras);
     *io = (struct step_io){0};
 }
 
@@ -140,15 +151,15 @@ enum status step_check(const struct step_runner *runner, const struct step_packe
         if (wrong != NULL)
             return err_set(err, STATUS_INVALID, "sample %u: %s", i, wrong);
     }
-    return STATUS_OK;
+    return extras_check(&runner->extras, packet, err);
 }
 
 /* Lays the arrays out in io->block. */
 static struct block_layout fill_block(struct step_io *io, const struct step_packet *packet)
 {
     struct block_layout at =
-        layout_of(packet->token_count, packet->row_count, packet->sample_count,
-                  packet->delta_count);
+        layout_of(packet->token_count, packet->row_count,
+                  packet->sample_count + packet->score_count, packet->delta_count);
     const struct step_row *rows = step_rows(packet);
     const struct step_sample *samples = step_samples(packet);
     struct sample_row *sample_rows = (void *)(io->block + at.sample_rows);
@@ -165,25 +176,36 @@ static struct block_layout fill_block(struct step_io *io, const struct step_pack
         const struct step_row *row = &rows[samples[i].row];
         io->block[at.samples + i] = row->token_first + row->token_count - 1;
         sample_rows[i] = (struct sample_row){
-            .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling};
+            .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling,
+            .flags = samples[i].flags, .ban_until = samples[i].ban_until};
     }
+    const struct step_score *scores = step_scores(packet);
+    for (uint32_t i = 0; i < packet->score_count; i++)
+        io->block[at.samples + packet->sample_count + i] = scores[i].token;
     memcpy(io->block + at.deltas, step_deltas(packet),
            packet->delta_count * sizeof(struct page_set));
     memcpy(io->groups, step_groups(packet), packet->group_count * sizeof(*io->groups));
     return at;
 }
 
-static void sample(struct step_runner *runner, struct step_io *io, const struct sample_row *rows,
-                   uint32_t count)
+/* Logits of the samples, then of the scores. */
+static void sample(struct step_runner *runner, struct step_io *io, const struct sample_row *rows)
 {
     const struct ops *ops = runner->ops;
-    ops->sample(runner->device, runner->stream, runner->out_tokens, runner->last_tokens,
-                runner->decoder.logits, runner->vocab, rows, count);
-    ops->download(runner->device, runner->stream, io->tokens, runner->out_tokens,
-                  count * sizeof(*io->tokens));
+    const struct step_packet *packet = io->packet_block;
+    uint32_t count = packet->sample_count, logit_rows = count + packet->score_count;
+    float *logits = runner->decoder.logits;
+    extras_adjust(&runner->extras, packet, logits, rows);
+    if (count > 0) {
+        ops->sample(runner->device, runner->stream, runner->out_tokens, runner->last_tokens, logits,
+                    runner->vocab, rows, count);
+        ops->download(runner->device, runner->stream, io->tokens, runner->out_tokens,
+                      count * sizeof(*io->tokens));
+    }
+    extras_finish(&runner->extras, &io->extras, packet, logits, runner->out_tokens);
     if (io->logits != NULL)
-        ops->download(runner->device, runner->stream, io->logits, runner->decoder.logits,
-                      (size_t)count * runner->vocab * sizeof(*io->logits));
+        ops->download(runner->device, runner->stream, io->logits, logits,
+                      (size_t)logit_rows * runner->vocab * sizeof(*io->logits));
 }
 
 enum status step_run(struct step_runner *runner, struct step_io *io, struct err *err)
@@ -198,6 +220,7 @@ enum status step_run(struct step_runner *runner, struct step_io *io, struct err 
         ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
                             runner->cache->view.pages_per_slot,
                             (const void *)(runner->block + at.deltas), packet->delta_count);
+    extras_setup(&runner->extras, packet);
     ops->resolve_tokens(runner->device, runner->stream, runner->ids, runner->block + at.tokens,
                         runner->block + at.slots, runner->last_tokens, packet->token_count);
     struct decoder_batch batch = {
@@ -211,10 +234,10 @@ enum status step_run(struct step_runner *runner, struct step_io *io, struct err 
         .tokens = packet->token_count,
         .row_count = packet->row_count,
         .group_count = packet->group_count,
-        .sample_count = packet->sample_count,
+        .sample_count = packet->sample_count + packet->score_count,
     };
     decoder_forward(&runner->decoder, &batch);
-    if (packet->sample_count > 0)
-        sample(runner, io, (const void *)(runner->block + at.sample_rows), packet->sample_count);
+    if (batch.sample_count > 0)
+        sample(runner, io, (const void *)(runner->block + at.sample_rows));
     return ops->stream_sync(runner->device, runner->stream, err);
 }

@@ -12,6 +12,7 @@
 #ifndef MSGL_WORKER_ENGINE_STEP_H
 #define MSGL_WORKER_ENGINE_STEP_H
 
+#include "worker/engine/extras.h"
 #include "worker/model/decoder.h"
 #include "worker/sched/batch.h"
 
@@ -20,6 +21,7 @@ struct step_io {
     uint32_t *block;    /* the arrays above */
     struct attn_group *groups;
     uint32_t *tokens; /* [rows] drawn */
+    struct extras_io extras;
     float *logits;    /* [rows][vocab], NULL unless kept */
 };
 
@@ -35,6 +37,7 @@ struct step_runner {
     uint32_t *ids;         /* device [T]: tokens after STEP_TOKEN_LAST is resolved */
     uint32_t *last_tokens; /* device [slots] */
     uint32_t *out_tokens;  /* device [R] */
+    struct extras extras;
 };
 
 struct step_runner_opts {

@@ -1,7 +1,8 @@
 /* batch - the step packet: one contiguous block that says all that a step does.
  *
- *   ┌ struct step_packet ┬ rows ┬ tokens ┬ deltas ┬ samples ┬ groups ┐   each part 16-byte aligned,
- *   └────────────────────┴──────┴────────┴────────┴─────────┴────────┘   at its *_off from the start
+ *   ┌ struct step_packet ┬ rows ┬ tokens ┬ deltas ┬ samples ┬ scores ┬ groups ┬ setups ┬ words ┐
+ *   └────────────────────┴──────┴────────┴────────┴─────────┴────────┴────────┴────────┴───────┘
+ *                 each part 16-byte aligned, at its *_off from the start
  *
  * Rank 0's scheduler builds it; the engine copies it to the device in one transfer and sends the
  * same bytes to the other ranks. It names reqs only by slot: a slot is a row of the device's page
@@ -26,7 +27,9 @@ struct step_packet {
     uint32_t delta_count;
     uint32_t sample_count;
     uint32_t group_count;
-    uint32_t rows_off, tokens_off, deltas_off, samples_off, groups_off;
+    uint32_t score_count, setup_count, word_count;
+    uint32_t rows_off, tokens_off, deltas_off, samples_off, scores_off, groups_off, setups_off,
+        words_off;
     uint32_t pad;
 };
 
@@ -47,9 +50,26 @@ struct page_delta {
 struct step_sample {
     uint32_t row;
     uint32_t position; /* of the token that is drawn = pos_first + token_count of the row */
-    uint32_t logprobs; /* reserved, 0 */
+    uint32_t logprobs; /* 0 = none, else 1 + alternatives wanted */
+    uint32_t flags;    /* enum sample_flags */
+    uint32_t ban_until; /* SAMPLE_BAN: the slot's stop tokens are banned at positions below */
     uint32_t pad;
     struct sampling sampling;
+};
+
+/* The logits behind tokens[token] give the log probability of `target`, which is known already: a
+ * prompt's next token. Behind the samples, in order of tokens. */
+struct step_score {
+    uint32_t token, target, logprobs;
+};
+
+/* What the device remembers of a slot's new req; as struct slot_setup of kernels/ops.h. Offsets
+ * count words. In the packet of the req's first sample, and only where a feature needs it. */
+struct step_setup {
+    uint32_t slot, prompt_count;
+    uint32_t history_first, history_count; /* its tokens so far, the prompt's first */
+    uint32_t stop_first, stop_count;
+    uint32_t bias_first, bias_count; /* pairs: id, bits of an f32 */
 };
 
 /* Rows row_first .. row_first + row_count - 1, whose first `page_count` pages are the same physical
@@ -63,11 +83,15 @@ struct prefix_group {
 #define step_tokens(packet) STEP_PART(const uint32_t, packet, tokens_off)
 #define step_deltas(packet) STEP_PART(const struct page_delta, packet, deltas_off)
 #define step_samples(packet) STEP_PART(const struct step_sample, packet, samples_off)
+#define step_scores(packet) STEP_PART(const struct step_score, packet, scores_off)
+#define step_setups(packet) STEP_PART(const struct step_setup, packet, setups_off)
+#define step_words(packet) STEP_PART(const uint32_t, packet, words_off)
 #define step_groups(packet) STEP_PART(const struct prefix_group, packet, groups_off)
 
 /* Upper bounds that size every packet buffer at start-up. */
 struct step_limits {
-    uint32_t rows, tokens, deltas, groups; /* samples <= rows */
+    uint32_t rows, tokens, deltas, groups; /* samples + scores <= rows */
+    uint32_t words;                        /* setups <= rows */
 };
 
 /* The bounds that a scheduler keeps and an engine takes, from the options that both know. A page
@@ -79,11 +103,15 @@ void step_limits_init(struct step_limits *limits, uint32_t slots, uint32_t step_
 struct step_builder {
     struct step_limits limits;
     uint32_t row_count, token_count, delta_count, sample_count, group_count;
+    uint32_t score_count, setup_count, word_count;
     struct step_row *rows;
     uint32_t *tokens;
     struct page_delta *deltas;
     struct step_sample *samples;
     struct prefix_group *groups;
+    struct step_score *scores;
+    struct step_setup *setups;
+    uint32_t *words;
 };
 
 size_t step_packet_bytes_max(const struct step_limits *limits);

@@ -1,13 +1,14 @@
 /* decode - every running req with one token left to compute decodes in this step. */
 #include "worker/sched/sched.h"
 
-/* Pages the device must be told of for this req's row, when they fit the plan. */
-static bool take_deltas(struct scheduler *s, const struct req *req)
+bool sched_take_room(struct scheduler *s, const struct req *req, bool sampled)
 {
     uint32_t deltas = req->page_count - req->synced;
-    if (deltas > s->deltas_left)
+    uint32_t words = sampled && req->setup_due ? req_setup_words(req) : 0;
+    if (deltas > s->deltas_left || words > s->words_left)
         return false;
     s->deltas_left -= deltas;
+    s->words_left -= words;
     return true;
 }
 
@@ -22,7 +23,7 @@ uint32_t decode_decide(struct scheduler *s, uint64_t now_ms)
         uint32_t need = req->planned / s->opts.page_size + 1;
         if (need > req->page_count && run_pages(s, req, need, true, true, now_ms) < need)
             continue; /* waits for a commit, or was retracted */
-        if (take_deltas(s, req))
+        if (sched_take_room(s, req, true))
             req->chunk = 1;
     }
     for (uint32_t i = 0; i < s->running_count; i++)

@@ -9,6 +9,13 @@
 
 #define HINTS_PER_PLAN 16 /* cached-prefix look-ups that only serve the waiting order */
 
+/* Rows of logits left in the step when each running req keeps one. */
+static uint32_t score_room(const struct scheduler *s)
+{
+    uint32_t taken = s->running_count + s->scores_extra;
+    return s->limits.rows - MIN(taken, s->limits.rows);
+}
+
 /* Tokens of the req's next chunk, 0 when it has to wait. Takes its pages and deltas. */
 static uint32_t chunk_decide(struct scheduler *s, struct req *req, uint32_t budget, bool force,
                              uint64_t now_ms)
@@ -17,6 +24,8 @@ static uint32_t chunk_decide(struct scheduler *s, struct req *req, uint32_t budg
     uint32_t tokens = MIN(left, budget);
     if (s->opts.chunk_tokens)
         tokens = MIN(tokens, s->opts.chunk_tokens);
+    if (req_scores(req)) /* a row of logits a token */
+        tokens = MIN(tokens, 1 + score_room(s));
     if (tokens == 0)
         return 0;
     uint32_t end = req->planned + tokens;
@@ -24,10 +33,11 @@ static uint32_t chunk_decide(struct scheduler *s, struct req *req, uint32_t budg
         end = end / size * size;
     uint32_t pages = run_pages(s, req, DIV_CEIL(end, size), force, false, now_ms);
     end = MIN(end, pages * size);
-    if (end <= req->planned || req->page_count - req->synced > s->deltas_left)
+    if (end <= req->planned || !sched_take_room(s, req, end == req->planned + left))
         return 0;
-    s->deltas_left -= req->page_count - req->synced;
     req->chunk = end - req->planned;
+    if (req_scores(req))
+        s->scores_extra += req->chunk - 1;
     return req->chunk;
 }
 

@@ -24,12 +24,19 @@ void req_fill(struct req *req, const struct req_spec *spec, uint32_t end_count, 
         .root_hash = root_hash,
         .priority = spec->priority,
         .deadline_ms = spec->deadline_ms,
+        .logprobs = spec->logprobs,
+        .score_next = spec->score_from,
+        .bias_count = spec->bias_count,
     };
     req->tokens = mem_alloc(end_count * sizeof(*req->tokens));
     memcpy(req->tokens, spec->tokens, spec->token_count * sizeof(*req->tokens));
     req->hashes = mem_alloc((end_count / page_size + 1) * sizeof(*req->hashes));
     if (req->stop_id_count)
         memcpy(req->stop_ids, spec->stop_ids, req->stop_id_count * sizeof(*req->stop_ids));
+    if (req->bias_count) {
+        req->bias = mem_array(req->bias_count, 2 * sizeof(*req->bias));
+        memcpy(req->bias, spec->bias, req->bias_count * 2 * sizeof(*req->bias));
+    }
     list_init(&req->by_rank);
     list_init(&req->by_age);
     list_init(&req->cancel);
@@ -42,7 +49,9 @@ void req_release(struct req *req)
     list_remove(&req->cancel);
     mem_free(req->tokens);
     mem_free(req->hashes);
+    mem_free(req->bias);
     req->tokens = NULL;
+    req->bias = NULL;
     req->hashes = NULL;
     req->state = REQ_UNUSED;
     req->id += (uint64_t)1 << 32;
@@ -56,6 +65,17 @@ void req_hash(struct req *req, uint32_t page_count, uint32_t page_size)
         req->hashes[i] = page_hash_next(i ? req->hashes[i - 1] : req->root_hash,
                                         req->tokens + (size_t)i * page_size, page_size);
     }
+}
+
+static bool bans_stops(const struct req *req)
+{
+    return req->stop_id_count > 0 && req->token_count - req->prompt_count < req->tokens_min;
+}
+
+uint32_t req_setup_words(const struct req *req)
+{
+    return (sampling_penalized(&req->sampling) ? req->token_count : 0) + 2 * req->bias_count +
+           (bans_stops(req) ? req->stop_id_count : 0);
 }
 
 bool req_stops_at(const struct req *req, uint32_t token)

@@ -33,6 +33,10 @@ struct req {
     uint64_t namespace_hash, root_hash;
     int32_t priority;
     uint64_t deadline_ms; /* 0 = none */
+    uint32_t logprobs;    /* 0 = none, else 1 + alternatives */
+    uint32_t score_next;  /* prompt index whose log probability is to be reported next; 0 = none */
+    uint32_t *bias;       /* pairs: id, bits of an f32 */
+    uint32_t bias_count;
 
     /* waiting */
     uint64_t order;       /* of arrival */
@@ -54,6 +58,7 @@ struct req {
     uint64_t last_step;         /* newest step with a row of this run */
     struct radix_node *node;    /* locked; NULL without a cache */
     struct req *group_next;
+    bool setup_due; /* the device must learn history, bias or stops with its next sample */
 
     uint32_t cached_tokens;
     bool admitted_before;
@@ -70,6 +75,15 @@ void req_release(struct req *req); /* frees the arrays and makes a new generatio
 void req_hash(struct req *req, uint32_t page_count, uint32_t page_size);
 
 bool req_stops_at(const struct req *req, uint32_t token); /* `token` is one of the stop ids */
+
+/* Words of the setup that its next sample in this run needs; 0 = none. */
+uint32_t req_setup_words(const struct req *req);
+
+/* Prompt tokens are still to be scored. */
+static inline bool req_scores(const struct req *req)
+{
+    return req->score_next > 0 && req->score_next < req->prompt_count;
+}
 
 /* Tokens that it may still compute: 0 when only samples in flight are awaited. */
 static inline uint32_t req_left(const struct req *req)

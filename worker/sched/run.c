@@ -47,6 +47,8 @@ static void first_admission(struct scheduler *s, struct req *req)
 
 bool run_admit(struct scheduler *s, struct req *req, uint64_t now_ms)
 {
+    if (s->running_count + s->scores_extra >= s->limits.rows)
+        return false; /* its row of logits is taken by a prompt that is scored */
     uint32_t slot = pages_take(&s->slots);
     if (slot == PAGE_NONE)
         return false;
@@ -55,6 +57,8 @@ bool run_admit(struct scheduler *s, struct req *req, uint64_t now_ms)
     req->page_count = 0;
     if (s->opts.cache) {
         uint32_t limit = (req->token_count - 1) / s->opts.page_size; /* one token is computed */
+        if (req_scores(req)) /* as is every token in front of one whose score is wanted */
+            limit = MIN(limit, (req->score_next - 1) / s->opts.page_size);
         req_hash(req, req->token_count / s->opts.page_size, s->opts.page_size);
         req->node = radix_lock(&s->radix, req->namespace_hash, req->tokens, req->hashes, limit,
                                req->table, &req->page_count);
@@ -75,6 +79,7 @@ bool run_admit(struct scheduler *s, struct req *req, uint64_t now_ms)
     req->synced = 0;
     req->chunk = 0;
     req->last_step = 0;
+    req->setup_due = req_setup_words(req) > 0;
     req->running_at = s->running_count;
     s->running[s->running_count++] = req;
     s->decode_set++;

@@ -71,6 +71,7 @@ void scheduler_free(struct scheduler *s)
     for (uint32_t i = 0; i < s->req_max; i++) {
         mem_free(s->reqs[i].tokens);
         mem_free(s->reqs[i].hashes);
+        mem_free(s->reqs[i].bias);
     }
     pages_release(&s->pages);
     pages_release(&s->slots);
@@ -126,6 +127,9 @@ static enum status spec_check(const struct scheduler *s, const struct req_spec *
         return err_set(err, STATUS_TOO_LONG,
                        "%u tokens leave no room to generate within the limit of %u",
                        spec->token_count, s->length_max);
+    if (spec->bias_count > SAMPLING_BIAS_MAX || spec->logprobs > SAMPLING_TOP_MAX + 1)
+        return err_set(err, STATUS_INVALID, "%u biases or %u alternatives are too many",
+                       spec->bias_count, spec->logprobs);
     for (uint32_t i = 0; i < spec->token_count; i++)
         if (spec->tokens[i] == STEP_TOKEN_LAST)
             return err_set(err, STATUS_INVALID, "token %u is not a token id", i);
@@ -220,6 +224,8 @@ const struct step_packet *scheduler_plan(struct scheduler *s, uint64_t now_ms, v
     s->plans++;
     s->caution = MAX(1.0, s->caution * CAUTION_DECAY);
     s->deltas_left = s->limits.deltas;
+    s->words_left = s->limits.words;
+    s->scores_extra = 0;
     queue_age(&s->waiting, now_ms);
     uint32_t decode_rows = decode_decide(s, now_ms);
     prefill_decide(s, decode_rows, now_ms);
@@ -234,7 +240,7 @@ void scheduler_commit(struct scheduler *s, const uint32_t *tokens, uint32_t coun
 {
     struct sched_out out = {events, 0, *event_count};
     CHECK(*event_count >= count);
-    apply_ends(s, now_ms, count, &out);
+    apply_ends(s, now_ms, step_events(s), &out);
     step_commit(s, tokens, count, now_ms, step_ns, &out);
     *event_count = out.count;
 }

@@ -52,6 +52,10 @@ struct req_spec {
     uint64_t namespace_hash;
     int32_t priority;          /* higher first */
     uint64_t deadline_ms;      /* absolute; 0 = none */
+    uint32_t logprobs;         /* of generated tokens: 0 = none, else 1 + alternatives */
+    uint32_t score_from;       /* prompt tokens from this index on get log probabilities; 0 = none */
+    const uint32_t *bias;      /* pairs: token id, bits of an f32 */
+    uint32_t bias_count;       /* pairs, <= SAMPLING_BIAS_MAX */
 };
 #define SCHED_STOP_IDS_MAX 64
 
@@ -65,6 +69,9 @@ struct sched_event {
     bool has_token;
     enum sched_finish finish;
     uint32_t cached_tokens; /* of the req's first admission, in each of its events */
+    uint32_t sample;        /* the token's place among the step's samples */
+    /* Prompt tokens score_index … got log probabilities: the step's scores from score_first on. */
+    uint32_t score_first, score_count, score_index;
 };
 
 /* Changes of the cache since the last call, in order: what CACHE frames carry. */
@@ -104,7 +111,8 @@ void scheduler_cancel(struct scheduler *scheduler, uint64_t req);
 const struct step_packet *scheduler_plan(struct scheduler *scheduler, uint64_t now_ms, void *block,
                                          struct sched_event *events, uint32_t *event_count);
 
-/* Tokens of the oldest uncommitted step in its samples' order. Rows whose req had ended meanwhile
+/* Tokens of the oldest uncommitted step in its samples' order. Log probabilities stay with the
+ * caller: an event says where in the step's results its own lie. Rows whose req had ended meanwhile
  * are dropped silently. step_ns feeds the cost model (0 = unknown). */
 void scheduler_commit(struct scheduler *scheduler, const uint32_t *tokens, uint32_t count,
                       uint64_t now_ms, uint64_t step_ns, struct sched_event *events,

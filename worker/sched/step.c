@@ -12,6 +12,68 @@ static void put_deltas(struct step_builder *b, struct req *req)
             (struct page_delta){req->slot, req->synced, req->table[req->synced]};
 }
 
+static uint32_t put_words(struct step_builder *b, const uint32_t *words, uint32_t count)
+{
+    uint32_t first = b->word_count;
+    if (count > 0)
+        memcpy(b->words + first, words, count * sizeof(*words));
+    b->word_count += count;
+    return first;
+}
+
+/* What the device must know of the req in its slot: sched_take_room() has found the room. */
+static void put_setup(struct step_builder *b, struct req *req)
+{
+    uint32_t history = sampling_penalized(&req->sampling) ? req->token_count : 0;
+    uint32_t stops = req_setup_words(req) - history - 2 * req->bias_count;
+    b->setups[b->setup_count++] = (struct step_setup){
+        .slot = req->slot,
+        .prompt_count = history ? req->prompt_count : 0,
+        .history_first = put_words(b, req->tokens, history),
+        .history_count = history,
+        .stop_first = put_words(b, req->stop_ids, stops),
+        .stop_count = stops,
+        .bias_first = put_words(b, req->bias, 2 * req->bias_count),
+        .bias_count = req->bias_count,
+    };
+}
+
+static void put_sample(struct step_builder *b, struct req *req, uint32_t row)
+{
+    uint32_t flags = 0, ban_until = req->prompt_count + req->tokens_min;
+    if (sampling_penalized(&req->sampling))
+        flags |= SAMPLE_PENALTIES | (req->setup_due ? 0 : SAMPLE_COUNT);
+    if (req->bias_count > 0)
+        flags |= SAMPLE_BIAS;
+    if (req->stop_id_count > 0 && req->planned < ban_until)
+        flags |= SAMPLE_BAN;
+    if (req->setup_due)
+        put_setup(b, req);
+    req->setup_due = false;
+    b->samples[b->sample_count++] = (struct step_sample){
+        .row = row,
+        .position = req->planned,
+        .logprobs = req->logprobs,
+        .flags = flags,
+        .ban_until = flags & SAMPLE_BAN ? ban_until : 0,
+        .sampling = req->sampling,
+    };
+}
+
+/* The scores that the row's tokens [planned, planned + count) give; returns how many. */
+static uint32_t put_scores(struct step_builder *b, const struct req *req, uint32_t token_first,
+                           uint32_t count)
+{
+    uint32_t before = b->score_count;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t target = req->planned + i + 1;
+        if (target >= req->score_next && target < req->prompt_count)
+            b->scores[b->score_count++] = (struct step_score){
+                .token = token_first + i, .target = req->tokens[target], .logprobs = req->logprobs};
+    }
+    return b->score_count - before;
+}
+
 /* The req's row; the token that a step in flight samples is left to the device. */
 static void put_row(struct scheduler *s, struct req *req, struct step_record *record)
 {
@@ -23,13 +85,15 @@ static void put_row(struct scheduler *s, struct req *req, struct step_record *re
     CHECK(count - known <= 1 && (known == count || count == 1));
     if (known < count)
         b->tokens[b->token_count] = STEP_TOKEN_LAST;
+    record->rows[row].score_index = MAX(req->planned + 1, req->score_next);
+    record->rows[row].score_count =
+        req_scores(req) ? put_scores(b, req, b->token_count, count) : 0;
     b->token_count += count;
     put_deltas(b, req);
     bool sampled = count == left;
     req->planned += count;
     if (sampled) {
-        b->samples[b->sample_count++] = (struct step_sample){
-            .row = row, .position = req->planned, .sampling = req->sampling};
+        put_sample(b, req, row);
         req->in_flight++;
         record->sample_count++;
     }
@@ -102,8 +166,24 @@ static void take_computed(struct scheduler *s, struct req *req, uint32_t token_c
     }
 }
 
+/* Where in the step's results a row's own lie. */
+struct row_results {
+    uint32_t sample, score_first, score_count, score_index;
+};
+
+static void emit(struct sched_out *out, const struct req *req, const uint32_t *token,
+                 enum sched_finish finish, const struct row_results *results)
+{
+    sched_emit(out, req, token, finish);
+    struct sched_event *event = &out->events[out->count - 1];
+    event->sample = results->sample;
+    event->score_first = results->score_first;
+    event->score_count = results->score_count;
+    event->score_index = results->score_index;
+}
+
 static void take_token(struct scheduler *s, struct req *req, uint32_t token, uint64_t now_ms,
-                       struct sched_out *out)
+                       const struct row_results *results, struct sched_out *out)
 {
     CHECK(req->in_flight > 0 && req->token_count < req->end_count);
     req->in_flight--;
@@ -113,11 +193,20 @@ static void take_token(struct scheduler *s, struct req *req, uint32_t token, uin
         finish = SCHED_STOP;
     else if (req->token_count == req->end_count)
         finish = SCHED_LENGTH;
-    sched_emit(out, req, &token, finish);
+    emit(out, req, &token, finish, results);
     if (finish == SCHED_RUNNING)
         return;
     s->usual_tokens += USUAL_RATE * (req->token_count - req->prompt_count - s->usual_tokens);
     run_end(s, req, now_ms);
+}
+
+uint32_t step_events(const struct scheduler *s)
+{
+    const struct step_record *record = &s->records[(s->committed + 1) & 1];
+    uint32_t events = 0;
+    for (uint32_t i = 0; i < record->row_count; i++)
+        events += record->rows[i].sampled || record->rows[i].score_count > 0;
+    return events;
 }
 
 void step_commit(struct scheduler *s, const uint32_t *tokens, uint32_t count, uint64_t now_ms,
@@ -125,21 +214,31 @@ void step_commit(struct scheduler *s, const uint32_t *tokens, uint32_t count, ui
 {
     const struct step_record *record = &s->records[(s->committed + 1) & 1];
     CHECK(s->planned > s->committed && record->step == s->committed + 1);
-    CHECK(count == record->sample_count && out->cap - out->count >= count);
+    CHECK(count == record->sample_count && out->cap - out->count >= step_events(s));
     s->committed++;
     pages_commit(&s->pages, s->committed);
     pages_commit(&s->slots, s->committed);
     cost_learn(&s->cost, record->prefill_tokens, record->decode_rows, step_ns);
-    uint32_t sample = 0;
+    uint32_t sample = 0, score = 0;
     for (uint32_t i = 0; i < record->row_count; i++) {
-        uint32_t token = record->rows[i].sampled ? tokens[sample++] : 0;
+        struct row_results results = {sample, score, record->rows[i].score_count,
+                                      record->rows[i].score_index};
+        sample += record->rows[i].sampled;
+        score += results.score_count;
         struct req *req = sched_req(s, record->rows[i].req);
         if (!req)
             continue; /* it ended meanwhile: the row was for nothing */
-        if (req->state == REQ_RUNNING && req->run == record->rows[i].run)
+        bool current = req->state == REQ_RUNNING && req->run == record->rows[i].run;
+        if (current)
             take_computed(s, req, record->rows[i].token_count);
+        if (!current) /* retracted meanwhile: a second run scores these again */
+            results.score_count = 0;
+        if (results.score_count > 0)
+            req->score_next = results.score_index + results.score_count;
         if (record->rows[i].sampled)
-            take_token(s, req, token, now_ms, out);
+            take_token(s, req, tokens[results.sample], now_ms, &results, out);
+        else if (results.score_count > 0)
+            emit(out, req, NULL, SCHED_RUNNING, &results);
     }
     run_compact(s);
 }

@@ -16,10 +16,22 @@ struct harness_req {
     uint32_t prompt[FIXTURE_TOKENS_MAX]; /* earlier attempts' tokens follow the prompt */
     uint32_t token_count, prompt_count, tokens_max;
     struct sampling sampling;
+    uint32_t tokens_min;  /* not 0: harness_stops are stop tokens */
+    uint32_t logprobs, score_from, bias_count; /* as in req_spec */
+    uint32_t bias[8];
+    float out_logprobs[FIXTURE_TOKENS_MAX], scores[FIXTURE_TOKENS_MAX];
+    uint32_t score_count;
     uint32_t arrive_step; /* added before this step is planned */
     uint32_t out[FIXTURE_TOKENS_MAX], out_count;
     bool done;
 };
+
+#define HARNESS_STOPS 50
+/* 2 and what follows: a good part of a small vocabulary, so that a ban shows. */
+static inline uint32_t harness_stop(uint32_t i)
+{
+    return 2 + i;
+}
 
 /* How the worker runs; answers must not depend on any of it. */
 struct harness_way {
@@ -103,7 +115,20 @@ static UNUSED void harness_release(struct harness *h)
     mem_free(h->block);
 }
 
-static void harness_take_events(struct harness *h, struct harness_req *reqs, uint32_t count)
+static void harness_take_results(struct harness_req *req, const struct sched_event *event,
+                                 const struct step_result *result)
+{
+    if (event->has_token && req->logprobs)
+        req->out_logprobs[req->out_count - 1] = result->logprobs[event->sample];
+    for (uint32_t i = 0; i < event->score_count; i++) {
+        ck_assert_uint_eq(event->score_index + i, req->score_from + req->score_count);
+        req->scores[req->score_count++] =
+            result->logprobs[result->sample_count + event->score_first + i];
+    }
+}
+
+static void harness_take_events(struct harness *h, struct harness_req *reqs, uint32_t count,
+                                const struct step_result *result)
 {
     for (uint32_t i = 0; i < count; i++) {
         const struct sched_event *event = &h->events[i];
@@ -113,6 +138,8 @@ static void harness_take_events(struct harness *h, struct harness_req *reqs, uin
             ck_assert_uint_eq(event->index, req->token_count - req->prompt_count + req->out_count);
             req->out[req->out_count++] = event->token;
         }
+        if (result)
+            harness_take_results(req, event, result);
         h->cached_tokens += event->cached_tokens;
         req->done = event->finish != SCHED_RUNNING;
     }
@@ -120,8 +147,10 @@ static void harness_take_events(struct harness *h, struct harness_req *reqs, uin
 
 static void harness_add(struct harness *h, struct harness_req *req, uint64_t user)
 {
-    static const uint32_t stop = 2;
     struct err err = {0};
+    uint32_t stops[HARNESS_STOPS];
+    for (uint32_t i = 0; i < HARNESS_STOPS; i++)
+        stops[i] = harness_stop(i);
     uint64_t id = 0;
     struct req_spec spec = {
         .user = user,
@@ -129,10 +158,15 @@ static void harness_add(struct harness *h, struct harness_req *req, uint64_t use
         .token_count = req->token_count,
         .prompt_count = req->prompt_count,
         .tokens_max = req->tokens_max,
-        .stop_ids = &stop,
-        .stop_id_count = 1,
-        .ignore_eos = true,
+        .stop_ids = stops,
+        .stop_id_count = HARNESS_STOPS,
+        .ignore_eos = req->tokens_min == 0,
+        .tokens_min = req->tokens_min,
         .sampling = req->sampling,
+        .logprobs = req->logprobs,
+        .score_from = req->score_from,
+        .bias = req->bias,
+        .bias_count = req->bias_count,
     };
     ck_assert_msg(scheduler_add(h->scheduler, &spec, h->steps, &id, &err) == STATUS_OK, "%s",
                   err.text);
@@ -145,7 +179,7 @@ static bool harness_submit(struct harness *h, struct harness_req *reqs)
     uint32_t count = scheduler_event_max(h->scheduler);
     const struct step_packet *packet =
         scheduler_plan(h->scheduler, h->steps, h->block, h->events, &count);
-    harness_take_events(h, reqs, count);
+    harness_take_events(h, reqs, count, NULL);
     if (packet == NULL)
         return false;
     for (uint32_t i = 0; i < h->tp; i++)
@@ -170,7 +204,7 @@ static void harness_commit(struct harness *h, struct harness_req *reqs)
     scheduler_commit(h->scheduler, results[0].tokens, results[0].sample_count, h->steps,
                      results[0].device_ns, h->events, &count);
     h->committed++;
-    harness_take_events(h, reqs, count);
+    harness_take_events(h, reqs, count, &results[0]);
 }
 
 /* Runs all reqs to their ends. */

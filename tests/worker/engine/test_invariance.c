@@ -156,6 +156,80 @@ START_TEST(resumes)
 }
 END_TEST
 
+/* Penalties, bias, banned stops, log probabilities of answer and prompt. */
+static void make_extras(struct harness_req *reqs)
+{
+    make_reqs(reqs);
+    for (uint32_t i = 0; i < REQS; i++) {
+        struct harness_req *req = &reqs[i];
+        req->sampling.presence_penalty = i % 3 == 0 ? 0.2f : 0;
+        req->sampling.frequency_penalty = i % 3 == 0 ? 0.1f : 0;
+        req->sampling.repetition_penalty = i % 3 == 1 ? 1.3f : 1;
+        req->logprobs = i % 2 ? 3 : 0;
+        req->score_from = i % 4 == 1 ? 1 + i / 8 * 20 : 0;
+        req->tokens_min = i % 5 == 2 ? TOKENS : 0;
+        if (i % 4 == 2) {
+            const float values[] = {2.5f, -90.0f};
+            for (uint32_t k = 0; k < 4; k++) {
+                req->bias[2 * k] = 70 + 3 * k;
+                memcpy(&req->bias[2 * k + 1], &values[k % 2], sizeof(float));
+            }
+            req->bias_count = 4;
+        }
+    }
+}
+
+static void compare_extras(const char *name, const struct harness_req *want,
+                           const struct harness_req *got)
+{
+    for (uint32_t j = 0; j < TOKENS; j++) {
+        ck_assert_msg(want->out[j] == got->out[j], "%s: token %u is %u, alone it is %u", name, j,
+                      got->out[j], want->out[j]);
+        if (want->logprobs)
+            ck_assert_float_eq_tol(want->out_logprobs[j], got->out_logprobs[j], 1e-3f);
+        for (uint32_t k = 0; k < HARNESS_STOPS && want->tokens_min; k++)
+            ck_assert_uint_ne(got->out[j], harness_stop(k));
+    }
+    ck_assert_uint_eq(got->score_count,
+                      want->score_from && want->score_from < want->prompt_count
+                          ? want->prompt_count - want->score_from : 0);
+    for (uint32_t j = 0; j < want->score_count; j++)
+        ck_assert_float_eq_tol(want->scores[j], got->scores[j], 1e-3f);
+}
+
+START_TEST(extras_are_the_same)
+{
+    static struct harness_req plain[REQS], want[REQS], got[REQS];
+    uint32_t differ = 0, scores = 0;
+    make_reqs(plain);
+    run_way(configs[_i], &ways[0], plain, REQS);
+    make_extras(want);
+    run_way(configs[_i], &ways[0], want, REQS);
+    for (size_t w = 0; w < ARRAY_LEN(ways); w++) {
+        make_extras(got);
+        run_way(configs[_i], &ways[w], got, REQS);
+        for (uint32_t i = 0; i < REQS; i++)
+            compare_extras(ways[w].name, &want[i], &got[i]);
+    }
+    for (uint32_t i = 0; i < REQS; i++) {
+        differ += memcmp(plain[i].out, want[i].out, TOKENS * sizeof(uint32_t)) != 0;
+        scores += want[i].score_count;
+    }
+    ck_assert_uint_gt(differ, REQS / 2); /* the extras do something */
+    ck_assert_uint_gt(scores, 60);
+    make_extras(got); /* and they go on behind an earlier attempt */
+    for (uint32_t i = 0; i < REQS; i++) {
+        uint32_t kept = 1 + (i * 5) % (TOKENS - 1);
+        memcpy(got[i].prompt + got[i].prompt_count, want[i].out, kept * sizeof(uint32_t));
+        got[i].token_count += kept;
+    }
+    run_way(configs[_i], &ways[6], got, REQS);
+    for (uint32_t i = 0; i < REQS; i++)
+        ck_assert_mem_eq(want[i].out + (TOKENS - got[i].out_count), got[i].out,
+                         got[i].out_count * sizeof(uint32_t));
+}
+END_TEST
+
 /* Another seed gives other tokens: the comparisons above are not of constants. */
 START_TEST(seeds_matter)
 {
@@ -182,6 +256,7 @@ int main(void)
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, tokens_are_the_same, 0, CONFIGS);
     tcase_add_loop_test(tcase, resumes, 0, CONFIGS);
+    tcase_add_loop_test(tcase, extras_are_the_same, 0, CONFIGS);
     tcase_add_test(tcase, seeds_matter);
     tcase_set_timeout(tcase, 280);
     suite_add_tcase(suite, tcase);

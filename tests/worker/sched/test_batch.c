@@ -7,7 +7,7 @@
 #include <check.h>
 #include <string.h>
 
-static const struct step_limits limits = {.rows = 4, .tokens = 16, .deltas = 6, .groups = 2};
+static const struct step_limits limits = {.rows = 4, .tokens = 16, .deltas = 6, .groups = 2, .words = 12};
 
 /* Two decode rows in a group, and a chunk. */
 static const struct step_packet *example(struct step_builder *b, void *block)
@@ -28,6 +28,16 @@ static const struct step_packet *example(struct step_builder *b, void *block)
     b->sample_count = 2;
     b->groups[0] = (struct prefix_group){.row_first = 0, .row_count = 2, .page_count = 2};
     b->group_count = 1;
+    b->scores[0] = (struct step_score){.token = 3, .target = 104, .logprobs = 1};
+    b->scores[1] = (struct step_score){.token = 4, .target = 105, .logprobs = 6};
+    b->score_count = 2;
+    b->setups[0] = (struct step_setup){.slot = 2, .prompt_count = 2, .history_count = 3,
+                                       .stop_first = 3, .stop_count = 1, .bias_first = 4,
+                                       .bias_count = 2};
+    b->setup_count = 1;
+    for (uint32_t i = 0; i < 8; i++)
+        b->words[i] = 50 + i;
+    b->word_count = 8;
     return step_builder_finish(b, 7, block);
 }
 
@@ -46,6 +56,9 @@ START_TEST(parts_come_back)
     ck_assert_uint_eq(step_deltas(p)[0].page, 9);
     ck_assert_uint_eq(step_samples(p)[1].position, 34);
     ck_assert_uint_eq(step_groups(p)[0].page_count, 2);
+    ck_assert_uint_eq(step_scores(p)[1].target, 105);
+    ck_assert_uint_eq(step_setups(p)[0].bias_count, 2);
+    ck_assert_uint_eq(step_words(p)[7], 57);
     ck_assert_uint_eq((uintptr_t)step_samples(p) % 16, 0);
     ck_assert(step_packet_valid(block, p->bytes, &limits, 4));
     step_builder_reset(&b);
@@ -89,7 +102,23 @@ START_TEST(damage_is_refused)
 #define ROW(i) ((struct step_row *)(uintptr_t)step_rows(p))[i]
 #define SAMPLE(i) ((struct step_sample *)(uintptr_t)step_samples(p))[i]
 #define GROUP(i) ((struct prefix_group *)(uintptr_t)step_groups(p))[i]
+#define SCORE(i) ((struct step_score *)(uintptr_t)step_scores(p))[i]
+#define SETUP ((struct step_setup *)(uintptr_t)step_setups(p))[0]
     REFUSED(bytes -= 1);
+    REFUSED(p->score_count = 3);
+    REFUSED(p->setup_count = 4);
+    REFUSED(p->word_count = 13);
+    REFUSED(SAMPLE(0).logprobs = SAMPLING_TOP_MAX + 2);
+    REFUSED(SCORE(0).token = 7);
+    REFUSED(SCORE(1).token = 3);
+    REFUSED(SCORE(1).logprobs = 22);
+    REFUSED(SETUP.slot = 4);
+    REFUSED(SETUP.prompt_count = 4);
+    REFUSED(SETUP.history_count = 9);
+    REFUSED(SETUP.history_first = UINT32_MAX);
+    REFUSED(SETUP.stop_first = 8);
+    REFUSED(SETUP.bias_count = 3);
+    REFUSED(SETUP.bias_count = UINT32_MAX);
     REFUSED(bytes = 8);
     REFUSED(p->bytes += 16);
     REFUSED(p->row_count = 5);
@@ -130,7 +159,7 @@ START_TEST(random_damage_is_survived)
     uint64_t rng = 5;
     uint32_t refused = 0;
     for (int turn = 0; turn < 200000; turn++) {
-        uint64_t scratch[80];
+        uint64_t scratch[128];
         ck_assert_uint_le(step_packet_bytes_max(&limits), sizeof(scratch));
         uint32_t bytes = example(&b, scratch)->bytes;
         uint32_t *exact = mem_alloc(bytes);

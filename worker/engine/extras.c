@@ -1,0 +1,162 @@
+/* extras - see extras.h; the maths is the backend's. */
+#include "worker/engine/extras.h"
+
+#include "common/mem.h"
+
+#include <assert.h>
+#include <stddef.h>
+
+static_assert(sizeof(struct slot_setup) == sizeof(struct step_setup), "one layout");
+static_assert(offsetof(struct slot_setup, bias_count) == offsetof(struct step_setup, bias_count),
+              "one layout");
+
+static enum status take(struct extras *extras, size_t bytes, void *slot, struct err *err)
+{
+    void **out = slot;
+    return extras->ops->alloc(extras->device, bytes, out, err);
+}
+
+enum status extras_init(const struct extras_opts *opts, struct extras *out, struct err *err)
+{
+    enum status status = STATUS_OK;
+    struct device_info info;
+    size_t rows = opts->rows_max, slots = opts->slots;
+    opts->ops->info(opts->device, &info);
+    *out = (struct extras){.ops = opts->ops,
+                           .device = opts->device,
+                           .stream = opts->stream,
+                           .features = info.features};
+    out->state = (struct sample_state){
+        .last_tokens = opts->last_tokens, .slots = opts->slots, .vocab = opts->vocab};
+    if (info.features & FEATURE_ADJUST) {
+        TRY_OUT(take(out, slots * opts->vocab * sizeof(uint16_t), &out->state.seen, err));
+        TRY_OUT(take(out, slots * SAMPLE_SLOT_WORDS * sizeof(uint32_t), &out->state.lists, err));
+    }
+    if (info.features & FEATURE_LOGPROBS) {
+        TRY_OUT(take(out, rows * sizeof(uint32_t), &out->tops, err));
+        TRY_OUT(take(out, rows * sizeof(float), &out->logprobs, err));
+        TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(uint32_t), &out->top_ids, err));
+        TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(float), &out->top_logprobs, err));
+    }
+out:
+    if (status != STATUS_OK)
+        extras_release(out);
+    return status;
+}
+
+void extras_release(struct extras *extras)
+{
+    void *arrays[] = {extras->state.seen, extras->state.lists, extras->tops, extras->logprobs,
+                      extras->top_ids, extras->top_logprobs};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        if (arrays[i] != NULL)
+            extras->ops->free(extras->device, arrays[i]);
+    *extras = (struct extras){0};
+}
+
+void extras_io_init(struct extras_io *io, uint32_t rows_max)
+{
+    size_t tops = (size_t)rows_max * SAMPLING_TOP_MAX;
+    io->tops = mem_array(rows_max, sizeof(*io->tops));
+    io->targets = mem_array(rows_max, sizeof(*io->targets));
+    io->logprobs = mem_array(rows_max, sizeof(*io->logprobs));
+    io->top_ids = mem_array(tops, sizeof(*io->top_ids));
+    io->top_logprobs = mem_array(tops, sizeof(*io->top_logprobs));
+}
+
+void extras_io_release(struct extras_io *io)
+{
+    mem_free(io->tops);
+    mem_free(io->targets);
+    mem_free(io->logprobs);
+    mem_free(io->top_ids);
+    mem_free(io->top_logprobs);
+    *io = (struct extras_io){0};
+}
+
+enum status extras_check(const struct extras *extras, const struct step_packet *packet,
+                         struct err *err)
+{
+    const struct step_sample *samples = step_samples(packet);
+    const struct step_score *scores = step_scores(packet);
+    bool adjust = packet->setup_count > 0, logprobs = packet->score_count > 0, mask = false;
+    for (uint32_t i = 0; i < packet->sample_count; i++) {
+        adjust |= samples[i].flags != 0;
+        mask |= (samples[i].flags & SAMPLE_MASK) != 0;
+        logprobs |= samples[i].logprobs != 0;
+    }
+    if ((adjust && !(extras->features & FEATURE_ADJUST)) || mask ||
+        (logprobs && !(extras->features & FEATURE_LOGPROBS)))
+        return err_set(err, STATUS_UNSUPPORTED, "this backend lacks what the step asks of sampling");
+    for (uint32_t i = 0; i < packet->score_count; i++)
+        if (scores[i].target >= extras->state.vocab)
+            return err_set(err, STATUS_INVALID, "token id %u is not below the vocabulary's %u",
+                           scores[i].target, extras->state.vocab);
+    return STATUS_OK;
+}
+
+void extras_setup(struct extras *extras, const struct step_packet *packet)
+{
+    if (packet->setup_count > 0)
+        extras->ops->slot_setup(extras->device, extras->stream, &extras->state,
+                                (const struct slot_setup *)(const void *)step_setups(packet),
+                                packet->setup_count, step_words(packet), packet->word_count);
+}
+
+void extras_adjust(struct extras *extras, const struct step_packet *packet, float *logits,
+                   const struct sample_row *rows)
+{
+    const struct step_sample *samples = step_samples(packet);
+    bool any = false;
+    for (uint32_t i = 0; i < packet->sample_count; i++)
+        any |= samples[i].flags != 0;
+    if (any)
+        extras->ops->logits_adjust(extras->device, extras->stream, logits, extras->state.vocab,
+                                   &extras->state, NULL, rows, packet->sample_count);
+}
+
+/* Wanted alternatives of each row; true when any row wants a log probability. */
+static bool fill_tops(struct extras_io *io, const struct step_packet *packet)
+{
+    const struct step_sample *samples = step_samples(packet);
+    const struct step_score *scores = step_scores(packet);
+    uint32_t drawn = packet->sample_count;
+    bool any = packet->score_count > 0;
+    for (uint32_t i = 0; i < drawn; i++) {
+        io->tops[i] = samples[i].logprobs;
+        any |= io->tops[i] != 0;
+    }
+    for (uint32_t i = 0; i < packet->score_count; i++) {
+        io->tops[drawn + i] = scores[i].logprobs;
+        io->targets[i] = scores[i].target;
+    }
+    return any;
+}
+
+void extras_finish(struct extras *extras, struct extras_io *io, const struct step_packet *packet,
+                   const float *logits, uint32_t *drawn)
+{
+    const struct ops *ops = extras->ops;
+    size_t count = packet->sample_count + packet->score_count, tops = count * SAMPLING_TOP_MAX;
+    if (!fill_tops(io, packet))
+        return;
+    if (packet->score_count > 0)
+        ops->upload(extras->device, extras->stream, drawn + packet->sample_count, io->targets,
+                    packet->score_count * sizeof(*io->targets));
+    ops->upload(extras->device, extras->stream, extras->tops, io->tops, count * sizeof(*io->tops));
+    struct logprob_args args = {.logits = logits,
+                                .targets = drawn,
+                                .tops = extras->tops,
+                                .logprobs = extras->logprobs,
+                                .top_ids = extras->top_ids,
+                                .top_logprobs = extras->top_logprobs,
+                                .vocab = extras->state.vocab,
+                                .count = (uint32_t)count};
+    ops->logprobs(extras->device, extras->stream, &args);
+    ops->download(extras->device, extras->stream, io->logprobs, extras->logprobs,
+                  count * sizeof(*io->logprobs));
+    ops->download(extras->device, extras->stream, io->top_ids, extras->top_ids,
+                  tops * sizeof(*io->top_ids));
+    ops->download(extras->device, extras->stream, io->top_logprobs, extras->top_logprobs,
+                  tops * sizeof(*io->top_logprobs));
+}
