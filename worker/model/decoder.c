@@ -20,6 +20,7 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
     uint64_t q = (uint64_t)shard->heads * config->head_dim;
     uint64_t kv = (uint64_t)shard->kv_heads * config->head_dim;
     uint64_t logits = (uint64_t)opts->rows_max * sizeof(float);
+    uint64_t spill = ((uint64_t)shard->tp * shard->vocab - config->vocab) * sizeof(float);
     const struct buffer_spec filled[BUFFER_COUNT] = {
         {offsetof(struct decoder, cos_sin),
          (uint64_t)opts->context_max * config->head_dim * sizeof(float)},
@@ -30,7 +31,7 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
         {offsetof(struct decoder, hidden_act), tokens * shard->intermediate},
         {offsetof(struct decoder, x_rows), rows * config->hidden},
         {offsetof(struct decoder, attn_rows), rows * q},
-        {offsetof(struct decoder, logits), logits * config->vocab},
+        {offsetof(struct decoder, logits), logits * config->vocab + spill},
         {offsetof(struct decoder, logits_part), shard->tp > 1 ? logits * shard->vocab : 0},
     };
     for (size_t i = 0; i < BUFFER_COUNT; i++)
@@ -171,6 +172,19 @@ static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void 
     residual_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, rows);
 }
 
+/* Every rank's columns side by side. Where the ranks together have more columns than the vocabulary,
+ * one row at a time: what is too much lies where the next row comes to lie. */
+static void gather_logits(struct decoder *decoder, uint32_t rows)
+{
+    uint32_t cols = decoder->weights->shard.vocab, vocab = decoder->config->vocab;
+    uint32_t together = cols * decoder->weights->shard.tp == vocab ? rows : 1;
+
+    for (uint32_t row = 0; row < rows; row += together)
+        decoder->ops->all_gather(decoder->device, decoder->stream,
+                                 decoder->logits + (size_t)row * vocab,
+                                 decoder->logits_part + (size_t)row * cols, together, cols);
+}
+
 /* Norm and head over the sampled rows in x_rows, to logits. */
 static void head_part(struct decoder *decoder, uint32_t rows)
 {
@@ -183,8 +197,7 @@ static void head_part(struct decoder *decoder, uint32_t rows)
                     alone ? decoder->logits : decoder->logits_part, decoder->scratch,
                     &weights->head, rows);
     if (!alone)
-        ops->all_gather(decoder->device, decoder->stream, decoder->logits, decoder->logits_part,
-                        rows, weights->shard.vocab);
+        gather_logits(decoder, rows);
 }
 
 void decoder_forward(struct decoder *decoder, const struct decoder_batch *batch)

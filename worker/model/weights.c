@@ -13,6 +13,7 @@
 struct part {
     struct source_tensor tensor;
     struct source_block block;
+    uint64_t zero_rows; /* below the block */
 };
 
 struct loader {
@@ -21,40 +22,6 @@ struct loader {
     void *staging; /* merged and cut matrices pass through here, one at a time */
     size_t staging_bytes;
 };
-
-enum status shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
-                       struct shard *out, struct err *err)
-{
-    CHECK(tp >= 1 && rank < tp);
-    *out = (struct shard){.rank = rank, .tp = tp};
-    const struct {
-        const char *name;
-        uint32_t count, *mine, *first;
-    } cuts[] = {
-        {"num_attention_heads", config->heads, &out->heads, &out->head_first},
-        {"intermediate_size", config->intermediate, &out->intermediate, &out->intermediate_first},
-        {"vocab_size", config->vocab, &out->vocab, &out->vocab_first},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cuts); i++) {
-        if (cuts[i].count % tp != 0)
-            return err_set(err, STATUS_INVALID, "%s (%u) cannot be cut into %u ranks", cuts[i].name,
-                           cuts[i].count, tp);
-        *cuts[i].mine = cuts[i].count / tp;
-        *cuts[i].first = rank * *cuts[i].mine;
-    }
-    if (config->kv_heads % tp == 0) {
-        out->kv_heads = config->kv_heads / tp;
-        out->kv_head_first = rank * out->kv_heads;
-    } else if (tp % config->kv_heads == 0) {
-        out->kv_heads = 1;
-        out->kv_head_first = rank / (tp / config->kv_heads);
-    } else {
-        return err_set(err, STATUS_INVALID,
-                       "num_key_value_heads (%u) cannot be cut or repeated into %u ranks",
-                       config->kv_heads, tp);
-    }
-    return STATUS_OK;
-}
 
 static void *staging_get(struct loader *loader, size_t bytes)
 {
@@ -75,12 +42,14 @@ static enum status load_matrix(struct loader *loader, const struct part *parts, 
     uint64_t n = 0, k = parts[0].block.col_count;
     enum dtype dtype = parts[0].tensor.dtype;
     for (size_t i = 0; i < count; i++) {
-        n += parts[i].block.row_count;
+        n += parts[i].block.row_count + parts[i].zero_rows;
         if (parts[i].tensor.dtype != dtype)
             dtype = DTYPE_F32;
     }
 
-    const void *host = count == 1 ? source_borrow(&parts[0].tensor, &parts[0].block) : NULL;
+    const void *host = NULL;
+    if (count == 1 && parts[0].zero_rows == 0)
+        host = source_borrow(&parts[0].tensor, &parts[0].block);
     bool borrow = host != NULL;
     if (!borrow) {
         uint8_t *dst = staging_get(loader, n * k * dtype_bytes(dtype));
@@ -88,6 +57,8 @@ static enum status load_matrix(struct loader *loader, const struct part *parts, 
         for (size_t i = 0; i < count; i++) {
             source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
             dst += parts[i].block.row_count * k * dtype_bytes(dtype);
+            memset(dst, 0, parts[i].zero_rows * k * dtype_bytes(dtype));
+            dst += parts[i].zero_rows * k * dtype_bytes(dtype);
         }
     }
     TRY(ops->weight_load(weights->device, host, dtype, (uint32_t)n, (uint32_t)k, borrow, out, err));
@@ -101,6 +72,7 @@ static enum status part_init(struct loader *loader, struct part *part, const cha
                              uint64_t k, struct source_block block, struct err *err)
 {
     part->block = block;
+    part->zero_rows = 0;
     return source_matrix(&loader->weights->source, name, n, k, &part->tensor, err);
 }
 
@@ -250,9 +222,11 @@ static enum status load_vocab(struct loader *loader, const char *name, struct we
 {
     const struct model_config *config = loader->config;
     const struct shard *shard = &loader->weights->shard;
+    uint64_t rows = MIN(shard->vocab, config->vocab - shard->vocab_first);
     struct part part;
     TRY(part_init(loader, &part, name, config->vocab, config->hidden,
-                  (struct source_block){shard->vocab_first, shard->vocab, 0, config->hidden}, err));
+                  (struct source_block){shard->vocab_first, rows, 0, config->hidden}, err));
+    part.zero_rows = shard->vocab - rows;
     return load_matrix(loader, &part, 1, out, err);
 }
 

@@ -6,26 +6,13 @@
  *   down                        [ hidden , intermediate ]                      cut by columns
  *   embedding, head             [ vocab , hidden ]                             cut by rows
  *
- * With more ranks than KV heads, tp / kv_heads neighbours hold the same KV head. The sums over cut
- * columns are the decoder's all_reduce; biases of o and down are added by rank 0 alone.
+ * worker/model/shard.h says which rank holds what. The sums over cut columns are the decoder's all_reduce; biases of o and down are added by rank 0 alone.
  */
 #ifndef MSGL_WORKER_MODEL_WEIGHTS_H
 #define MSGL_WORKER_MODEL_WEIGHTS_H
 
-#include "worker/model/arch.h"
+#include "worker/model/shard.h"
 #include "worker/model/source.h"
-
-/* What one rank of tp holds. Counts are its own, firsts are in the whole model. */
-struct shard {
-    uint32_t rank, tp;
-    uint32_t heads, head_first;
-    uint32_t kv_heads, kv_head_first;
-    uint32_t intermediate, intermediate_first;
-    uint32_t vocab, vocab_first;
-};
-/* INVALID when a size cannot be cut into tp parts. */
-enum status MUST_USE shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
-                                struct shard *out, struct err *err);
 
 /* Norms and biases are f32 device arrays; NULL where the architecture has none. */
 struct layer_weights {

@@ -46,6 +46,8 @@ static const struct harness_way ways[] = {
     {"page_64", 64, 8, 0, 256, 0, 1, true, true, false, false},
     {"retraction", 4, 8, 34, 64, 16, 1, true, true, true, false},
     {"tp_2", 16, 8, 0, 256, 11, 2, true, true, true, false},
+    {"tp_3", 16, 8, 0, 256, 0, 3, true, true, true, false}, /* nothing here divides by 3 */
+    {"tp_4", 16, 8, 0, 256, 0, 4, true, false, false, false},
 };
 
 /* Three share a long prefix, two are equal, half are sampled; they arrive one after the other. */

@@ -175,22 +175,90 @@ START_TEST(cuts)
 }
 END_TEST
 
-START_TEST(refuses_odd_cuts)
+/* Every head, column and vocabulary row lies on exactly one rank; KV heads on as many as need them. */
+static void check_cover(const struct model_config *config, uint32_t tp)
+{
+    uint32_t heads = 0, columns = 0, vocab = 0, group = config->heads / config->kv_heads;
+    for (uint32_t rank = 0; rank < tp; rank++) {
+        struct shard s;
+        struct err err = {0};
+        ck_assert_msg(shard_init(config, rank, tp, &s, &err) == STATUS_OK, "%s", err.text);
+        ck_assert_uint_eq(s.head_first, heads);
+        ck_assert_uint_eq(s.intermediate_first, columns);
+        ck_assert_uint_eq(s.vocab_first, vocab);
+        ck_assert_uint_eq(s.heads % s.kv_heads, 0);
+        for (uint32_t head = 0; head < s.heads; head++) /* local q head to local KV head */
+            ck_assert_uint_eq((s.head_first + head) / group,
+                              s.kv_head_first + head / (s.heads / s.kv_heads));
+        heads += s.heads;
+        columns += s.intermediate;
+        vocab += s.vocab;
+    }
+    ck_assert_uint_eq(heads, config->heads);
+    ck_assert_uint_eq(columns, config->intermediate);
+    ck_assert_uint_ge(vocab, config->vocab);
+    ck_assert_uint_lt(vocab, config->vocab + tp);
+}
+
+START_TEST(odd_cuts)
+{
+    static const struct {
+        uint32_t heads, kv_heads, intermediate, vocab, tp;
+    } cases[] = {
+        {9, 3, 1536, 49152, 2}, {9, 3, 1536, 49152, 4},   {9, 3, 1536, 49152, 9},
+        {14, 2, 4864, 151936, 3}, {28, 4, 18944, 152064, 8}, {40, 8, 17408, 151936, 16},
+        {15, 5, 2560, 49153, 2}, {32, 32, 11008, 32000, 3}, {7, 1, 20, 43, 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct model_config config = config_of(config_text);
+        config.heads = cases[i].heads;
+        config.kv_heads = cases[i].kv_heads;
+        config.intermediate = cases[i].intermediate;
+        config.vocab = cases[i].vocab;
+        check_cover(&config, cases[i].tp);
+    }
+}
+END_TEST
+
+START_TEST(refuses_what_leaves_a_rank_empty)
 {
     struct model_config config = config_of(config_text);
     struct shard shard;
     struct err err = {0};
-    ck_assert_int_eq(shard_init(&config, 0, 3, &shard, &err), STATUS_INVALID);
+    config.intermediate = config.vocab = 4096;
+    ck_assert_int_eq(shard_init(&config, 4, 5, &shard, &err), STATUS_INVALID);
     ck_assert_ptr_nonnull(strstr(err.text, "num_attention_heads"));
-    config.heads = 6;
-    config.kv_heads = 2;
-    config.intermediate = config.vocab = 30;
-    ck_assert_int_eq(shard_init(&config, 0, 3, &shard, &err), STATUS_INVALID);
-    ck_assert_ptr_nonnull(strstr(err.text, "num_key_value_heads"));
-    config.kv_heads = 3;
-    ck_assert_int_eq(shard_init(&config, 2, 3, &shard, &err), STATUS_OK);
-    ck_assert_uint_eq(shard.head_first, 4);
-    ck_assert_uint_eq(shard.vocab_first, 20);
+    config.heads = 16;
+    config.intermediate = 3;
+    ck_assert_int_eq(shard_init(&config, 0, 4, &shard, &err), STATUS_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.text, "intermediate_size"));
+    config.intermediate = 64;
+    config.vocab = 5;
+    ck_assert_int_eq(shard_init(&config, 0, 4, &shard, &err), STATUS_INVALID);
+    ck_assert_ptr_nonnull(strstr(err.text, "vocab_size"));
+}
+END_TEST
+
+/* 40 rows of vocabulary on 3 ranks: 14 each, the last two of rank 2 are zeroes. */
+START_TEST(vocabulary_is_padded)
+{
+    static const uint16_t zeroes[2 * 24];
+    struct model_config config = config_of(config_text);
+    for (uint32_t rank = 0; rank < 3; rank++) {
+        struct device device = {0};
+        struct weights weights;
+        struct err err = {0};
+        ck_assert_msg(load(&device, &config, rank, 3, &weights, &err) == STATUS_OK, "%s", err.text);
+        ck_assert_uint_eq(weights.embed.n, 14);
+        ck_assert_uint_eq(weights.head.n, 14);
+        uint32_t rows = rank == 2 ? 12 : 14;
+        check_block(&weights.head, 0, rows, "lm_head.weight", 40, 24, rank * 14, 0);
+        check_block(&weights.embed, 0, rows, "model.embed_tokens.weight", 40, 24, rank * 14, 0);
+        if (rank == 2)
+            ck_assert_mem_eq((uint16_t *)weights.head.data + 12 * 24, zeroes, sizeof(zeroes));
+        weights_release(&weights);
+        ck_assert_uint_eq(device.live, 0);
+    }
 }
 END_TEST
 
@@ -295,7 +363,9 @@ int main(void)
     Suite *suite = suite_create("weights");
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, cuts, 0, 3);
-    tcase_add_test(tcase, refuses_odd_cuts);
+    tcase_add_test(tcase, odd_cuts);
+    tcase_add_test(tcase, refuses_what_leaves_a_rank_empty);
+    tcase_add_test(tcase, vocabulary_is_padded);
     tcase_add_test(tcase, full_device);
     tcase_add_test(tcase, missing_folder);
     tcase_add_loop_test(tcase, refuses_wrong_tensors, 0, (int)ARRAY_LEN(wrong));
