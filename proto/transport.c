@@ -132,7 +132,7 @@ enum status transport_bind(struct transport_context *context, const char *endpoi
     TRY_OUT(set_int(transport, ZMQ_ROUTER_HANDOVER, 1, err));
     TRY_OUT(socket_security(transport->socket, security, true, transport->endpoint, err));
     if (security && security->secret_key)
-        TRY_OUT(zap_start(context, security->allow_file, err));
+        TRY_OUT(zap_start(context, security, err));
     if (zmq_bind(transport->socket, transport->endpoint) != 0) {
         bool taken = errno == EADDRINUSE;
         status = err_set(err, taken ? STATUS_CONFLICT : STATUS_INVALID, "cannot listen on %s: %s",

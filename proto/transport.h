@@ -21,6 +21,7 @@ struct transport_security {
     const char *public_key, *secret_key; /* ours */
     const char *server_key;              /* connect: the router's public key */
     const char *allow_file;              /* bind: public keys of workers, one a line */
+    const char *allow_key;               /* bind: or this one public key */
     bool allow_plain;
 };
 

@@ -22,10 +22,10 @@ enum status MUST_USE socket_security(void *socket, const struct transport_securi
                                      bool server, const char *endpoint, struct err *err);
 
 /* The authenticator of a context: a thread that answers ZeroMQ's questions (RFC 27) about CURVE
- * clients from a file of Z85 public keys, one a line, read again for each handshake. One file a
- * context. */
-enum status MUST_USE zap_start(struct transport_context *context, const char *allow_file,
-                               struct err *err);
+ * clients from one key, or a file of Z85 public keys, one a line, read again for each handshake.
+ * One of them a context. */
+enum status MUST_USE zap_start(struct transport_context *context,
+                               const struct transport_security *security, struct err *err);
 void zap_stop(struct zap *zap); /* NULL is fine */
 
 #endif

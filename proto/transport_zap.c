@@ -16,19 +16,17 @@
 struct zap {
     void *socket;
     pthread_t thread;
-    char *allow_file;
+    char *allow_file; /* or NULL */
+    char *allow_key;  /* or NULL */
 };
 
 /* The file holds the key as a line of its own; blank lines and lines from '#' on are skipped. */
-static bool allowed(const char *allow_file, const unsigned char key[KEY_BYTES])
+static bool in_file(const char *allow_file, const char *z85)
 {
     struct buf text = {0};
     struct err err;
-    char z85[KEY_TEXT + 1];
     bool found = false;
 
-    if (!zmq_z85_encode(z85, key, KEY_BYTES))
-        return false;
     if (file_read(allow_file, ALLOW_BYTES_MAX, &text, &err) != STATUS_OK)
         LOG_WARN("transport", "allow_list_unreadable", "error=\"%s\"", err.text);
     for (const char *line = text.len ? text.data : ""; *line && !found;) {
@@ -39,6 +37,16 @@ static bool allowed(const char *allow_file, const unsigned char key[KEY_BYTES])
     }
     buf_release(&text);
     return found;
+}
+
+static bool allowed(const struct zap *zap, const unsigned char key[KEY_BYTES])
+{
+    char z85[KEY_TEXT + 1];
+
+    if (!zmq_z85_encode(z85, key, KEY_BYTES))
+        return false;
+    return (zap->allow_key && strcmp(zap->allow_key, z85) == 0) ||
+           (zap->allow_file && in_file(zap->allow_file, z85));
 }
 
 /* A request is: version, id, domain, address, identity, mechanism, credentials. */
@@ -86,7 +94,7 @@ static void *zap_main(void *arg)
             bool ok = count == PART_COUNT && zmq_msg_size(&parts[PART_MECHANISM]) == 5 &&
                       memcmp(zmq_msg_data(&parts[PART_MECHANISM]), "CURVE", 5) == 0 &&
                       zmq_msg_size(&parts[PART_KEY]) == KEY_BYTES &&
-                      allowed(zap->allow_file, zmq_msg_data(&parts[PART_KEY]));
+                      allowed(zap, zmq_msg_data(&parts[PART_KEY]));
             if (!ok)
                 LOG_WARN("transport", "key_refused", "address=%.*s",
                          (int)zmq_msg_size(&parts[PART_ADDRESS]),
@@ -100,25 +108,41 @@ static void *zap_main(void *arg)
     return NULL;
 }
 
-enum status zap_start(struct transport_context *context, const char *allow_file, struct err *err)
+static void zap_free(struct zap *zap)
+{
+    mem_free(zap->allow_file);
+    mem_free(zap->allow_key);
+    mem_free(zap);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+enum status zap_start(struct transport_context *context, const struct transport_security *security,
+                      struct err *err)
 {
     struct zap *zap = NULL;
     enum status status = STATUS_OK;
     int linger = 0;
 
-    if (!allow_file)
+    if (!security->allow_file && !security->allow_key)
         return err_set(err, STATUS_INVALID, "CURVE needs a file with the workers' public keys");
-    if (!file_exists(allow_file))
-        return err_set(err, STATUS_NOT_FOUND, "there is no allow-list %s", allow_file);
+    if (security->allow_file && !file_exists(security->allow_file))
+        return err_set(err, STATUS_NOT_FOUND, "there is no allow-list %s", security->allow_file);
     pthread_mutex_lock(&context->lock);
     if (context->zap) {
-        if (strcmp(context->zap->allow_file, allow_file) != 0)
-            status = err_set(err, STATUS_CONFLICT, "one process has one allow-list: %s",
-                             context->zap->allow_file);
+        if (!same_text(context->zap->allow_file, security->allow_file) ||
+            !same_text(context->zap->allow_key, security->allow_key))
+            status = err_set(err, STATUS_CONFLICT, "one process has one allow-list");
         goto out;
     }
     zap = mem_zalloc(sizeof(*zap));
-    zap->allow_file = mem_strdup(allow_file);
+    if (security->allow_file)
+        zap->allow_file = mem_strdup(security->allow_file);
+    if (security->allow_key)
+        zap->allow_key = mem_strdup(security->allow_key);
     zap->socket = zmq_socket(context->zmq, ZMQ_REP);
     if (zap->socket)
         zmq_setsockopt(zap->socket, ZMQ_LINGER, &linger, sizeof(linger));
@@ -128,8 +152,7 @@ enum status zap_start(struct transport_context *context, const char *allow_file,
                          zmq_strerror(errno));
         if (zap->socket)
             zmq_close(zap->socket);
-        mem_free(zap->allow_file);
-        mem_free(zap);
+        zap_free(zap);
         goto out;
     }
     context->zap = zap;
@@ -143,7 +166,6 @@ void zap_stop(struct zap *zap)
 {
     if (zap) {
         pthread_join(zap->thread, NULL);
-        mem_free(zap->allow_file);
-        mem_free(zap);
+        zap_free(zap);
     }
 }

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "common/mem.h"
@@ -51,7 +52,14 @@ static const struct option options[] = {
     OPTION_UINT(W, age_ms, "age-ms", "2000", 0, 3600000,
                 "a req that waited this many ms goes before any cached prefix"),
     OPTION_UINT(W, threads, "threads", "0", 0, 1024, "CPU threads; 0 = all cores"),
-    OPTION_UINT(W, tp, "tp", "1", 1, 64, "tensor-parallel ranks"),
+    OPTION_UINT(W, tp, "tp", "1", 1, 64, "tensor-parallel ranks, of all nodes together"),
+    OPTION_UINT(W, nnodes, "nnodes", "1", 1, 64, "machines that the ranks are spread over"),
+    OPTION_UINT(W, node_rank, "node-rank", "0", 0, 63, "which of them this is; 0 talks to routers"),
+    OPTION_STRING(W, master, "master", NULL, NULL,
+                  "HOST:PORT of node 0 for the other nodes' ranks; needed by --nnodes"),
+    OPTION_UINT(W, rank_dead_ms, "rank-dead-ms", "2000", 500, 600000,
+                "a rank that is silent, or a step that hangs, for so long takes the worker down, ms"),
+    OPTION_UINT(W, rank, "rank", "0", 0, 63, "set by a worker for the ranks that it starts"),
     OPTION_UINT(W, context_max, "context-max", "0", 0, PROTO_PROMPT_TOKENS_MAX,
                 "tokens of one req at most; 0 = the model's"),
     OPTION_UINT(W, router_dead_ms, "router-dead-ms", "3000", 500, 600000,
@@ -106,18 +114,51 @@ static bool name_valid(const char *name)
     return len >= 1 && len <= PROTO_NAME_BYTES_MAX && utf8_valid(name, len);
 }
 
+static bool master_valid(const char *master)
+{
+    const char *colon = strrchr(master, ':');
+    return colon && colon > master && strspn(colon + 1, "0123456789") == strlen(colon + 1) &&
+           strlen(colon + 1) >= 1 && strlen(colon + 1) <= 5;
+}
+
+/* Which rank this process is, and what that needs. */
+static enum status check_ranks(struct worker_config *config, struct err *err)
+{
+    uint64_t per_node = config->tp / config->nnodes;
+
+    if (config->tp % config->nnodes != 0)
+        return err_set(err, STATUS_INVALID, "--tp %u cannot be spread evenly over --nnodes %u",
+                       (unsigned)config->tp, (unsigned)config->nnodes);
+    if (config->node_rank >= config->nnodes)
+        return err_set(err, STATUS_INVALID, "--node-rank %u is not below --nnodes %u",
+                       (unsigned)config->node_rank, (unsigned)config->nnodes);
+    config->rank_is_child = config->rank > 0;
+    if (!config->rank_is_child)
+        config->rank = config->node_rank * per_node;
+    if (config->rank >= config->tp)
+        return err_set(err, STATUS_INVALID, "--rank %u is not below --tp %u",
+                       (unsigned)config->rank, (unsigned)config->tp);
+    if (!config->master && (config->nnodes > 1 || config->rank > 0))
+        return err_set(err, STATUS_INVALID, "give node 0's address: --master HOST:PORT");
+    if (config->master && !master_valid(config->master))
+        return err_set(err, STATUS_INVALID, "--master must be HOST:PORT, not \"%.100s\"",
+                       config->master);
+    if (per_node > 1 && config->threads == 0)
+        config->threads = MAX((uint64_t)get_nprocs() / per_node, UINT64_C(1));
+    return STATUS_OK;
+}
+
 static enum status check(struct worker_config *config, struct err *err)
 {
     if (!config->model)
         return err_set(err, STATUS_INVALID, "give a model: --model DIR or --model ORG/NAME");
-    if (config->routers.count == 0)
+    TRY(check_ranks(config, err));
+    if (config->routers.count == 0 && config->rank == 0)
         return err_set(err, STATUS_INVALID, "give a router: --router tcp://NAME:PORT");
     TRY(resolver_check(&config->routers, err));
     if ((config->page_size & (config->page_size - 1)) != 0)
         return err_set(err, STATUS_INVALID, "--page-size must be a power of two, not %llu",
                        (unsigned long long)config->page_size);
-    if (config->tp != 1)
-        return err_set(err, STATUS_UNSUPPORTED, "--tp above 1 is not built yet");
     if (!config->id)
         config->id = default_id();
     if (!config->served_model_name)
@@ -135,5 +176,6 @@ enum status worker_config_parse(int argc, char **argv, struct worker_config *con
                                 enum config_action *action, struct err *err)
 {
     TRY(config_parse(&worker_spec, argc, argv, config, action, err));
+    config->argv = argv;
     return *action == CONFIG_ACTION_RUN ? check(config, err) : STATUS_OK;
 }

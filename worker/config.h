@@ -27,7 +27,12 @@ struct worker_config {
     bool no_overlap;
     uint64_t age_ms;
     uint64_t threads;
-    uint64_t tp;
+    uint64_t tp, nnodes, node_rank;
+    uint64_t rank;       /* 0 leads; else a follower */
+    bool rank_is_child;  /* started by the first rank of its node */
+    const char *master;  /* "HOST:PORT" where rank 0 listens; NULL: it picks a port */
+    uint64_t rank_dead_ms;
+    char **argv;         /* of main: this node's other ranks are started with it */
     uint64_t context_max;
     uint64_t router_dead_ms;
     uint64_t drain_s;

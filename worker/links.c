@@ -14,8 +14,7 @@
 #define LOAD_GAP_MS        5  /* between LOADs that a change brings forward */
 #define HELLO_RETRY_MS     50 /* the connection does not stand yet */
 
-/* The first line of a key file; NULL stays NULL. */
-static enum status read_key(const char *path, char **key, struct err *err)
+enum status links_read_key(const char *path, char **key, struct err *err)
 {
     struct buf text = {0};
     enum status status = STATUS_OK;
@@ -34,9 +33,9 @@ enum status links_init(struct worker *worker, struct err *err)
     const struct worker_config *config = worker->config;
     struct links *links = &worker->links;
 
-    TRY(read_key(config->curve_public_file, &links->keys[0], err));
-    TRY(read_key(config->curve_secret_file, &links->keys[1], err));
-    TRY(read_key(config->curve_server_file, &links->keys[2], err));
+    TRY(links_read_key(config->curve_public_file, &links->keys[0], err));
+    TRY(links_read_key(config->curve_secret_file, &links->keys[1], err));
+    TRY(links_read_key(config->curve_server_file, &links->keys[2], err));
     links->security = (struct transport_security){.public_key = links->keys[0],
                                                   .secret_key = links->keys[1],
                                                   .server_key = links->keys[2],

@@ -58,6 +58,9 @@ struct links {
 enum status MUST_USE links_init(struct worker *worker, struct err *err);
 void links_release(struct worker *worker); /* lets frames in hand go out, at most 200 ms */
 
+/* The first line of a key file, on the heap; no path gives NULL. */
+enum status MUST_USE links_read_key(const char *path, char **key, struct err *err);
+
 /* Everything that time brings: new addresses, HELLOs, silence, LOADs. */
 void links_tick(struct worker *worker, uint64_t now_ms);
 /* When links_tick() has something to do next, in ms from now. */

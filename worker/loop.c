@@ -29,6 +29,7 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     TRY(worker->kind->wait(worker->engine, worker->tickets[0], &result, err));
     worker->tickets[0] = worker->tickets[1];
     worker->in_flight--;
+    worker->step_since_ms = clock_now_ms();
     scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
                      result.device_ns, worker->events, &count);
     outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
@@ -48,6 +49,9 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
     outbox_events(worker, worker->events, count);
     *launched = packet != NULL;
     if (packet) {
+        if (worker->in_flight == 0)
+            worker->step_since_ms = clock_now_ms();
+        TRY(ranks_step(worker, packet, err));
         TRY(worker->kind->submit(worker->engine, packet, &worker->tickets[worker->in_flight], err));
         worker->in_flight++;
     }
@@ -105,13 +109,17 @@ static bool receive(struct worker *worker, uint64_t now_ms)
 static void wait(struct loop *loop, uint64_t timeout_ms)
 {
     struct worker *worker = loop->worker;
-    struct pollfd fds[RESOLVER_ADDRESSES_MAX + 3];
+    struct pollfd fds[RESOLVER_ADDRESSES_MAX + 5];
     nfds_t count = 0;
 
     fds[count++] = (struct pollfd){.fd = loop->signal_fd, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = resolver_fd(worker->links.resolver), .events = POLLIN};
     if (worker->in_flight)
         fds[count++] = (struct pollfd){.fd = worker->kind->event_fd(worker->engine), .events = POLLIN};
+    if (worker->ranks.transport) {
+        fds[count++] = (struct pollfd){.fd = ranks_fd(worker), .events = POLLIN};
+        fds[count++] = (struct pollfd){.fd = worker->children->fd, .events = POLLIN};
+    }
     for (uint32_t i = 0; i < worker->links.count; i++)
         fds[count++] = (struct pollfd){.fd = transport_fd(worker->links.items[i]->transport),
                                        .events = POLLIN};
@@ -146,10 +154,15 @@ enum status loop_run(struct worker *worker, int signal_fd, struct err *err)
     for (;;) {
         uint64_t now_ms = clock_now_ms();
         bool more = receive(worker, now_ms);
-        enum status status = run_steps(&loop);
+        enum status status = ranks_tick(worker, now_ms, err);
+        if (status == STATUS_OK)
+            status = run_steps(&loop);
         if (status != STATUS_OK) {
-            fail_all(worker, STATUS_INTERNAL, "the worker's engine failed");
-            outbox_bye(worker, "the worker's engine failed");
+            /* A lost rank is no fault of the reqs: it must not count against them. */
+            bool rank_lost = worker->ranks.broken;
+            const char *why = rank_lost ? "a rank of the worker was lost" : "the worker's engine failed";
+            fail_all(worker, rank_lost ? STATUS_UNAVAILABLE : STATUS_INTERNAL, why);
+            outbox_bye(worker, why);
             return status;
         }
         read_signals(&loop, now_ms);

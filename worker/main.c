@@ -1,96 +1,119 @@
-/* msgl-worker: parses options, loads the model, runs the loop. */
+/* msgl-worker: parses options, loads the model, runs the loop (rank 0) or the steps (the others). */
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "common/log.h"
+#include "worker/follower.h"
+#include "worker/guard.h"
 #include "worker/loop.h"
 
-/* While a model loads nobody polls the signal fd: this thread does, and ends the process at once.
- */
-struct guard {
-    pthread_t thread;
-    int signal_fd, stop_fd;
-};
-
-static void *guard_main(void *arg)
-{
-    const struct guard *guard = arg;
-    struct pollfd fds[] = {{.fd = guard->signal_fd, .events = POLLIN},
-                           {.fd = guard->stop_fd, .events = POLLIN}};
-
-    while (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno == EINTR)
-        continue;
-    if (!(fds[1].revents & POLLIN)) {
-        LOG_INFO("worker", "stopped", "while the model was loading");
-        _exit(128 + SIGTERM);
-    }
-    return NULL;
-}
-
 /* SIGTERM and SIGINT come through *fd; every thread that starts from now on inherits the mask. */
-static bool block_signals(int *fd)
+static enum status block_signals(int *fd, struct err *err)
 {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     signal(SIGPIPE, SIG_IGN);
-    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
-        return false;
-    *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    return *fd >= 0;
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) == 0)
+        *fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return *fd >= 0 ? STATUS_OK : err_set(err, STATUS_INTERNAL, "signals: %s", strerror(errno));
 }
 
-static enum status open_guarded(const struct worker_config *config, struct worker *worker,
-                                int signal_fd, struct err *err)
+static enum status run(struct worker *worker, int signal_fd, struct err *err)
 {
-    struct guard guard = {.signal_fd = signal_fd, .stop_fd = eventfd(0, EFD_CLOEXEC)};
-    uint64_t one = 1;
+    const struct worker_config *config = worker->config;
+    struct children *children = worker->children;
+    struct guard guard;
     enum status status;
 
-    if (guard.stop_fd < 0 || pthread_create(&guard.thread, NULL, guard_main, &guard) != 0)
-        return err_set(err, STATUS_INTERNAL, "no thread for signals: %s", strerror(errno));
-    status = worker_open(config, worker, err);
-    if (write(guard.stop_fd, &one, sizeof(one)) != (ssize_t)sizeof(one))
-        status = err_set(err, STATUS_INTERNAL, "eventfd: %s", strerror(errno));
-    pthread_join(guard.thread, NULL);
-    close(guard.stop_fd);
-    return status;
+    TRY(guard_start(&guard, signal_fd, children, err));
+    status = worker_open(config, children, worker, err);
+    guard_stop(&guard);
+    TRY(status);
+    TRY(links_init(worker, err));
+    return loop_run(worker, signal_fd, err);
 }
 
-static int run(const struct worker_config *config, struct err *err)
+static enum status follow(struct follower *follower, int signal_fd, struct err *err)
 {
-    struct worker worker = {.config = config};
-    int signal_fd = -1;
-    enum status status = STATUS_OK;
+    struct guard guard;
+    enum status status;
 
-    if (!block_signals(&signal_fd))
-        status = err_set(err, STATUS_INTERNAL, "signals: %s", strerror(errno));
-    if (status == STATUS_OK)
-        status = open_guarded(config, &worker, signal_fd, err);
-    if (status == STATUS_OK)
-        status = links_init(&worker, err);
-    if (status == STATUS_OK)
-        status = loop_run(&worker, signal_fd, err);
-    if (status == STATUS_CANCELLED)
-        _exit(128 + SIGTERM); /* asked twice: nothing is waited for */
-    worker_close(&worker);
-    if (signal_fd >= 0)
-        close(signal_fd);
+    if (follower->config->rank_is_child && !children_die_with_parent())
+        return err_set(err, STATUS_UNAVAILABLE, "rank 0 ended at once");
+    TRY(guard_start(&guard, signal_fd, follower->children, err));
+    status = follower_open(follower, err);
+    guard_stop(&guard);
+    TRY(status);
+    return follower_run(follower, signal_fd, err);
+}
+
+static int finish(const struct worker_config *config, enum status status, const struct err *err)
+{
     if (status == STATUS_OK) {
         LOG_INFO("worker", "stopped", "cleanly");
         return EXIT_SUCCESS;
     }
-    fprintf(stderr, "msgl-worker: %s.\n", err->text);
+    fprintf(stderr, "msgl-worker: %s%s.\n", config->rank ? "a rank: " : "", err->text);
     return EXIT_FAILURE;
+}
+
+static int run_rank_0(const struct worker_config *config, struct err *err)
+{
+    struct children children = {0};
+    struct worker worker = {.config = config, .children = &children};
+    int signal_fd = -1;
+    enum status status = block_signals(&signal_fd, err);
+
+    if (status == STATUS_OK)
+        status = children_init(&children, err);
+    if (status == STATUS_OK)
+        status = run(&worker, signal_fd, err);
+    if (status == STATUS_CANCELLED)
+        _exit(128 + SIGTERM); /* asked twice: nothing is waited for */
+    if (worker.ranks.broken) {
+        finish(config, status, err);
+        links_release(&worker); /* BYE goes out */
+        ranks_stop(&worker);
+        _exit(EXIT_FAILURE); /* the engine may wait for a rank that never comes */
+    }
+    worker_close(&worker);
+    children_release(&children);
+    if (signal_fd >= 0)
+        close(signal_fd);
+    return finish(config, status, err);
+}
+
+static int run_other_rank(const struct worker_config *config, struct err *err)
+{
+    struct children children = {0};
+    struct follower follower = {.config = config, .children = &children};
+    int signal_fd = -1;
+    enum status status = block_signals(&signal_fd, err);
+
+    if (status == STATUS_OK)
+        status = children_init(&children, err);
+    if (status == STATUS_OK)
+        status = follow(&follower, signal_fd, err);
+    if (status != STATUS_OK) {
+        follower_fail(&follower, err->text);
+        finish(config, status, err);
+        transport_free(follower.transport); /* FAILED goes out */
+        transport_context_free(follower.context);
+        children_release(&children);
+        _exit(EXIT_FAILURE);
+    }
+    follower_close(&follower);
+    children_release(&children);
+    close(signal_fd);
+    return finish(config, status, err);
 }
 
 int main(int argc, char **argv)
@@ -104,8 +127,12 @@ int main(int argc, char **argv)
         fprintf(stderr, "msgl-worker: %s.\n", err.text);
         code = EXIT_FAILURE;
     } else if (action == CONFIG_ACTION_RUN) {
-        log_init(config.id, (enum log_level)config.log_level);
-        code = run(&config, &err);
+        char name[PROTO_NAME_BYTES_MAX + 16], rank[16] = "";
+        if (config.rank)
+            snprintf(rank, sizeof(rank), " rank %u", (unsigned)config.rank);
+        snprintf(name, sizeof(name), "%s%s", config.id, rank);
+        log_init(name, (enum log_level)config.log_level);
+        code = config.rank ? run_other_rank(&config, &err) : run_rank_0(&config, &err);
     }
     config_release(&worker_spec, &config);
     return code;

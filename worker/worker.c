@@ -46,12 +46,12 @@ static void on_progress(void *ctx, const char *file, uint64_t done_bytes, uint64
     *last_tenth = tenth;
 }
 
-static enum status open_engine(struct worker *worker, struct err *err)
+struct engine_opts worker_engine_opts(const struct worker_config *config, const char *model_dir,
+                                      const char *comm)
 {
-    const struct worker_config *config = worker->config;
     bool gpu = config->backend && strcmp(config->backend, "cuda") == 0;
-    struct engine_opts opts = {
-        .model_dir = worker->model_dir,
+    return (struct engine_opts){
+        .model_dir = model_dir,
         .backend = config->backend,
         .dummy_weights = config->dummy_weights,
         .dummy_seed = config->dummy_seed,
@@ -64,12 +64,23 @@ static enum status open_engine(struct worker *worker, struct err *err)
                         : gpu                    ? 0.9
                                                  : 0.25,
         .threads = (uint32_t)config->threads,
-        .rank = 0,
+        .rank = (int)config->rank,
         .tp = (int)config->tp,
+        .comm = comm,
         .sim_table = config->sim_table,
         .sim_speed = config->sim_speed,
     };
-    return worker->kind->open(&opts, &worker->engine, err);
+}
+
+/* All ranks open theirs at the same time. */
+static enum status open_engine(struct worker *worker, struct err *err)
+{
+    const char *comm = worker->config->tp > 1 ? worker->ranks.comm : NULL;
+    struct engine_opts opts = worker_engine_opts(worker->config, worker->model_dir, comm);
+
+    TRY(ranks_start(worker, err));
+    TRY(worker->kind->open(&opts, &worker->engine, err));
+    return ranks_wait_ready(worker, err);
 }
 
 /* The pool keeps a page back, so that the longest req can still be decoded. */
@@ -127,13 +138,16 @@ static void fill_hello(struct worker *worker)
     hello->slots = (uint32_t)(config->running_max + config->waiting_max);
 }
 
-enum status worker_open(const struct worker_config *config, struct worker *worker, struct err *err)
+enum status worker_open(const struct worker_config *config, struct children *children,
+                        struct worker *worker, struct err *err)
 {
     uint64_t last_tenth = 0;
     struct hub_opts hub = {.progress = on_progress, .ctx = &last_tenth};
 
     memset(worker, 0, sizeof(*worker));
     worker->config = config;
+    worker->children = children;
+    worker->epoch = rng_os() | 1;
     worker->kind = engine_kind_of(config->engine);
     enum hub_want want = worker->kind->weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS;
     arena_init(&worker->arena);
@@ -141,7 +155,6 @@ enum status worker_open(const struct worker_config *config, struct worker *worke
     TRY(hash_model(config, worker->model_dir, &worker->hello, err));
     TRY(open_engine(worker, err));
     TRY(open_scheduler(worker, err));
-    worker->epoch = rng_os() | 1;
     fill_hello(worker);
     /* Twice the credits: reqs that were cancelled hold an entry until their step is done. */
     req_table_init(&worker->reqs, 2 * worker->hello.slots);
@@ -155,6 +168,7 @@ enum status worker_open(const struct worker_config *config, struct worker *worke
 void worker_close(struct worker *worker)
 {
     links_release(worker);
+    ranks_stop(worker);
     outbox_release(worker);
     req_table_release(&worker->reqs);
     if (worker->engine)

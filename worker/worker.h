@@ -12,6 +12,7 @@
 #include "worker/engine/kinds.h"
 #include "worker/links.h"
 #include "worker/outbox.h"
+#include "worker/ranks.h"
 #include "worker/req_table.h"
 #include "worker/sched/scheduler.h"
 
@@ -29,6 +30,9 @@ struct worker {
     uint32_t event_max;
     uint64_t tickets[ENGINE_IN_FLIGHT]; /* oldest first */
     uint32_t in_flight;
+    uint64_t step_since_ms;    /* the oldest one runs since then */
+    struct ranks ranks;        /* tp > 1 */
+    struct children *children; /* main's: watched by the guard while we load */
 
     struct links links;
     struct req_table reqs;
@@ -40,8 +44,12 @@ struct worker {
 };
 
 /* Loads the model and makes everything but the links. Seconds. */
-enum status MUST_USE worker_open(const struct worker_config *config, struct worker *worker,
-                                 struct err *err);
+enum status MUST_USE worker_open(const struct worker_config *config, struct children *children,
+                                 struct worker *worker, struct err *err);
 void worker_close(struct worker *worker); /* safe on a zeroed struct */
+
+/* What every rank opens its engine with; `comm` NULL for tp 1. */
+struct engine_opts worker_engine_opts(const struct worker_config *config, const char *model_dir,
+                                      const char *comm);
 
 #endif

@@ -339,7 +339,8 @@ START_TEST(curve_lets_in_who_is_on_the_list)
     server.allow_file = allow_list(name, good_public);
     ck_assert_msg(transport_bind(context, "tcp://127.0.0.1:*", &server, &router, &err) == STATUS_OK,
                   "%s", err.text);
-    struct transport_security worker = {good_public, good_secret, server_public, NULL, false};
+    struct transport_security worker = {
+        .public_key = good_public, .secret_key = good_secret, .server_key = server_public};
     ck_assert_int_eq(
         transport_connect(context, transport_endpoint(router), "good", &worker, &good, &err),
         STATUS_OK);

@@ -84,16 +84,40 @@ START_TEST(a_step_has_room_for_every_running_req)
 }
 END_TEST
 
+START_TEST(ranks_of_two_nodes)
+{
+    struct worker_config config;
+    struct err err;
+    ck_assert_int_eq(PARSE(&config, &err, "--model", "m", "--tp=4", "--nnodes=2", "--node-rank=1",
+                           "--master=node-0:9000"),
+                     STATUS_OK);
+    ck_assert_uint_eq(config.rank, 2);
+    ck_assert(!config.rank_is_child);
+    config_release(&worker_spec, &config);
+    ck_assert_int_eq(PARSE(&config, &err, GOOD, "--tp=4", "--rank=3", "--master=127.0.0.1:9000"),
+                     STATUS_OK);
+    ck_assert_uint_eq(config.rank, 3);
+    ck_assert(config.rank_is_child);
+    ck_assert_uint_ge(config.threads, 1);
+    config_release(&worker_spec, &config);
+}
+END_TEST
+
 START_TEST(what_is_wrong_is_said)
 {
     static const struct {
-        const char *args[6];
+        const char *args[7];
         const char *says;
     } bad[] = {
         {{"--router", "tcp://a:1"}, "give a model"},
         {{"--model", "m"}, "give a router"},
         {{"--model", "m", "--router", "tcp://a:1", "--page-size=24"}, "power of two"},
-        {{"--model", "m", "--router", "tcp://a:1", "--tp=2"}, "--tp"},
+        {{"--model", "m", "--router", "tcp://a:1", "--tp=65"}, "--tp"},
+        {{"--model", "m", "--router", "tcp://a:1", "--tp=3", "--nnodes=2"}, "spread evenly"},
+        {{"--model", "m", "--tp=4", "--nnodes=2", "--node-rank=2"}, "below --nnodes"},
+        {{"--model", "m", "--tp=4", "--nnodes=2", "--node-rank=1"}, "--master"},
+        {{"--model", "m", "--tp=2", "--rank=2", "--master=a:1"}, "below --tp"},
+        {{"--model", "m", "--tp=2", "--rank=1", "--master=a"}, "HOST:PORT"},
         {{"--model", "m", "--router", "tcp://a:1", "--cache=lru"}, "--cache"},
         {{"--model", "m", "--router", "tcp://a:1", "--id=\xff"}, "UTF-8"},
         {{"--model", "m", "--router", "tcp://a:1", "--max-running=0"}, "--max-running"},
@@ -121,6 +145,7 @@ int main(void)
     tcase_add_test(tc, names_of_models);
     tcase_add_test(tc, overlap_by_option_and_by_either_variable);
     tcase_add_test(tc, a_step_has_room_for_every_running_req);
+    tcase_add_test(tc, ranks_of_two_nodes);
     tcase_add_test(tc, what_is_wrong_is_said);
     suite_add_tcase(suite, tc);
     srunner_run_all(runner, CK_NORMAL);
