@@ -229,7 +229,7 @@ def run_bad(folder):
     return said[0]
 
 
-@pytest.mark.parametrize("args", [["--page-size", "24"], ["--router", "nonsense"], ["--tp", "2"],
+@pytest.mark.parametrize("args", [["--page-size", "24"], ["--router", "nonsense"], ["--tp", "3", "--nnodes", "2"],
                                   ["--backend", "abacus"], ["--kv-mib", "x"]])
 def test_bad_options_are_one_sentence(args):
     done = subprocess.run([WORKER, "--model", MODEL, "--router", "tcp://127.0.0.1:9", *args],
