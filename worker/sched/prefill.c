@@ -4,10 +4,19 @@
  * what the cost model lets into step_ms (at least one page, so that prompts never stand still).
  * A chunk that does not finish its prompt ends on a page's end when it can: only full pages can be
  * shared.
+ *
+ * Who gets the budget: the highest-ranked unfinished prompt, the head, is sure of half of it. Of
+ * the other half prompts with less left to compute than the head take what they need, the shortest
+ * first, waiting ones after running ones; so a short prompt does not wait for a long one, and a
+ * long one takes at most twice its time. What they leave goes to the head, then to the others.
+ *
+ *     budget  ├─ shorter than the head ─┤───────────── head ─────────────┤─ longer ─┤
+ *             0                     at most half                                 budget
  */
 #include "worker/sched/sched.h"
 
 #define HINTS_PER_PLAN 16 /* cached-prefix look-ups that only serve the waiting order */
+#define SHORTER_PER_PLAN 8 /* running prompts looked up to go before the head */
 
 /* Rows of logits left in the step when each running req keeps one. */
 static uint32_t score_room(const struct scheduler *s)
@@ -81,16 +90,15 @@ static void hints_refresh(struct scheduler *s)
     }
 }
 
-static void admit_all(struct scheduler *s, uint32_t budget, uint64_t now_ms)
+/* Admits waiting reqs with at most `left_max` tokens to compute; returns what they leave. */
+static uint32_t admit(struct scheduler *s, uint32_t budget, uint32_t left_max, uint64_t now_ms)
 {
-    if (s->waiting.count == 0 || budget == 0 || s->slots.free_count == 0)
-        return;
-    if (s->opts.cache)
-        hints_refresh(s);
+    if (s->waiting.count == 0 || s->slots.free_count == 0)
+        return budget;
     while (budget > 0) {
-        struct req *req = queue_best(&s->waiting, s->plans, now_ms);
+        struct req *req = queue_best(&s->waiting, s->plans, left_max, now_ms);
         if (!req)
-            return;
+            break;
         if (s->opts.cache) {
             hint_update(s, req);
             if (peer_computes(s, req, req->hint_pages)) {
@@ -99,12 +107,64 @@ static void admit_all(struct scheduler *s, uint32_t budget, uint64_t now_ms)
             }
         }
         if (!run_admit(s, req, now_ms))
-            return;
+            break;
         uint32_t tokens = chunk_decide(s, req, budget, false, now_ms);
         if (tokens == 0) /* its pages are in limbo */
-            return;
+            break;
         budget -= tokens;
     }
+    return budget;
+}
+
+static bool unfinished(const struct req *req)
+{
+    return req && req_left(req) > 1 && req->chunk == 0;
+}
+
+static struct req *head_of(const struct scheduler *s)
+{
+    struct req *head = NULL;
+    for (uint32_t i = 0; i < s->running_count; i++)
+        if (unfinished(s->running[i]) && (!head || req_outranks(s->running[i], head)))
+            head = s->running[i];
+    return head;
+}
+
+/* The running prompt with the least to compute, less than `head`; priorities do not give way. */
+static struct req *shortest_before(const struct scheduler *s, const struct req *head)
+{
+    struct req *best = NULL;
+    uint32_t least = req_left(head);
+    for (uint32_t i = 0; i < s->running_count; i++) {
+        struct req *req = s->running[i];
+        if (unfinished(req) && req_left(req) < least && req->priority >= head->priority) {
+            best = req;
+            least = req_left(req);
+        }
+    }
+    return best;
+}
+
+/* Gives to prompts shorter than the head what they need; returns what they leave. */
+static uint32_t shorter_decide(struct scheduler *s, const struct req *head, uint32_t budget,
+                               uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < SHORTER_PER_PLAN && budget > 0; i++) {
+        struct req *req = shortest_before(s, head);
+        uint32_t tokens = req ? chunk_decide(s, req, budget, true, now_ms) : 0;
+        if (tokens == 0)
+            break;
+        budget -= tokens;
+    }
+    run_compact(s);
+    return admit(s, budget, req_left(head) - 1, now_ms);
+}
+
+/* The nearest whole number of pages, so that rounding down to a page's end costs the head nothing. */
+static uint32_t half_of(const struct scheduler *s, uint32_t budget)
+{
+    uint32_t size = s->opts.page_size, half = DIV_CEIL(budget, 2);
+    return half < size ? half : MIN((half + size / 2) / size * size, budget);
 }
 
 void prefill_decide(struct scheduler *s, uint32_t decode_rows, uint64_t now_ms)
@@ -114,11 +174,17 @@ void prefill_decide(struct scheduler *s, uint32_t decode_rows, uint64_t now_ms)
         uint32_t room = cost_prefill_room(&s->cost, s->opts.step_ms, decode_rows);
         budget = MIN(budget, MAX(room, s->opts.page_size));
     }
-    for (uint32_t i = 0; i < s->running_count; i++) {
-        struct req *req = s->running[i];
-        if (req && req_left(req) > 1)
-            budget -= chunk_decide(s, req, budget, true, now_ms);
+    if (s->opts.cache && budget > 0)
+        hints_refresh(s);
+    struct req *head = head_of(s);
+    if (head && budget > 0) {
+        uint32_t kept = MIN(half_of(s, budget), req_left(head));
+        budget = kept + shorter_decide(s, head, budget - kept, now_ms);
+        budget -= chunk_decide(s, head, budget, true, now_ms);
     }
+    for (uint32_t i = 0; i < s->running_count; i++)
+        if (unfinished(s->running[i]))
+            budget -= chunk_decide(s, s->running[i], budget, true, now_ms);
     run_compact(s);
-    admit_all(s, budget, now_ms);
+    admit(s, budget, UINT32_MAX, now_ms);
 }

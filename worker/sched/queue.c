@@ -3,9 +3,9 @@
 
 #define STARVE_LOOK 16
 
-void queue_init(struct queue *queue, uint32_t age_ms)
+void queue_init(struct queue *queue, uint32_t age_ms, uint32_t page_size)
 {
-    *queue = (struct queue){.age_ms = age_ms};
+    *queue = (struct queue){.age_ms = age_ms, .page_size = page_size};
     list_init(&queue->by_rank);
     list_init(&queue->by_age);
 }
@@ -82,7 +82,8 @@ static bool eligible(const struct req *req, uint64_t plan)
     return req->skip_plan != plan && req->in_flight == 0;
 }
 
-struct req *queue_best(const struct queue *queue, uint64_t plan, uint64_t now_ms)
+struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_max,
+                       uint64_t now_ms)
 {
     uint32_t looked = 0;
     LIST_EACH (pos, &queue->by_age) { /* the oldest starved one, if any */
@@ -98,7 +99,8 @@ struct req *queue_best(const struct queue *queue, uint64_t plan, uint64_t now_ms
         struct req *req = LIST_ITEM(pos, struct req, by_rank);
         if (looked++ == QUEUE_WINDOW || (best && best->priority > req->priority))
             break;
-        if (eligible(req, plan) && (!best || better(queue, req, best, now_ms)))
+        if (eligible(req, plan) && req->token_count - req->hint_pages * queue->page_size <= left_max &&
+            (!best || better(queue, req, best, now_ms)))
             best = req;
     }
     return best;

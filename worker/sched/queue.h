@@ -20,19 +20,21 @@
 struct queue {
     struct list by_rank, by_age;
     uint32_t count;
-    uint32_t age_ms;
+    uint32_t age_ms, page_size;
 };
 
-void queue_init(struct queue *queue, uint32_t age_ms);
+void queue_init(struct queue *queue, uint32_t age_ms, uint32_t page_size);
 void queue_put(struct queue *queue, struct req *req, uint64_t now_ms);
 void queue_remove(struct queue *queue, struct req *req, uint64_t now_ms);
 
 /* Marks those that starve; once a plan. */
 void queue_age(struct queue *queue, uint64_t now_ms);
 
-/* The best that is not skipped in plan `plan` and awaits no sample; NULL when there is none. It
- * stays in the queue. */
-struct req *queue_best(const struct queue *queue, uint64_t plan, uint64_t now_ms);
+/* The best that is not skipped in plan `plan`, awaits no sample and, unless it starves, has no more
+ * than left_max tokens to compute (as far as its hint tells); NULL when there is none. It stays in
+ * the queue. */
+struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_max,
+                       uint64_t now_ms);
 
 bool queue_check(const struct queue *queue, struct err *err);
 

@@ -40,7 +40,7 @@ enum status scheduler_new(const struct sched_opts *opts, struct scheduler **out,
     radix_init(&s->radix, &s->pages, &s->log, opts->page_size, opts->slots, opts->fingerprint);
     cost_init(&s->cost, opts->prefill_us_per_token, opts->decode_us_per_row);
     step_builder_init(&s->builder, &s->limits);
-    queue_init(&s->waiting, opts->age_ms);
+    queue_init(&s->waiting, opts->age_ms, opts->page_size);
     list_init(&s->cancels);
     s->reqs = mem_array(s->req_max, sizeof(*s->reqs));
     s->req_free = mem_array(s->req_max, sizeof(*s->req_free));

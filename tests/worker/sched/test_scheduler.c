@@ -216,6 +216,92 @@ START_TEST(step_ms_bounds_chunks_beside_decode)
 }
 END_TEST
 
+/* Steps until `user` has its first token; 0 when `most` steps bring none. `each` may add reqs. */
+static uint32_t steps_to_first(struct rig *rig, uint64_t user, uint32_t most,
+                               void (*each)(struct rig *rig, uint32_t step))
+{
+    for (uint32_t step = 1; step <= most; step++) {
+        if (each)
+            each(rig, step);
+        ck_assert(rig_step(rig));
+        for (uint32_t e = 0; e < rig->event_count; e++)
+            if (rig->events[e].user == user && rig->events[e].has_token)
+                return step;
+    }
+    return 0;
+}
+
+/* A decoding req beside which 20 tokens of prefill fit a step, and a prompt of 400 behind it. */
+static struct rig rig_tight(void)
+{
+    struct sched_opts opts = opts_default();
+    opts.pages = 2000;
+    opts.context_max = 1000;
+    opts.slots = 32;
+    opts.step_ms = 2.1;
+    struct rig rig = rig_new(&opts);
+    add_plain(&rig, 1, 0, 5, 500);
+    ck_assert(rig_step(&rig));
+    uint32_t tokens[400];
+    struct req_spec spec = spec_of(tokens, 2, 10000, 400, 5);
+    add(&rig, &spec);
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(step_rows(rig.packet)[1].token_count, 20);
+    return rig;
+}
+
+static void add_a_short_one(struct rig *rig, uint32_t step)
+{
+    add_plain(rig, 100 + step, 20000 + step * 100, 12, 1);
+}
+
+/* A short prompt does not wait for a long one before it; the long one keeps half of each step even
+ * when short ones never end. */
+START_TEST(short_prompts_pass_a_long_one)
+{
+    struct rig alone = rig_tight();
+    uint32_t undisturbed = steps_to_first(&alone, 2, 100, NULL);
+    ck_assert_uint_eq(undisturbed, 19);
+    rig_free(&alone);
+
+    struct rig rig = rig_tight();
+    add_plain(&rig, 3, 20000, 12, 5);
+    ck_assert_uint_eq(steps_to_first(&rig, 3, 100, NULL), 2);
+    uint32_t rest = steps_to_first(&rig, 2, 100, NULL);
+    ck_assert_uint_ge(rest, undisturbed - 2);
+    ck_assert_uint_le(rest, undisturbed);
+    rig_free(&rig);
+
+    struct rig busy = rig_tight();
+    uint32_t steps = steps_to_first(&busy, 2, 100, add_a_short_one);
+    ck_assert_uint_gt(steps, undisturbed);
+    ck_assert_uint_le(steps, 2 * undisturbed + 1);
+    rig_free(&busy);
+}
+END_TEST
+
+/* Prompts that are as long wait for their turn: sharing would only delay the first of them. Higher
+ * priorities do not give way. */
+START_TEST(long_prompts_take_turns)
+{
+    struct rig rig = rig_tight();
+    uint32_t tokens[500];
+    struct req_spec longer = spec_of(tokens, 3, 20000, 500, 5);
+    add(&rig, &longer);
+    ck_assert_uint_eq(steps_to_first(&rig, 2, 100, NULL), 19);
+    rig_free(&rig);
+
+    struct rig ranked = rig_tight();
+    struct req_spec spec = spec_of(tokens, 3, 20000, 300, 5);
+    spec.priority = 1;
+    add(&ranked, &spec);
+    ck_assert(rig_step(&ranked)); /* shorter than what 2 has left: it is admitted */
+    add_plain(&ranked, 4, 30000, 12, 5);
+    ck_assert_uint_eq(steps_to_first(&ranked, 3, 100, NULL), 15);
+    rig_free(&ranked);
+}
+END_TEST
+
 START_TEST(the_cost_model_learns)
 {
     struct cost cost;
@@ -548,6 +634,8 @@ int main(void)
     tcase_add_test(tcase, a_full_queue_says_so);
     tcase_add_test(tcase, prefill_joins_decode);
     tcase_add_test(tcase, step_ms_bounds_chunks_beside_decode);
+    tcase_add_test(tcase, short_prompts_pass_a_long_one);
+    tcase_add_test(tcase, long_prompts_take_turns);
     tcase_add_test(tcase, the_cost_model_learns);
     tcase_add_test(tcase, equal_prompts_in_flight_share);
     tcase_add_test(tcase, cached_tokens_are_reported);
