@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/file.h"
@@ -25,29 +24,6 @@ static const char *const small_files[] = {
 };
 static const char *const needed_files[] = {"tokenizer.json", "config.json"};
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-static bool is_name(const char *text, size_t len)
-{
-    if (len == 0 || len > 96 || text[0] == '.' || text[0] == '-')
-        return false;
-    for (size_t i = 0; i < len; i++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", text[i]))
-            return false;
-    return true;
-}
-
-/* ORG/NAME: two names with one slash between them. */
-static bool is_hub_name(const char *model)
-{
-    const char *slash = strchr(model, '/');
-    return slash && is_name(model, (size_t)(slash - model)) && is_name(slash + 1, strlen(slash + 1));
-}
-
 /* A branch or tag may hold slashes; it becomes a path below refs/ and a part of a URL. */
 static bool is_revision(const char *text)
 {
@@ -55,7 +31,7 @@ static bool is_revision(const char *text)
         return false;
     for (const char *part = text;; part++) {
         size_t len = strcspn(part, "/");
-        if (!is_name(part, len))
+        if (!hub_is_name(part, len))
             return false;
         part += len;
         if (!*part)
@@ -183,7 +159,7 @@ static bool read_ref(struct hub *hub)
     }
     len = strcspn(text.data, " \r\n");
     hub->commit[0] = 0;
-    if (is_name(text.data, len)) {
+    if (hub_is_name(text.data, len)) {
         memcpy(hub->commit, text.data, len);
         hub->commit[len] = 0;
     }
@@ -249,7 +225,7 @@ static enum status fetch_weights(struct hub *hub, const json_t *siblings, struct
     json_array_foreach (siblings, i, sibling) {
         const char *name = json_string_value(json_object_get(sibling, "rfilename"));
         size_t len = name ? strlen(name) : 0;
-        if (len > 18 && is_name(name, len) && strncmp(name, "model-", 6) == 0 &&
+        if (len > 18 && hub_is_name(name, len) && strncmp(name, "model-", 6) == 0 &&
             strcmp(name + len - 12, ".safetensors") == 0)
             TRY(hub_fetch(hub, name, err));
     }
@@ -301,7 +277,7 @@ static enum status download(struct hub *hub, enum hub_want want, struct err *err
     }
     siblings = json_object_get(info, "siblings");
     TRY_OUT(json_get_string(info, "sha", &commit, err));
-    if (!commit || !is_name(commit, strlen(commit)) || !json_is_array(siblings)) {
+    if (!commit || !hub_is_name(commit, strlen(commit)) || !json_is_array(siblings)) {
         status = err_set(err, STATUS_CORRUPT, "%s does not answer like a model hub", hub->endpoint);
         goto out;
     }
@@ -323,11 +299,11 @@ enum status hub_resolve(const char *model, enum hub_want want, const struct hub_
 
     if (!opts)
         opts = &none;
-    if (is_folder(model)) {
+    if (hub_is_folder(model)) {
         *path = mem_strdup(model);
         return STATUS_OK;
     }
-    if (!is_hub_name(model))
+    if (!hub_is_model_name(model))
         return err_set(err, STATUS_NOT_FOUND, "there is no folder %s, and it is no ORG/NAME of a hub", model);
     if (opts->revision && !is_revision(opts->revision))
         return err_set(err, STATUS_INVALID, "'%s' is no branch, tag or commit", opts->revision);

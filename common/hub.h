@@ -42,4 +42,7 @@ struct hub_opts {
 enum status MUST_USE hub_resolve(const char *model, enum hub_want want, const struct hub_opts *opts,
                                  char **path, struct err *err);
 
+/* What clients call `model`: ORG/NAME as written, or a folder's own name. On the heap. */
+char *hub_served_name(const char *model);
+
 #endif

@@ -30,6 +30,11 @@ struct hub_meta {
     bool from_hub; /* X-Repo-Commit was there: a 40-digit ETag is git's */
 };
 
+/* hub_name.c */
+bool hub_is_folder(const char *path);
+bool hub_is_name(const char *text, size_t len); /* of an organisation, a model, a commit, a file */
+bool hub_is_model_name(const char *model);      /* ORG/NAME: two names with one slash between them */
+
 /* hub_http.c */
 /* GET of a small document. */
 enum status MUST_USE hub_get(struct hub *hub, const char *url, struct buf *body, struct err *err);

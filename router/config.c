@@ -7,7 +7,7 @@
 static const struct option options[] = {
     OPTION_LIST(R, models, "model", "model folder or ORG/NAME on the hub; repeat for more"),
     OPTION_LIST(R, served_names, "served-model-name",
-                "name that clients use, one for each --model; default: the folder's name"),
+                "name that clients use, one for each --model; default: the folder's name, or ORG/NAME"),
     OPTION_STRING(R, host, "host", "127.0.0.1", NULL, "address of the OpenAI API"),
     OPTION_UINT(R, port, "port", "8000", 0, 65535, "port of the OpenAI API, 0 = any free one"),
     OPTION_STRING(R, admin_host, "admin-host", "127.0.0.1", NULL, "address of metrics and probes"),

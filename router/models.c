@@ -45,6 +45,8 @@ static void add_eos(struct model *model, const json_t *value)
 static enum status read_config(struct model *model, json_t *config, struct err *err)
 {
     int64_t context = 0, vocab = tokenizer_vocab_size(model->tokenizer);
+    if (!json_is_object(config))
+        return err_set(err, STATUS_INVALID, "config.json is not a JSON object");
     TRY(json_get_int(config, "max_position_embeddings", 1, UINT32_MAX, &context, err));
     TRY(json_get_int(config, "vocab_size", 1, UINT32_MAX, &vocab, err));
     model->context = (uint32_t)context;
@@ -58,6 +60,8 @@ static enum status read_generation(struct model *model, json_t *config, struct e
 {
     double temperature = 1, top_p = 1, min_p = 0;
     int64_t top_k = 0;
+    if (!json_is_object(config))
+        return err_set(err, STATUS_INVALID, "generation_config.json is not a JSON object");
     TRY(json_get_number(config, "temperature", 0, 1000, &temperature, err));
     TRY(json_get_number(config, "top_p", 0, 1, &top_p, err));
     TRY(json_get_number(config, "min_p", 0, 1, &min_p, err));
@@ -103,23 +107,12 @@ out:
     return status;
 }
 
-static char *base_name(const char *path)
-{
-    size_t len = strlen(path);
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    size_t begin = len;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    return mem_strndup(path + begin, len - begin);
-}
-
 static enum status load_one(struct model *model, const char *wanted, const char *name,
                             struct err *err)
 {
     uint64_t began_ms = clock_now_ms();
     TRY(hub_resolve(wanted, HUB_WANT_NO_WEIGHTS, &(struct hub_opts){0}, &model->dir, err));
-    model->name = name ? mem_strdup(name) : base_name(wanted);
+    model->name = name ? mem_strdup(name) : hub_served_name(wanted);
     model->defaults = sampling_default();
     model->created_s = clock_unix_s();
     pthread_mutex_init(&model->lock, NULL);

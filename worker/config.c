@@ -5,6 +5,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "common/hub.h"
 #include "common/mem.h"
 #include "common/utf8.h"
 #include "proto/frames.h"
@@ -76,7 +77,7 @@ static const struct option options[] = {
     OPTION_CHOICE(W, log_level, "log-level", "info", "debug|info|warn|error", "least level logged"),
 };
 
-const struct config_spec worker_spec = {"msgl-worker", "Runs a model for msgl's routers.", options,
+const struct config_spec worker_spec = {"msgl-worker", "runs a model for msgl's routers", options,
                                         ARRAY_LEN(options)};
 
 static char *default_id(void)
@@ -89,23 +90,6 @@ static char *default_id(void)
     host[sizeof(host) - 1] = 0;
     buf_printf(&id, "%s-%d", host, (int)getpid());
     return id.data;
-}
-
-/* "a/b/Name/" is served as Name when it looks like a path; ORG/NAME stays. */
-static char *default_name(const char *model)
-{
-    size_t len = strlen(model);
-    const char *slash;
-
-    while (len > 1 && model[len - 1] == '/')
-        len--;
-    slash = memrchr(model, '/', len);
-    if (!slash || len == 1)
-        return mem_strndup(model, len);
-    if (access(model, F_OK) != 0 && memchr(model, '/', (size_t)(slash - model)) == NULL &&
-        slash != model)
-        return mem_strndup(model, len);
-    return mem_strndup(slash + 1, (size_t)(model + len - slash - 1));
 }
 
 static bool name_valid(const char *name)
@@ -162,7 +146,7 @@ static enum status check(struct worker_config *config, struct err *err)
     if (!config->id)
         config->id = default_id();
     if (!config->served_model_name)
-        config->served_model_name = default_name(config->model);
+        config->served_model_name = hub_served_name(config->model);
     if (!name_valid(config->id) || !name_valid(config->served_model_name))
         return err_set(err, STATUS_INVALID,
                        "--id and --served-model-name must be 1 to %d bytes of valid UTF-8",

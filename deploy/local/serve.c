@@ -12,6 +12,7 @@
 
 #include "common/clock.h"
 #include "common/file.h"
+#include "common/hub.h"
 #include "common/mem.h"
 #include "deploy/local/client.h"
 #include "deploy/local/commands.h"
@@ -211,23 +212,6 @@ static void say_ready(const struct serve *serve, uint64_t started_ns)
     fflush(stdout);
 }
 
-/* The name that clients use: as told, or the folder's own, or ORG/NAME as written. */
-static char *served_name(const struct serve_config *config)
-{
-    struct buf name = {0};
-    const char *slash;
-
-    if (config->served_model_name)
-        return mem_strdup(config->served_model_name);
-    buf_str(&name, config->model);
-    while (name.len > 1 && name.data[name.len - 1] == '/')
-        name.data[--name.len] = 0;
-    slash = strrchr(name.data, '/');
-    if (slash && file_exists(config->model))
-        buf_consume(&name, (size_t)(slash + 1 - name.data));
-    return name.data;
-}
-
 static enum status run(struct serve *serve, struct err *err)
 {
     uint64_t started_ns = clock_now_ns();
@@ -235,7 +219,8 @@ static enum status run(struct serve *serve, struct err *err)
     if (!serve->config.model)
         return err_set(err, STATUS_INVALID, "--model is needed: a model folder, or ORG/NAME");
     TRY(command_model_path(serve->config.model, !serve->config.dummy_weights, &serve->model_path, err));
-    serve->name = served_name(&serve->config);
+    serve->name = serve->config.served_model_name ? mem_strdup(serve->config.served_model_name)
+                                                  : hub_served_name(serve->config.model);
     TRY(pick_ports(serve, err));
     TRY(supervisor_init(&serve->supervisor, err));
     add_router(serve);

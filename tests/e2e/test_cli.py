@@ -20,10 +20,10 @@ def msgl(*args, stdin=None, timeout=60):
 
 
 class Serve:
-    def __init__(self, tmp_path, *args):
+    def __init__(self, tmp_path, *args, model=MODEL):
         self.port = free_port()
         self.log_path = tmp_path / "serve.log"
-        self.popen = subprocess.Popen([MSGL, "serve", "--model", MODEL, "--port", str(self.port), *args],
+        self.popen = subprocess.Popen([MSGL, "serve", "--model", model, "--port", str(self.port), *args],
                                       stdout=open(self.log_path, "wb"), stderr=subprocess.STDOUT)
         self.url = f"http://127.0.0.1:{self.port}"
         wait_for(self.ready, 60)

@@ -1,0 +1,141 @@
+"""Model folders as router and worker meet them: by name from a hub, and broken ones."""
+import json
+import os
+import shutil
+import subprocess
+
+import numpy
+import pytest
+from conftest import BUILD, REAL, SLOW, Process, free_port, tiny_model, wait_for
+from hub_server import Hub
+from test_cli import Serve
+from test_hub import environment
+
+ROUTER = os.path.join(BUILD, "msgl-router")
+TEXT_FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def safetensors(config):
+    """A checkpoint of this Llama config as the bytes of one file: bf16, drawn from a fixed seed."""
+    hidden, inner, heads = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+    q, kv = heads * config["num_attention_heads"], heads * config["num_key_value_heads"]
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
+    for i in range(config["num_hidden_layers"]):
+        layer = f"model.layers.{i}."
+        shapes.update({layer + "input_layernorm.weight": (hidden,), layer + "post_attention_layernorm.weight": (hidden,),
+                       layer + "self_attn.q_proj.weight": (q, hidden), layer + "self_attn.k_proj.weight": (kv, hidden),
+                       layer + "self_attn.v_proj.weight": (kv, hidden), layer + "self_attn.o_proj.weight": (hidden, q),
+                       layer + "mlp.gate_proj.weight": (inner, hidden), layer + "mlp.up_proj.weight": (inner, hidden),
+                       layer + "mlp.down_proj.weight": (hidden, inner)})
+    rng, header, data = numpy.random.default_rng(1), {}, b""
+    for name, shape in shapes.items():
+        values = rng.normal(1 if "norm" in name else 0, 0.1, shape).astype(numpy.float32)
+        raw = (values.view(numpy.uint32) >> 16).astype(numpy.uint16).tobytes()
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + data
+
+
+@pytest.fixture
+def hub(tmp_path):
+    folder = tiny_model(tmp_path / "source")
+    files = {}
+    for name in TEXT_FILES:
+        with open(os.path.join(folder, name), "rb") as f:
+            files[name] = f.read()
+    files["model.safetensors"] = safetensors(json.loads(files["config.json"]))
+    with Hub({"acme/tiny": files}) as hub:
+        yield hub
+
+
+def complete(url, model):
+    import requests
+    reply = requests.post(url + "/v1/completions", timeout=60 * SLOW,
+                          json={"model": model, "prompt": "one two", "max_tokens": 4, "temperature": 0, "ignore_eos": True})
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+def test_serve_downloads_and_answers(hub, tmp_path, monkeypatch):
+    """`msgl serve --model ORG/NAME` from nothing to an answer; a second start asks the hub for nothing."""
+    for key, value in environment(hub, tmp_path / "hf").items():
+        monkeypatch.setenv(key, value)
+    answers = []
+    for _ in range(2):
+        serve = Serve(tmp_path, "--kv-mib", "16", model="acme/tiny")
+        answers.append(complete(serve.url, "acme/tiny"))
+        assert serve.stop() == 0
+        asked, hub.requests = hub.requests, []
+    assert answers[0]["usage"]["completion_tokens"] == 4
+    assert answers[0]["choices"] == answers[1]["choices"]
+    assert asked == []
+
+
+def test_router_downloads_no_weights(hub, tmp_path):
+    """Router and worker started by hand under one name of a hub find each other; only the worker fetches weights."""
+    http, wire = free_port(), free_port()
+    router = Process([ROUTER, "--model", "acme/tiny", "--port", str(http), "--admin-port", "0",
+                      "--worker-endpoint", f"tcp://127.0.0.1:{wire}"], str(tmp_path / "router.log"), environment(hub, tmp_path / "a"))
+    url = f"http://127.0.0.1:{http}"
+
+    def ready(path):
+        import requests
+        assert router.alive(), router.text()
+        try:
+            return requests.get(url + path, timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+    wait_for(lambda: ready("/health"), 20)
+    assert hub.requests and not any("safetensors" in r[2] for r in hub.requests)
+    worker = Process([os.path.join(BUILD, "msgl-worker"), "--model", "acme/tiny", "--kv-mib", "16", "--threads", "1",
+                      "--router", f"tcp://127.0.0.1:{wire}"], str(tmp_path / "worker.log"), environment(hub, tmp_path / "b"))
+    try:
+        wait_for(lambda: ready("/ready"), 20)
+        assert hub.gets("model.safetensors")
+        assert complete(url, "acme/tiny")["model"] == "acme/tiny"
+    finally:
+        assert worker.stop() == 0 and router.stop() == 0
+
+
+def broken(name, data):
+    def change(folder):
+        path = os.path.join(folder, name)
+        if data is None:
+            os.unlink(path)
+        elif callable(data):
+            with open(path, "rb") as f:
+                old = f.read()
+            with open(path, "wb") as f:
+                f.write(data(old))
+        else:
+            with open(path, "wb") as f:
+                f.write(data)
+    return change
+
+
+def with_template(template):
+    return lambda old: json.dumps({**json.loads(old), "chat_template": template}).encode()
+
+
+@pytest.mark.parametrize("change,words", [
+    (broken("config.json", None), "config"), (broken("config.json", b""), ""), (broken("config.json", b"[]"), "config"),
+    (broken("config.json", b'{"max_position_embeddings": -1}'), "max_position_embeddings"),
+    (broken("tokenizer.json", None), "tokenizer"), (broken("tokenizer.json", lambda old: old[:len(old) // 2]), ""),
+    (broken("tokenizer.json", b'{"model": {"type": "Unigram"}}'), ""), (broken("tokenizer.json", b"\xff" * 100), ""),
+    (broken("tokenizer_config.json", b"{"), ""), (broken("tokenizer_config.json", with_template("{% if %}")), "template"),
+    (broken("tokenizer_config.json", with_template("{% for x in y %}")), "template"),
+    (broken("generation_config.json", b'{"temperature": "hot"}'), "temperature"),
+    (broken("generation_config.json", b"[]"), "generation"),
+], ids=range(13))
+def test_a_broken_folder_is_one_sentence(tmp_path, change, words):
+    folder = str(tmp_path / "broken")
+    os.mkdir(folder)
+    for name in TEXT_FILES:
+        shutil.copy(os.path.join(REAL, name), folder)
+    change(folder)
+    done = subprocess.run([ROUTER, "--model", folder, "--port", "0", "--admin-port", "0", "--worker-endpoint", "tcp://127.0.0.1:*"],
+                          capture_output=True, text=True, timeout=60 * SLOW)
+    said = [line for line in done.stderr.splitlines() if line.startswith("msgl-router: ")]
+    assert done.returncode == 1 and len(said) == 1, done.stderr
+    assert words in said[0] and "broken" in said[0], said
