@@ -117,7 +117,7 @@ static enum status check_capacity(struct call *call, uint32_t choices, struct ap
     uint64_t room = queue_room(router, call->model);
     room -= MIN(room, (uint64_t)router->queued);
     uint64_t waiting = choices > room ? choices - room : 0;
-    if (router->draining)
+    if (router->stopped)
         return api_fail(error, STATUS_UNAVAILABLE, NULL, "this server is shutting down");
     if (choices > router->config.choices_max)
         return api_fail(error, STATUS_INVALID, "n", "this call asks for %u choices, the limit is %llu",

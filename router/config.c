@@ -39,7 +39,11 @@ static const struct option options[] = {
                 "wait for a worker when a stream lost its own and there is no other, seconds"),
     OPTION_UINT(R, worker_dead_ms, "worker-dead-ms", "2000", 500, 600000,
                 "a worker that is silent, or makes no step, for so long is dead, ms"),
-    OPTION_UINT(R, drain_s, "drain-s", "30", 0, 86400, "for streams to end after SIGTERM, seconds"),
+    OPTION_UINT(R, drain_settle_s, "drain-settle", "0", 0, 3600,
+                "seconds after SIGTERM in which /ready fails but calls are still taken: until the "
+                "load balancer has noticed"),
+    OPTION_UINT(R, drain_timeout_s, "drain-timeout", "30", 0, 86400,
+                "seconds that calls get to end after that"),
     OPTION_UINT(R, body_max_mib, "body-max-mib", "16", 1, 1024, "largest request body, MiB"),
     OPTION_UINT(R, stream_buffer_kib, "stream-buffer-kib", "1024", 16, 1048576,
                 "unsent bytes of one response; a slower reader is cut off, KiB"),

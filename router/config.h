@@ -26,7 +26,7 @@ struct router_config {
     uint64_t request_timeout_s;
     uint64_t failover_wait_s;
     uint64_t worker_dead_ms;
-    uint64_t drain_s;
+    uint64_t drain_settle_s, drain_timeout_s;
     uint64_t body_max_mib;
     uint64_t stream_buffer_kib;
     uint64_t inline_bytes;

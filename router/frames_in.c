@@ -103,7 +103,8 @@ static void on_ended(void *ctx, struct worker *worker, const char *reason)
     telemetry_forget(router, worker);
     /* From the last to the first, each to the head of the queue: their order stays. */
     while (!list_empty(&worker->streams))
-        stream_lost(LIST_ITEM(worker->streams.prev, struct stream, worker_node), reason);
+        stream_lost(LIST_ITEM(worker->streams.prev, struct stream, worker_node), reason,
+                    !worker->draining);
 }
 
 static void on_joined(void *ctx, struct worker *worker)

@@ -49,6 +49,19 @@ static void end_drain(struct router *router)
     uv_stop(&router->loop);
 }
 
+/* First only /ready fails, so that whoever sends calls stops; then the port closes and what runs
+ * ends. Calls that come over open connections meanwhile are answered, with Connection: close. */
+static void go_on_draining(struct router *router, uint64_t now_ms)
+{
+    if (!router->settled && now_ms >= router->settle_until_ms) {
+        router->settled = true;
+        http_server_stop(router->api);
+        fleet_leave(&router->fleet, true);
+    }
+    if (router->settled && (router->call_count == 0 || now_ms >= router->drain_until_ms))
+        end_drain(router);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct router *router = timer->data;
@@ -60,24 +73,24 @@ static void on_tick(uv_timer_t *timer)
     queue_expire(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0)
         expire_calls(router);
-    if (router->draining && !router->stopped &&
-        (router->call_count == 0 || now_ms >= router->drain_until_ms))
-        end_drain(router);
+    if (router->draining && !router->stopped)
+        go_on_draining(router, now_ms);
 }
 
 static void on_signal(uv_signal_t *signal, int number)
 {
     struct router *router = signal->data;
+    const struct router_config *config = &router->config;
     if (router->draining) { /* the second time: at once */
-        router->drain_until_ms = 0;
+        router->settle_until_ms = router->drain_until_ms = 0;
         return;
     }
-    LOG_INFO("router", "draining", "signal=%d calls=%llu limit_s=%llu", number,
-             (unsigned long long)router->call_count, (unsigned long long)router->config.drain_s);
+    LOG_INFO("router", "draining", "signal=%d calls=%llu settle_s=%llu limit_s=%llu", number,
+             (unsigned long long)router->call_count, (unsigned long long)config->drain_settle_s,
+             (unsigned long long)config->drain_timeout_s);
     router->draining = true;
-    router->drain_until_ms = clock_now_ms() + router->config.drain_s * 1000;
-    http_server_stop(router->api);
-    fleet_leave(&router->fleet, true);
+    router->settle_until_ms = clock_now_ms() + config->drain_settle_s * 1000;
+    router->drain_until_ms = router->settle_until_ms + config->drain_timeout_s * 1000;
     uv_timer_start(&router->tick, on_tick, 0, TICK_MS);
 }
 

@@ -41,8 +41,9 @@ struct router {
     uint64_t ticks;
     uv_signal_t signals[2];
     int handles_open;
-    bool draining, stopped;
-    uint64_t drain_until_ms;
+    /* SIGTERM: draining, /ready fails; settled: no new connections; stopped: the loop ends. */
+    bool draining, settled, stopped;
+    uint64_t settle_until_ms, drain_until_ms;
     /* scratch of dispatch */
     struct route_candidate candidates[PREFIX_WORKERS_MAX];
     uint32_t candidate_workers[PREFIX_WORKERS_MAX];

@@ -54,7 +54,7 @@ void stream_release(struct stream *stream)
     buf_release(&stream->text);
 }
 
-void stream_lost(struct stream *stream, const char *reason)
+void stream_lost(struct stream *stream, const char *reason, bool blame)
 {
     struct router *router = stream->call->router;
     LOG_INFO("stream", "lost", "call=%llu choice=%u attempt=%u worker=%s tokens=%zu reason=\"%s\"",
@@ -63,7 +63,12 @@ void stream_lost(struct stream *stream, const char *reason)
     metrics_add(router->metrics,
                 stream->tokens.count > 0 ? METRIC_RESUMED : METRIC_RETRIED, "", 1);
     stream->avoid_epoch = stream->worker->epoch;
-    stream->failures++;
+    if (blame && stream->tokens.count >= stream->failed_at + STREAM_PROGRESS)
+        stream->failures = 0;
+    if (blame) {
+        stream->failed_at = stream->tokens.count;
+        stream->failures++;
+    }
     stream->lost = true;
     stream_detach(stream);
     stream_queue(stream, true);
@@ -73,7 +78,7 @@ void stream_lost(struct stream *stream, const char *reason)
 static void give_up_attempt(struct stream *stream, const char *reason)
 {
     send_cancel(stream);
-    stream_lost(stream, reason);
+    stream_lost(stream, reason, true);
     queue_pump(stream->call->router);
 }
 
@@ -188,7 +193,7 @@ void stream_error(struct stream *stream, const struct frame_error *frame)
         return;
     }
     default:
-        stream_lost(stream, "the worker reported an error");
+        stream_lost(stream, "the worker reported an error", status != STATUS_UNAVAILABLE);
         queue_pump(router);
     }
 }

@@ -14,7 +14,10 @@
 #include "router/detokenizer.h"
 #include "router/stop.h"
 
+/* A call that workers die of must not take them all down: so many losses, and it fails. Losses of
+ * workers that drain do not count, and STREAM_PROGRESS tokens since the last one forgive the rest. */
 #define STREAM_FAILURES_MAX 8
+#define STREAM_PROGRESS     64
 
 enum stream_state { STREAM_QUEUED, STREAM_RUNNING, STREAM_DONE };
 
@@ -33,6 +36,7 @@ struct stream {
     bool lost;               /* it waits because a worker failed it */
     uint64_t avoid_epoch;    /* the worker that failed it last; 0 none */
     uint32_t failures;
+    size_t failed_at; /* tokens at the last loss that counted */
     uint32_t tokens_max;
     struct token_list tokens; /* generated */
     struct detokenizer detokenizer;
@@ -50,8 +54,9 @@ void stream_release(struct stream *stream); /* cancels it wherever it is */
 /* What a worker says about the stream. Each may free the call. */
 void stream_tokens(struct stream *stream, const struct tokens_item *item);
 void stream_error(struct stream *stream, const struct frame_error *error);
-/* The attempt is lost; the stream waits for another worker, at the head of the queue. */
-void stream_lost(struct stream *stream, const char *reason);
+/* The attempt is lost; the stream waits for another worker, at the head of the queue. `blame`: the
+ * stream may be the cause. */
+void stream_lost(struct stream *stream, const char *reason, bool blame);
 
 /* dispatch.c */
 enum dispatch { DISPATCH_SENT, DISPATCH_FULL, DISPATCH_NOWHERE };

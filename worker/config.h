@@ -35,7 +35,7 @@ struct worker_config {
     char **argv;         /* of main: this node's other ranks are started with it */
     uint64_t context_max;
     uint64_t router_dead_ms;
-    uint64_t drain_s;
+    uint64_t drain_timeout_s;
     const char *curve_public_file, *curve_secret_file, *curve_server_file;
     bool allow_plain;
     uint32_t log_level; /* enum log_level */

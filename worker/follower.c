@@ -17,7 +17,7 @@
 
 #define JOIN_EVERY_MS    200
 #define SILENCE_FACTOR   10   /* rank 0 may be stopped for a while; it notices our deaths faster */
-#define AFTER_DRAIN_MS   5000 /* beyond --drain-s, when rank 0 never says STOP */
+#define AFTER_DRAIN_MS   5000 /* beyond --drain-timeout, when rank 0 never says STOP */
 
 static enum status say(struct follower *follower, enum rank_kind kind, uint64_t value,
                        struct str body)
@@ -226,7 +226,7 @@ static void read_signals(struct follower *follower, int signal_fd, uint64_t now_
     struct signalfd_siginfo info;
     while (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
         if (!follower->stop_at_ms)
-            follower->stop_at_ms = now_ms + follower->config->drain_s * 1000 + AFTER_DRAIN_MS;
+            follower->stop_at_ms = now_ms + follower->config->drain_timeout_s * 1000 + AFTER_DRAIN_MS;
 }
 
 enum status follower_run(struct follower *follower, int signal_fd, struct err *err)

@@ -90,9 +90,9 @@ static void read_signals(struct loop *loop, uint64_t now_ms)
         if (worker->draining)
             continue;
         worker->draining = true;
-        loop->drain_end_ms = now_ms + worker->config->drain_s * 1000;
+        loop->drain_end_ms = now_ms + worker->config->drain_timeout_s * 1000;
         LOG_INFO("worker", "draining", "signal=%u reqs=%u seconds=%llu", info.ssi_signo,
-                 worker->reqs.count, (unsigned long long)worker->config->drain_s);
+                 worker->reqs.count, (unsigned long long)worker->config->drain_timeout_s);
         outbox_drain(worker);
     }
 }
@@ -158,10 +158,9 @@ enum status loop_run(struct worker *worker, int signal_fd, struct err *err)
         if (status == STATUS_OK)
             status = run_steps(&loop);
         if (status != STATUS_OK) {
-            /* A lost rank is no fault of the reqs: it must not count against them. */
-            bool rank_lost = worker->ranks.broken;
-            const char *why = rank_lost ? "a rank of the worker was lost" : "the worker's engine failed";
-            fail_all(worker, rank_lost ? STATUS_UNAVAILABLE : STATUS_INTERNAL, why);
+            const char *why = worker->ranks.broken ? "a rank of the worker was lost"
+                                                   : "the worker's engine failed";
+            fail_all(worker, STATUS_INTERNAL, why);
             outbox_bye(worker, why);
             return status;
         }

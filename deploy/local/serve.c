@@ -30,7 +30,7 @@ struct serve_config {
     uint64_t kv_mib;
     bool dummy_weights;
     struct config_list router_args, worker_args;
-    uint64_t drain_s;
+    uint64_t drain_timeout_s;
     uint32_t log_level;
     bool quiet;
     uint64_t with_parent;
@@ -51,7 +51,7 @@ static const struct option serve_options[] = {
     OPTION_BOOL(S, dummy_weights, "dummy-weights", "false", NULL, "random weights"),
     OPTION_LIST(S, router_args, "router-arg", "one more word for msgl-router, as --router-arg=--policy=least"),
     OPTION_LIST(S, worker_args, "worker-arg", "one more word for each msgl-worker"),
-    OPTION_UINT(S, drain_s, "drain-s", "5", 0, 3600, "seconds that running answers get at Ctrl-C"),
+    OPTION_UINT(S, drain_timeout_s, "drain-timeout", "5", 0, 3600, "seconds that running answers get at Ctrl-C"),
     OPTION_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "of router and workers"),
     OPTION_BOOL(S, quiet, "quiet", "false", NULL, "leave out the lines of router and workers"),
     OPTION_UINT(S, with_parent, "with-parent", "0", 0, 1 << 30,
@@ -140,7 +140,7 @@ static void add_router(struct serve *serve)
     child_word(child, "--port=%llu", (unsigned long long)serve->api_port);
     child_word(child, "--admin-port=%llu", (unsigned long long)serve->admin_port);
     child_word(child, "--worker-endpoint=tcp://127.0.0.1:%llu", (unsigned long long)serve->wire_port);
-    child_word(child, "--drain-s=%llu", (unsigned long long)serve->config.drain_s);
+    child_word(child, "--drain-timeout=%llu", (unsigned long long)serve->config.drain_timeout_s);
     child_word(child, "--log-level=%s", levels[serve->config.log_level]);
     for (size_t i = 0; i < serve->config.router_args.count; i++)
         child_word(child, "%s", serve->config.router_args.items[i]);
@@ -162,7 +162,7 @@ static void add_worker(struct serve *serve, uint64_t index)
     child_word(child, "--router=tcp://127.0.0.1:%llu", (unsigned long long)serve->wire_port);
     child_word(child, "--id=%s", name);
     child_word(child, "--threads=%llu", (unsigned long long)threads);
-    child_word(child, "--drain-s=%llu", (unsigned long long)config->drain_s);
+    child_word(child, "--drain-timeout=%llu", (unsigned long long)config->drain_timeout_s);
     child_word(child, "--log-level=%s", levels[config->log_level]);
     if (config->kv_mib)
         child_word(child, "--kv-mib=%llu", (unsigned long long)config->kv_mib);
@@ -255,7 +255,7 @@ int command_serve(int argc, char **argv)
         status = run(serve, &err);
     if (status != STATUS_OK && status != STATUS_CANCELLED)
         command_complain(serve_spec.program, &err);
-    supervisor_stop(&serve->supervisor, (unsigned)serve->config.drain_s + 2);
+    supervisor_stop(&serve->supervisor, (unsigned)serve->config.drain_timeout_s + 2);
     supervisor_release(&serve->supervisor);
     mem_free(serve->model_path);
     mem_free(serve->name);

@@ -65,6 +65,7 @@ class Process:
     def __init__(self, argv, log_path, env=None):
         self.argv, self.log_path = argv, log_path
         self.log = open(log_path, "ab")
+        self.log_start = os.path.getsize(log_path)
         self.popen = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log,
                                       stderr=self.log, env={**os.environ, **(env or {})})
 
@@ -98,6 +99,12 @@ class Process:
     def text(self):
         with open(self.log_path, "rb") as f:
             return f.read().decode("utf-8", "replace")
+
+    def said(self, word=""):
+        """How often this process (not an earlier one of the same name) has logged the word."""
+        with open(self.log_path, "rb") as f:
+            f.seek(self.log_start)
+            return f.read().decode("utf-8", "replace").count(word or "\n")
 
     def rss_mib(self):
         with open(f"/proc/{self.pid}/status") as f:
@@ -215,6 +222,8 @@ class Cluster:
             if process is not None:
                 was_alive = process.alive()
                 code = process.stop()
+                if code == -signal.SIGTERM and not process.said():
+                    continue  # it had not even got to blocking signals
                 if was_alive and code != 0:
                     problems.append(f"{process.argv[0]} ended with {code}:\n{process.text()[-3000:]}")
         for process in self.workers + self.routers + self.ended:

@@ -621,7 +621,7 @@ def test_drain(bench):
 
 
 def test_drain_has_an_end(bench):
-    b = bench("--drain-s", "1")
+    b = bench("--drain-timeout", "1")
     worker = b.worker()
     worker.pause = True
     s = raw_post(b, {"prompt": "one", "max_tokens": 5})

@@ -8,31 +8,10 @@ import pytest
 import requests
 from tokenizers import Tokenizer
 
-from conftest import MODEL, SLOW
+from conftest import MODEL, SLOW, wait_for
+from traffic import TABLE, expected
 
-M = (1 << 64) - 1
-TABLE = '{"launch_us": 2000, "token_us": 10, "kv_token_bytes": 65536, "pool_mib": 512}'
-
-
-def mix(z):
-    z = (z + 0x9E3779B97F4A7C15) & M
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M
-    return z ^ (z >> 31)
-
-
-def expected(ids, count, vocab):
-    """What worker/engine/sim.h promises."""
-    ids, total = list(ids), sum(mix(t << 32 | i) for i, t in enumerate(ids)) & M
-    first = min(256, vocab // 2)
-    span = min((vocab - first) // 4 * 3, 32768)
-    out = []
-    for _ in range(count):
-        token = first + (mix(total) * span >> 64)
-        total = (total + mix(token << 32 | len(ids))) & M
-        ids.append(token)
-        out.append(token)
-    return out
+TABLE_TEXT = TABLE % 2000
 
 
 @pytest.fixture
@@ -47,7 +26,7 @@ def text_of(tokenizer, ids, count):
 @pytest.fixture
 def sim(cluster, tmp_path):
     table = tmp_path / "table.json"
-    table.write_text(TABLE)
+    table.write_text(TABLE_TEXT)
     return lambda **args: cluster(worker_args=["--engine", "sim", "--sim-table", str(table)], **args)
 
 
@@ -86,7 +65,7 @@ def test_no_token_is_lost_when_workers_die(sim, tokenizer):
         cluster.start_worker(victim)
     for thread in threads:
         thread.join()
-    cluster.wait_ready(3)
+    wait_for(lambda: all(w.said("links.welcomed") for w in cluster.workers), 30)
     assert not wrong
     assert cluster.metric("msgl_router_resumed_total") > 0
 
