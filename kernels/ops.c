@@ -65,15 +65,8 @@ static void graph_free(struct device *device, struct graph *graph)
     .graph_free = graph_free,
 #include "kernels/ops_checked.h"
 
-/* Opening costs a second, and says whether there is a device that we can use. */
-static bool cuda_present(void)
-{
-    struct device *device;
-    if (cuda_ops.open(&(struct device_opts){.tp = 1}, &device, NULL) != STATUS_OK)
-        return false;
-    cuda_ops.close(device);
-    return true;
-}
+/* A driver and a card, good or not: what is wrong with them is open's to say. */
+bool cuda_present(void);
 #endif
 
 const struct ops *ops_find(const char *name)

@@ -144,6 +144,7 @@ struct logprob_args {
 struct device_opts {
     uint32_t threads; /* cpu: 0 = the cores we may use */
     int device_index; /* cuda */
+    const char *attn; /* cuda: "fa" (Hopper) or "generic"; NULL: the best that runs */
     int rank, tp;
     const char
         *comm; /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
@@ -167,7 +168,8 @@ struct ops {
     enum status (*alloc)(struct device *device, size_t bytes, void **out,
                          struct err *err); /* zeroed, 256-byte aligned */
     void (*free)(struct device *device, void *ptr);
-    /* Host memory, zeroed, from which upload and download are truly asynchronous. */
+    /* Host memory, zeroed, from which upload and download are truly asynchronous. The device can
+     * write to it as well: a few words of an op's output. */
     enum status (*host_alloc)(struct device *device, size_t bytes, void **out, struct err *err);
     void (*host_free)(struct device *device, void *ptr);
     /* The host side must stay as it is until the stream has passed this point. */
@@ -194,6 +196,8 @@ struct ops {
     void (*event_record)(struct device *device, struct stream *stream, struct event *event);
     enum status (*event_sync)(struct device *device, struct event *event, struct err *err);
     uint64_t (*event_ns)(const struct event *from, const struct event *to);
+    /* Ops put on the stream from now on start when the event's last record has passed. */
+    void (*event_wait)(struct device *device, struct stream *stream, struct event *event);
     /* Graphs; all four NULL where there is no such thing. Between begin and end, ops on the stream
      * are recorded, not run: pointers and host-side sizes are frozen, device data is not. No upload
      * or download from pageable memory in between. */
@@ -210,7 +214,7 @@ struct ops {
                        uint32_t rows, uint32_t cols);
 
     /* compute */
-    /* page_table[slot][idx] = page for each delta (device array) */
+    /* page_table[slot][idx] = page for each delta (device array); SLOT_NONE: padding, nothing */
     void (*page_table_set)(struct device *device, struct stream *stream, uint32_t *page_table,
                            uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count);
     /* ids[i] = tokens[i] unless UINT32_MAX, then last_tokens[slots[i]] */

@@ -268,6 +268,11 @@ static uint64_t CHECKED(event_ns)(const struct event *from, const struct event *
     return IMPL.event_ns(from, to);
 }
 
+static void CHECKED(event_wait)(struct device *device, struct stream *stream, struct event *event)
+{
+    IMPL.event_wait(device, stream, event);
+}
+
 static void CHECKED(all_reduce)(struct device *device, struct stream *stream, void *act,
                                 size_t count)
 {
@@ -301,6 +306,7 @@ static const struct ops CHECKED(table) = {
     .event_record = CHECKED(event_record),
     .event_sync = CHECKED(event_sync),
     .event_ns = CHECKED(event_ns),
+    .event_wait = CHECKED(event_wait),
     GRAPH_OPS
     .all_reduce = CHECKED(all_reduce),
     .all_gather = CHECKED(all_gather),

@@ -11,6 +11,7 @@ struct worker_config {
     struct config_list routers; /* "tcp://NAME:PORT" */
     const char *id;
     const char *backend;
+    uint32_t attn; /* enum worker_attn */
     uint32_t engine; /* of ENGINE_KINDS */
     const char *sim_table;
     double sim_speed;
@@ -25,6 +26,7 @@ struct worker_config {
     uint32_t cache; /* enum worker_cache */
     bool prefix_groups;
     bool no_overlap;
+    bool no_graphs;
     uint64_t age_ms;
     uint64_t threads;
     uint64_t tp, nnodes, node_rank;
@@ -41,6 +43,7 @@ struct worker_config {
     uint32_t log_level; /* enum log_level */
 };
 
+enum worker_attn { WORKER_ATTN_AUTO, WORKER_ATTN_FA, WORKER_ATTN_GENERIC };
 enum worker_cache { WORKER_CACHE_RADIX, WORKER_CACHE_NAIVE };
 
 extern const struct config_spec worker_spec;

@@ -49,7 +49,6 @@ static void on_progress(void *ctx, const char *file, uint64_t done_bytes, uint64
 struct engine_opts worker_engine_opts(const struct worker_config *config, const char *model_dir,
                                       const char *comm)
 {
-    bool gpu = config->backend && strcmp(config->backend, "cuda") == 0;
     return (struct engine_opts){
         .model_dir = model_dir,
         .backend = config->backend,
@@ -60,9 +59,11 @@ struct engine_opts worker_engine_opts(const struct worker_config *config, const 
         .step_tokens_max = (uint32_t)config->step_tokens,
         .context_max = (uint32_t)config->context_max,
         .kv_bytes = config->kv_mib * MIB,
-        .memory_ratio = config->memory_ratio > 0 ? config->memory_ratio
-                        : gpu                    ? 0.9
-                                                 : 0.25,
+        .memory_ratio = config->memory_ratio,
+        .attn = config->attn == WORKER_ATTN_AUTO ? NULL
+                : config->attn == WORKER_ATTN_FA ? "fa"
+                                                 : "generic",
+        .no_graphs = config->no_graphs,
         .threads = (uint32_t)config->threads,
         .rank = (int)config->rank,
         .tp = (int)config->tp,

@@ -189,6 +189,10 @@ static uint64_t cpu_event_ns(const struct event *from, const struct event *to)
     return to->ns - from->ns;
 }
 
+static void cpu_event_wait(struct device *device, struct stream *stream, struct event *event)
+{
+}
+
 void cpu_all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
 {
     if (device->comm && device->failed.status == STATUS_OK)
@@ -225,6 +229,7 @@ const struct ops cpu_ops = {
     .event_record = cpu_event_record,
     .event_sync = cpu_event_sync,
     .event_ns = cpu_event_ns,
+    .event_wait = cpu_event_wait,
     .all_reduce = cpu_all_reduce,
     .all_gather = cpu_all_gather,
     .page_table_set = cpu_page_table_set,

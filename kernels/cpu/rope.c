@@ -31,6 +31,8 @@ static void rope_token(const struct rope_job *job, uint32_t token)
     for (uint32_t head = 0; head < args->q_heads; head++)
         rope_head(job, q + head * dim, args->q_norm, cos_sin);
 
+    if (args->token_slots[token] == SLOT_NONE)
+        return;
     const uint32_t *pages = kv->page_table + (size_t)args->token_slots[token] * kv->pages_per_slot;
     float *page = (float *)kv->pool + pages[pos / kv->page_size] * 2 * kv->kv_heads * head_floats;
     float *k_to = page + pos % kv->page_size * dim, *v_to = k_to + kv->kv_heads * head_floats;

@@ -130,5 +130,6 @@ void cpu_page_table_set(struct device *device, struct stream *stream, uint32_t *
                         uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++)
-        page_table[(size_t)deltas[i].slot * pages_per_slot + deltas[i].idx] = deltas[i].page;
+        if (deltas[i].slot != SLOT_NONE)
+            page_table[(size_t)deltas[i].slot * pages_per_slot + deltas[i].idx] = deltas[i].page;
 }

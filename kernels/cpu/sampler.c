@@ -171,6 +171,8 @@ static void sample_chunk(void *arg, uint32_t chunk, uint32_t thread)
     const struct sample_row *row = &job->rows[chunk];
     const float *logits = job->logits + (size_t)chunk * job->vocab;
     uint32_t vocab = job->vocab, token = UINT32_MAX;
+    if (row->slot == SLOT_NONE)
+        return;
     float top = job->isa->top(logits, vocab);
     if (row->sampling.temperature > 0) {
         float *p = job->scratch + (size_t)thread * vocab;

@@ -21,6 +21,8 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
     __shared__ float merge_acc[WARPS][GROUP][HEAD_DIM];
     uint32_t token = blockIdx.x, kv_head = blockIdx.y;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (token_rows[token] == UINT32_MAX)
+        return;
     struct attn_row row = args.rows[token_rows[token]];
     uint32_t pos = row.pos_first + (token - row.token_first);
     uint32_t first = args.window && pos + 1 > args.window ? pos + 1 - args.window : 0;
@@ -86,10 +88,12 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
     }
 }
 
-/* token_rows[t] = the row that token t belongs to. */
+/* token_rows[t] = the row that token t belongs to; UINT32_MAX for the one of a padding row. */
 __global__ void token_rows_kernel(uint32_t *token_rows, const struct attn_row *rows)
 {
     struct attn_row row = rows[blockIdx.x];
+    if (row.token_count == 0)
+        token_rows[row.token_first] = UINT32_MAX;
     for (uint32_t i = threadIdx.x; i < row.token_count; i += blockDim.x)
         token_rows[row.token_first + i] = blockIdx.x;
 }

@@ -22,6 +22,36 @@ static enum status cuda_status(struct err *err, cudaError_t error, const char *w
             goto out;                                                                              \
     } while (0)
 
+/* In words that say what to do. */
+static enum status no_device(struct err *err, int index, cudaError_t error)
+{
+    int driver = 0, runtime = 0, count = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (driver == 0)
+        return err_set(err, STATUS_UNSUPPORTED, "no NVIDIA driver is installed here");
+    if (driver / 1000 < runtime / 1000)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "the NVIDIA driver is too old: it runs CUDA up to %d.%d, this build needs "
+                       "%d.%d; update the driver, or run with --backend cpu",
+                       driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
+    cudaGetDeviceCount(&count);
+    if (index >= count)
+        return err_set(err, STATUS_UNSUPPORTED, "there is no GPU %d: the driver shows %d", index,
+                       count);
+    return cuda_status(err, error, "opening the GPU");
+}
+
+extern "C" bool cuda_present(void)
+{
+    int driver = 0, count = 0;
+    cudaError_t error;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return false;
+    error = cudaGetDeviceCount(&count);
+    return error != cudaErrorNoDevice && (error != cudaSuccess || count > 0);
+}
+
 static void dev_close(struct device *device)
 {
     if (!device)
@@ -36,6 +66,7 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
 {
     struct device *device = (struct device *)calloc(1, sizeof(*device));
     enum status status = STATUS_OK;
+    cudaError_t error;
 
     CHECK(device);
     device->opts = *opts;
@@ -43,10 +74,17 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
         status = err_set(err, STATUS_UNSUPPORTED, "the cuda backend runs with tp 1 only so far");
         goto out;
     }
-    CUDA_TRY_OUT(cudaSetDevice(opts->device_index));
-    CUDA_TRY_OUT(cudaGetDeviceProperties(&device->prop, opts->device_index));
+    error = cudaSetDevice(opts->device_index);
+    if (error == cudaSuccess)
+        error = cudaGetDeviceProperties(&device->prop, opts->device_index);
+    if (error != cudaSuccess) {
+        status = no_device(err, opts->device_index, error);
+        goto out;
+    }
     if (device->prop.major < 8) {
-        status = err_set(err, STATUS_UNSUPPORTED, "%s has compute capability %d.%d, 8.0 is needed",
+        status = err_set(err, STATUS_UNSUPPORTED,
+                         "%s has compute capability %d.%d and no bf16; 8.0 is needed, or "
+                         "--backend cpu",
                          device->prop.name, device->prop.major, device->prop.minor);
         goto out;
     }
@@ -77,9 +115,19 @@ static void dev_info(const struct device *device, struct device_info *info)
 static enum status dev_alloc(struct device *device, size_t bytes, void **out, struct err *err)
 {
     enum status status = STATUS_OK;
+    size_t free_bytes = 0, total_bytes = 0;
+    cudaError_t error;
     (void)device;
-    CUDA_TRY_OUT(cudaMalloc(out, bytes ? bytes : 1));
-    CUDA_TRY_OUT(cudaMemset(*out, 0, bytes));
+    error = cudaMalloc(out, bytes ? bytes : 1);
+    if (error == cudaErrorMemoryAllocation) {
+        cudaGetLastError(); /* it is not the device's: nothing was launched */
+        cudaMemGetInfo(&free_bytes, &total_bytes);
+        return err_set(err, STATUS_NO_SPACE, "the GPU has no %zu MiB: %zu of its %zu MiB are free",
+                       (bytes >> 20) + 1, free_bytes >> 20, total_bytes >> 20);
+    }
+    status = cuda_status(err, error, "cudaMalloc");
+    if (status == STATUS_OK)
+        CUDA_TRY_OUT(cudaMemset(*out, 0, bytes));
 out:
     return status;
 }
@@ -109,7 +157,10 @@ static void dev_host_free(struct device *device, void *ptr)
 static void dev_upload(struct device *device, struct stream *stream, void *dst, const void *src,
                        size_t bytes)
 {
-    CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, stream->cuda));
+    if (stream)
+        CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream->cuda));
+    else
+        CUDA_NOTE(device, cudaMemcpy(dst, src, bytes, cudaMemcpyDefault));
 }
 
 static void dev_download(struct device *device, struct stream *stream, void *dst, const void *src,
@@ -234,14 +285,18 @@ static void event_free(struct device *device, struct event *event)
 static void event_record(struct device *device, struct stream *stream, struct event *event)
 {
     CUDA_NOTE(device, cudaEventRecord(event->cuda, stream->cuda));
+    event->error = device->error;
+    event->error_where = device->error_where;
 }
 
 static enum status event_sync(struct device *device, struct event *event, struct err *err)
 {
-    cudaError_t error = cudaEventSynchronize(event->cuda);
-    if (error != cudaSuccess)
-        return cuda_status(err, error, "step");
-    return cuda_status(err, device->error, device->error_where ? device->error_where : "");
+    cudaError_t error;
+    cudaSetDevice(device->opts.device_index); /* this thread may be another than the launching one */
+    error = cudaEventSynchronize(event->cuda);
+    if (event->error != cudaSuccess)
+        return cuda_status(err, event->error, event->error_where);
+    return cuda_status(err, error, "a step on the GPU");
 }
 
 static uint64_t event_ns(const struct event *from, const struct event *to)
@@ -249,6 +304,11 @@ static uint64_t event_ns(const struct event *from, const struct event *to)
     float ms = 0.0f;
     cudaEventElapsedTime(&ms, from->cuda, to->cuda);
     return (uint64_t)(ms * 1e6);
+}
+
+static void event_wait(struct device *device, struct stream *stream, struct event *event)
+{
+    CUDA_NOTE(device, cudaStreamWaitEvent(stream->cuda, event->cuda, 0));
 }
 
 static enum status graph_begin(struct device *device, struct stream *stream, struct err *err)
@@ -328,6 +388,7 @@ extern "C" const struct ops cuda_ops = {
     event_record,
     event_sync,
     event_ns,
+    event_wait,
     graph_begin,
     graph_end,
     graph_launch,

@@ -29,6 +29,8 @@ struct stream {
 
 struct event {
     cudaEvent_t cuda;
+    cudaError_t error; /* the device's at the last record */
+    const char *error_where;
 };
 
 struct graph {

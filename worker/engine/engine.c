@@ -1,8 +1,8 @@
-/* engine - a thread that owns the device, and a queue of two steps in front of it.
+/* engine - two threads around the device, and a queue of two steps in front of them.
  *
  *   seats:  [0] [1] [2]    ticket t sits in seat t % 3, from submit to the wait that returns it
  *
- *   FREE ──submit──► QUEUED ──thread──► DONE ──wait──► HELD ──next wait──► FREE
+ *   FREE ──submit──► QUEUED ──launcher──► RUNNING ──completer──► DONE ──wait──► HELD ──next wait──► FREE
  *
  * HELD: the result that wait returned points into the seat. It counts as free for submit only when
  * a later wait has returned, so there is one seat more than steps in flight.
@@ -13,19 +13,21 @@
 #include "common/mem.h"
 #include "worker/engine/setup.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define SEATS (ENGINE_IN_FLIGHT + 1)
+static_assert(STEP_LANES == ENGINE_IN_FLIGHT, "each step in flight has a lane to itself");
 
 struct seat {
     struct step_io io;
     uint64_t step;
     uint32_t sample_count;
-    uint64_t device_ns;
+    enum status launched; /* what step_launch said */
+    struct err err;       /* when that is not OK */
     enum status status;
 };
 
@@ -33,18 +35,18 @@ struct engine {
     struct engine_opts opts; /* its strings are the engine's own */
     struct engine_info info;
     struct engine_parts parts;
-    pthread_t thread;
-    bool thread_started;
+    pthread_t launcher, completer;
+    bool launcher_started, completer_started;
     int event_fd;
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    uint64_t submitted, done, waited; /* tickets 1..n of each kind */
+    uint64_t submitted, launched, done, waited; /* tickets 1..n of each kind */
     bool opened, closing;
     enum status status; /* of open, later of the first step that failed */
     struct err err;
 
-    struct seat seats[SEATS]; /* owned by the thread from submit to done, else by the caller */
+    struct seat seats[SEATS]; /* owned by the threads from submit to done, else by the caller */
     const float *logits;
 };
 
@@ -70,36 +72,56 @@ static void finish(struct engine *engine, struct seat *seat, enum status status,
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* Waits for a ticket to run; false when the engine closes and nothing is queued. */
-static bool next_ticket(struct engine *engine, uint64_t *ticket, bool *broken)
+/* Waits until tickets up to *to pass *from; false when the engine closes and there are none. */
+static bool next_ticket(struct engine *engine, const uint64_t *from, const uint64_t *to,
+                        uint64_t *ticket, bool *broken)
 {
     pthread_mutex_lock(&engine->lock);
-    while (engine->done == engine->submitted && !engine->closing)
+    while (*from == *to && !(engine->closing && *from == engine->submitted))
         pthread_cond_wait(&engine->changed, &engine->lock);
-    bool found = engine->done != engine->submitted;
-    *ticket = engine->done + 1;
+    bool found = *from != *to;
+    *ticket = *from + 1;
     *broken = engine->status != STATUS_OK;
     pthread_mutex_unlock(&engine->lock);
     return found;
 }
 
-static void run_steps(struct engine *engine)
+/* After a failure the device's state is unknown: steps are only drained. */
+static void launch_steps(struct engine *engine)
 {
     uint64_t ticket;
     bool broken;
-    while (next_ticket(engine, &ticket, &broken)) {
+    enum status status = STATUS_OK;
+    while (next_ticket(engine, &engine->launched, &engine->submitted, &ticket, &broken)) {
         struct seat *seat = seat_of(engine, ticket);
-        struct err err = {0};
-        uint64_t start = clock_now_ns();
-        enum status status = STATUS_OK;
-        if (!broken) /* after a failure the device's state is unknown: drain only */
-            status = step_run(&engine->parts.runner, &seat->io, &err);
-        seat->device_ns = clock_now_ns() - start;
-        finish(engine, seat, status, &err);
+        seat->err = (struct err){0};
+        if (status == STATUS_OK && !broken)
+            status = step_launch(&engine->parts.runner, ticket % STEP_LANES, &seat->io, &seat->err);
+        seat->launched = broken ? STATUS_CANCELLED : status;
+        pthread_mutex_lock(&engine->lock);
+        engine->launched++;
+        pthread_cond_broadcast(&engine->changed);
+        pthread_mutex_unlock(&engine->lock);
     }
 }
 
-static void *thread_main(void *arg)
+static void *completer_main(void *arg)
+{
+    struct engine *engine = arg;
+    uint64_t ticket;
+    bool broken;
+    while (next_ticket(engine, &engine->done, &engine->launched, &ticket, &broken)) {
+        struct seat *seat = seat_of(engine, ticket);
+        struct err err = seat->err;
+        enum status status = seat->launched;
+        if (status == STATUS_OK && !broken)
+            status = step_finish(&engine->parts.runner, ticket % STEP_LANES, &seat->io, &err);
+        finish(engine, seat, status, &err);
+    }
+    return NULL;
+}
+
+static void *launcher_main(void *arg)
 {
     struct engine *engine = arg;
     struct err err = {0};
@@ -112,10 +134,8 @@ static void *thread_main(void *arg)
     engine->opened = true;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
-    if (status == STATUS_OK) {
-        run_steps(engine);
-        engine_parts_release(&engine->parts);
-    }
+    if (status == STATUS_OK)
+        launch_steps(engine);
     return NULL;
 }
 
@@ -132,6 +152,7 @@ enum status engine_open(const struct engine_opts *opts, struct engine **out, str
     engine->opts.model_dir = text_copy(opts->model_dir);
     engine->opts.backend = text_copy(opts->backend);
     engine->opts.comm = text_copy(opts->comm);
+    engine->opts.attn = text_copy(opts->attn);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->changed, NULL);
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -139,11 +160,11 @@ enum status engine_open(const struct engine_opts *opts, struct engine **out, str
         status = err_set(err, STATUS_IO, "cannot make an eventfd");
         goto out;
     }
-    if (pthread_create(&engine->thread, NULL, thread_main, engine) != 0) {
-        status = err_set(err, STATUS_IO, "cannot start the engine's thread");
+    engine->launcher_started = pthread_create(&engine->launcher, NULL, launcher_main, engine) == 0;
+    if (!engine->launcher_started) {
+        status = err_set(err, STATUS_IO, "cannot start the engine's launching thread");
         goto out;
     }
-    engine->thread_started = true;
     pthread_mutex_lock(&engine->lock);
     while (!engine->opened)
         pthread_cond_wait(&engine->changed, &engine->lock);
@@ -151,9 +172,14 @@ enum status engine_open(const struct engine_opts *opts, struct engine **out, str
     if (status != STATUS_OK && err != NULL)
         *err = engine->err;
     pthread_mutex_unlock(&engine->lock);
-    if (status == STATUS_OK)
-        for (size_t i = 0; i < SEATS; i++)
-            step_io_init(&engine->seats[i].io, &engine->info.limits);
+    if (status != STATUS_OK)
+        goto out;
+    for (size_t i = 0; i < SEATS; i++)
+        step_io_init(&engine->seats[i].io, &engine->info.limits);
+    engine->completer_started =
+        pthread_create(&engine->completer, NULL, completer_main, engine) == 0;
+    if (!engine->completer_started)
+        status = err_set(err, STATUS_IO, "cannot start the engine's completing thread");
 out:
     if (status != STATUS_OK)
         engine_close(engine);
@@ -170,8 +196,11 @@ void engine_close(struct engine *engine)
     engine->closing = true;
     pthread_cond_broadcast(&engine->changed);
     pthread_mutex_unlock(&engine->lock);
-    if (engine->thread_started)
-        pthread_join(engine->thread, NULL);
+    if (engine->launcher_started)
+        pthread_join(engine->launcher, NULL);
+    if (engine->completer_started)
+        pthread_join(engine->completer, NULL);
+    engine_parts_release(&engine->parts); /* nothing is in flight any more */
     for (size_t i = 0; i < SEATS; i++)
         step_io_release(&engine->seats[i].io);
     if (engine->event_fd >= 0)
@@ -181,6 +210,7 @@ void engine_close(struct engine *engine)
     mem_free((void *)(uintptr_t)engine->opts.model_dir);
     mem_free((void *)(uintptr_t)engine->opts.backend);
     mem_free((void *)(uintptr_t)engine->opts.comm);
+    mem_free((void *)(uintptr_t)engine->opts.attn);
     mem_free(engine);
 }
 
@@ -225,7 +255,9 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
     *result = (struct step_result){.step = seat->step,
                                    .tokens = seat->io.tokens,
                                    .sample_count = seat->sample_count,
-                                   .device_ns = seat->device_ns,
+                                   .device_ns = seat->io.device_ns,
+                                   .launch_ns = seat->io.launch_ns,
+                                   .graph = seat->io.graph,
                                    .logprobs = seat->io.extras.logprobs,
                                    .top_ids = seat->io.extras.top_ids,
                                    .top_logprobs = seat->io.extras.top_logprobs};

@@ -1,5 +1,18 @@
 /* engine - turns step packets into next tokens. Knows steps; knows no req, no socket.
  *
+ *   loop thread   submit(N+1) ┐                                  ┌ wait(N) ► commit N, plan N+2 ┄►
+ *                             ▼ condition          event fd      │
+ *   launcher          fill block, plan, launch N+1     ▲         │
+ *                         │        │                   │ tokens ─┘
+ *   copy stream           └ upload N+1 ┐ uploaded      │
+ *   compute stream  ── step N ─────────┴──┤ begin … step N+1 … end ├──
+ *                               └ end(N)               │
+ *   completer                     sync(end N) ─────────┘
+ *
+ * While the device runs N, N+1 is uploaded and launched behind it, and N+2 is planned when N's
+ * tokens are there: the device does not wait for the host. On the cpu backend an op has run when it
+ * returns, so the launcher computes and the completer only hands on. step.h has a lane's memory.
+ *
  *      submit(packet) ─► ticket          at most ENGINE_IN_FLIGHT tickets are open
  *      wait(ticket)   ─► tokens          tickets end in the order of their submission
  *
@@ -10,7 +23,7 @@
  *    step has returned.
  * 4. After any status but OK from wait the engine is broken: the worker reports ERROR and exits.
  *
- * All calls from the loop thread; the engine has its own thread behind them. engine_event_fd() is
+ * All calls from the loop thread; the engine has its own two threads behind them. engine_event_fd() is
  * readable (an eventfd) when a submitted step has completed and not yet been waited for.
  */
 #ifndef MSGL_WORKER_ENGINE_ENGINE_H
@@ -32,9 +45,12 @@ struct engine_opts {
     uint32_t slots;           /* running reqs at most */
     uint32_t step_tokens_max; /* tokens in one step at most */
     uint32_t context_max;     /* 0 = the model's own */
-    uint64_t kv_bytes;        /* 0 = memory_ratio of what is free */
-    double memory_ratio;      /* (0, 1] */
+    uint64_t kv_bytes;        /* 0 = by memory_ratio */
+    double memory_ratio;      /* (0, 1] of what is free; 0 = a GPU: all of it but 1 GiB; a CPU: 0.25 */
     uint32_t threads;         /* cpu backend: 0 = the cores we may use */
+    const char *attn;         /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
+    bool no_graphs;           /* launch decode steps op by op */
+    bool pad_decode;          /* pad decode steps also where there are no graphs: for tests */
     int rank, tp;             /* tensor parallel: rank of tp */
     const char *comm;         /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
     const char *sim_table;    /* sim.h: a preset or a JSON file; NULL = the first preset */
@@ -67,6 +83,8 @@ struct step_result {
     const uint32_t *tokens; /* [sample_count], in the packet's order; valid until the next wait */
     uint32_t sample_count;
     uint64_t device_ns;     /* how long the step ran */
+    uint64_t launch_ns;     /* what the launcher spent on it */
+    bool graph;             /* launched as one graph */
     /* The packet's samples, then its scores; valid for those that asked. */
     const float *logprobs;
     const uint32_t *top_ids;   /* [SAMPLING_TOP_MAX] each */

@@ -1,8 +1,7 @@
-/* setup - opens the device, loads the model, sizes the KV pool, measures a first step. */
+/* setup - opens the device, loads the model, sizes the KV pool. */
 #include "worker/engine/setup.h"
 
-#include "common/clock.h"
-#include "common/mem.h"
+#include "worker/engine/warmup.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +10,9 @@
 /* A laptop's memory is its owner's: without --kv-bytes the cpu pool takes at most this, unless one
  * req of the full context needs more. */
 #define CPU_KV_BYTES_MAX (2ull << 30)
-#define WARMUP_TOKENS 64u
+#define CPU_MEMORY_RATIO 0.25
+/* A GPU's memory is ours. What stays free: captured graphs, code that is loaded at first use. */
+#define GPU_RESERVE_BYTES (768ull << 20)
 
 static enum status check_opts(const struct engine_opts *opts, struct err *err)
 {
@@ -25,8 +26,8 @@ static enum status check_opts(const struct engine_opts *opts, struct err *err)
         return err_set(err, STATUS_INVALID,
                        "%u tokens a step are not from the %u running reqs to 1048576",
                        opts->step_tokens_max, opts->slots);
-    if (opts->kv_bytes == 0 && !(opts->memory_ratio > 0 && opts->memory_ratio <= 1))
-        return err_set(err, STATUS_INVALID, "a memory ratio of %g is not above 0 and at most 1",
+    if (!(opts->memory_ratio >= 0 && opts->memory_ratio <= 1))
+        return err_set(err, STATUS_INVALID, "a memory ratio of %g is not from 0 to 1",
                        opts->memory_ratio);
     if (opts->tp < 1 || opts->tp > 64 || opts->rank < 0 || opts->rank >= opts->tp)
         return err_set(err, STATUS_INVALID, "rank %d of %d is not a rank", opts->rank, opts->tp);
@@ -44,6 +45,7 @@ static enum status open_device(const struct engine_opts *opts, struct engine_par
                        opts->backend ? opts->backend : "(any)");
     struct device_opts device_opts = {
         .threads = opts->threads,
+        .attn = opts->attn,
         .device_index = opts->rank,
         .rank = opts->rank,
         .tp = opts->tp,
@@ -78,8 +80,46 @@ out:
     return status;
 }
 
-/* Pages from kv_bytes, or from what memory_ratio of the memory that was free before the weights
- * leaves beside weights and buffers. */
+static struct step_runner_opts runner_opts_of(const struct engine_opts *opts,
+                                              const struct engine_parts *parts, uint32_t context)
+{
+    struct step_runner_opts runner_opts = {.ops = parts->ops,
+                                           .device = parts->device,
+                                           .stream = parts->stream,
+                                           .slots = opts->slots,
+                                           .context_max = context,
+                                           .page_size = opts->page_size,
+                                           .no_graphs = opts->no_graphs,
+                                           .pad = opts->pad_decode};
+    step_limits_init(&runner_opts.limits, opts->slots, opts->step_tokens_max, context,
+                     opts->page_size);
+    return runner_opts;
+}
+
+/* What the pool may take: a share of what was free before the weights, less what the rest takes; or
+ * on a GPU all that is free now beside the buffers that are still to come. */
+static uint64_t pool_budget(const struct engine_opts *opts, const struct engine_parts *parts,
+                            uint64_t free_before, uint32_t context, uint64_t page_bytes)
+{
+    const struct ops *ops = parts->ops;
+    const struct model_config *config = &parts->config;
+    const struct shard *shard = &parts->weights.shard;
+    struct device_info device;
+    ops->info(parts->device, &device);
+    struct step_runner_opts runner_opts = runner_opts_of(opts, parts, context);
+    uint64_t table = (uint64_t)opts->slots * DIV_CEIL(context, opts->page_size) * sizeof(uint32_t);
+    uint64_t buffers = step_runner_bytes(&runner_opts, config, shard, device.act) + table;
+    bool cpu = strcmp(ops->name, "cpu") == 0;
+    double budget = opts->memory_ratio > 0 || cpu
+                        ? (opts->memory_ratio > 0 ? opts->memory_ratio : CPU_MEMORY_RATIO) *
+                                  (double)free_before -
+                              (double)(parts->weights.bytes + buffers)
+                        : (double)device.memory_free_bytes - (double)(buffers + GPU_RESERVE_BYTES);
+    uint64_t bytes = budget > 0 ? (uint64_t)budget : 0;
+    uint64_t one_req = DIV_CEIL(context, opts->page_size) * page_bytes;
+    return cpu ? MIN(bytes, MAX(CPU_KV_BYTES_MAX, one_req)) : bytes;
+}
+
 static enum status size_pool(const struct engine_opts *opts, struct engine_parts *parts,
                              const struct device_info *device, struct engine_info *info,
                              struct err *err)
@@ -88,76 +128,21 @@ static enum status size_pool(const struct engine_opts *opts, struct engine_parts
     const struct shard *shard = &parts->weights.shard;
     uint64_t page_bytes = kvcache_page_bytes(config, shard, device->act, opts->page_size);
     uint32_t context = MIN(config->context, opts->context_max ? opts->context_max : UINT32_MAX);
-    uint64_t bytes = opts->kv_bytes;
-    if (bytes == 0) {
-        struct decoder_opts decoder_opts = {.tokens_max = opts->step_tokens_max,
-                                            .rows_max = opts->slots,
-                                            .context_max = context};
-        uint64_t used = parts->weights.bytes +
-                        decoder_bytes(&decoder_opts, config, shard, device->act);
-        double budget = opts->memory_ratio * (double)device->memory_free_bytes - (double)used;
-        uint64_t one_req = DIV_CEIL(context, opts->page_size) * page_bytes;
-        bytes = budget > 0 ? (uint64_t)budget : 0;
-        if (strcmp(parts->ops->name, "cpu") == 0)
-            bytes = MIN(bytes, MAX(CPU_KV_BYTES_MAX, one_req));
-    }
+    uint64_t bytes = opts->kv_bytes ? opts->kv_bytes
+                                    : pool_budget(opts, parts, device->memory_free_bytes, context,
+                                                  page_bytes);
     uint64_t pages = MIN(bytes / page_bytes, (uint64_t)INT32_MAX);
     if (pages == 0)
         return err_set(err, STATUS_NO_SPACE,
-                       "no memory for the KV pool: a page takes %" PRIu64 " bytes, %" PRIu64
-                       " are left", page_bytes, bytes);
+                       "no memory for the KV pool: %" PRIu64 " MiB were free, weights take %" PRIu64
+                       " MiB, steps of %u tokens their buffers, and a page takes %" PRIu64 " KiB",
+                       device->memory_free_bytes >> 20, parts->weights.bytes >> 20,
+                       opts->step_tokens_max, page_bytes >> 10);
     info->pages = (uint32_t)pages;
     TRY(agree(parts, shard->tp, &info->pages, err));
     info->kv_bytes = info->pages * page_bytes;
     info->context_max = (uint32_t)MIN((uint64_t)context, (uint64_t)info->pages * opts->page_size);
     return STATUS_OK;
-}
-
-/* A packet of one row at position 0, as a scheduler would build it, in pages 0, 1, … */
-static void warmup_packet(const struct engine_parts *parts, struct step_builder *builder,
-                          struct step_io *io, uint32_t tokens)
-{
-    step_builder_reset(builder);
-    for (uint32_t i = 0; i < DIV_CEIL(tokens, parts->cache.view.page_size); i++)
-        builder->deltas[builder->delta_count++] = (struct page_delta){.slot = 0, .idx = i, .page = i};
-    for (uint32_t i = 0; i < tokens; i++)
-        builder->tokens[builder->token_count++] = 0;
-    builder->rows[builder->row_count++] =
-        (struct step_row){.slot = 0, .token_first = 0, .token_count = tokens, .pos_first = 0};
-    builder->samples[builder->sample_count++] =
-        (struct step_sample){.row = 0, .position = tokens, .sampling = {.top_p = 1.0f}};
-    (void)step_builder_finish(builder, 0, io->packet_block);
-}
-
-static enum status warmup_step(struct engine_parts *parts, struct step_builder *builder,
-                               struct step_io *io, uint32_t tokens, double *us, struct err *err)
-{
-    warmup_packet(parts, builder, io, tokens);
-    uint64_t start = clock_now_ns();
-    TRY(step_run(&parts->runner, io, err));
-    *us = (double)(clock_now_ns() - start) / 1000.0;
-    return STATUS_OK;
-}
-
-/* The first step pays for page faults and first uses, so each figure is that of a second step. What
- * it leaves in its pages is never read: a page is written before a row looks at it. */
-static enum status warmup(struct engine_parts *parts, struct engine_info *info, struct err *err)
-{
-    enum status status = STATUS_OK;
-    struct step_builder builder;
-    struct step_io io;
-    double us = 0;
-    uint32_t tokens = MIN(WARMUP_TOKENS, MIN(info->limits.tokens, MAX(info->context_max / 2, 1u)));
-    step_builder_init(&builder, &info->limits);
-    step_io_init(&io, &info->limits);
-    TRY_OUT(warmup_step(parts, &builder, &io, 1, &us, err));
-    TRY_OUT(warmup_step(parts, &builder, &io, 1, &info->decode_us_per_row, err));
-    TRY_OUT(warmup_step(parts, &builder, &io, tokens, &us, err));
-    info->prefill_us_per_token = us / tokens;
-out:
-    step_builder_release(&builder);
-    step_io_release(&io);
-    return status;
 }
 
 enum status engine_parts_init(const struct engine_opts *opts, struct engine_parts *parts,
@@ -187,9 +172,8 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     info->weights_hash = parts->weights.hash;
     info->features = device.features;
     snprintf(info->device, sizeof(info->device), "%s", device.name);
-    step_limits_init(&info->limits, opts->slots, opts->step_tokens_max, info->context_max,
-                     opts->page_size);
-
+    struct step_runner_opts runner_opts = runner_opts_of(opts, parts, info->context_max);
+    info->limits = runner_opts.limits;
     struct kvcache_opts cache_opts = {.ops = parts->ops,
                                       .device = parts->device,
                                       .pages = info->pages,
@@ -198,16 +182,15 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
                                       .context_max = info->context_max};
     TRY_OUT(kvcache_init(&cache_opts, &parts->config, &parts->weights.shard, device.act,
                          &parts->cache, err));
-    struct step_runner_opts runner_opts = {.ops = parts->ops,
-                                           .device = parts->device,
-                                           .stream = parts->stream,
-                                           .limits = info->limits,
-                                           .slots = opts->slots,
-                                           .context_max = info->context_max};
     TRY_OUT(step_runner_init(&runner_opts, &parts->config, &parts->weights, &parts->cache,
                              &parts->runner, err));
-    TRY_OUT(warmup(parts, info, err));
+    TRY_OUT(warmup_run(parts, info, err));
 out:
+    if (status == STATUS_NO_SPACE && err != NULL) {
+        struct err cause = *err;
+        err_set(err, status, "%s. Lower --kv-mib, --step-tokens, --max-running or --context-max, or "
+                "free the memory that others hold", cause.text);
+    }
     if (status != STATUS_OK)
         engine_parts_release(parts);
     return status;

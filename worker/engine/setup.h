@@ -16,7 +16,7 @@ struct engine_parts {
 };
 
 /* Fills parts and info: device, weights, KV pool, buffers, and a warm-up that measures the first
- * guess of the cost model. On failure nothing is left. The thread that will run the steps. */
+ * guess of the cost model. On failure nothing is left. The thread that will launch the steps. */
 enum status MUST_USE engine_parts_init(const struct engine_opts *opts, struct engine_parts *parts,
                                        struct engine_info *info, struct err *err);
 void engine_parts_release(struct engine_parts *parts); /* safe on a zeroed struct */

@@ -1,41 +1,22 @@
 /* step - packet to device arrays, forward, sample, tokens back. */
 #include "worker/engine/step.h"
 
+#include "common/clock.h"
 #include "common/mem.h"
-#include "kernels/ops_check.h"
+#include "worker/engine/graphs.h"
 
-#include <assert.h>
-#include <inttypes.h>
 #include <string.h>
 
-#define ROW_WORDS   (sizeof(struct attn_row) / sizeof(uint32_t))
-#define DELTA_WORDS (sizeof(struct page_set) / sizeof(uint32_t))
-
-static_assert(sizeof(struct page_set) == sizeof(struct page_delta), "one layout");
-static_assert(sizeof(struct attn_row) == sizeof(struct step_row), "one layout");
-static_assert(sizeof(struct attn_group) == sizeof(struct prefix_group), "one layout");
-
-/* Where each array starts in the block, in words. */
-struct block_layout {
-    size_t sample_rows, tokens, positions, slots, rows, samples, deltas, words;
-};
-
-static struct block_layout layout_of(size_t tokens, size_t rows, size_t samples, size_t deltas)
+static struct decoder_opts decoder_opts_of(const struct step_runner_opts *opts)
 {
-    struct block_layout at = {.sample_rows = 0};
-    at.tokens = samples * sizeof(struct sample_row) / sizeof(uint32_t);
-    at.positions = at.tokens + tokens;
-    at.slots = at.positions + tokens;
-    at.rows = at.slots + tokens;
-    at.samples = at.rows + ROW_WORDS * rows;
-    at.deltas = at.samples + samples;
-    at.words = at.deltas + DELTA_WORDS * deltas;
-    return at;
-}
-
-static size_t block_words_max(const struct step_limits *limits)
-{
-    return layout_of(limits->tokens, limits->rows, limits->rows, limits->deltas).words;
+    return (struct decoder_opts){
+        .ops = opts->ops,
+        .device = opts->device,
+        .stream = opts->stream,
+        .tokens_max = opts->limits.tokens,
+        .rows_max = opts->limits.rows,
+        .context_max = opts->context_max,
+    };
 }
 
 static enum status words_alloc(struct step_runner *runner, size_t words, uint32_t **out,
@@ -45,6 +26,68 @@ static enum status words_alloc(struct step_runner *runner, size_t words, uint32_
     TRY(runner->ops->alloc(runner->device, words * sizeof(**out), &data, err));
     *out = data;
     return STATUS_OK;
+}
+
+static enum status lane_init(struct step_runner *runner, struct step_lane *lane, struct err *err)
+{
+    const struct ops *ops = runner->ops;
+    size_t bytes = block_bytes_max(&runner->planner, &runner->limits);
+    void *host = NULL, *device = NULL, *drawn = NULL;
+    TRY(ops->event_new(runner->device, &lane->uploaded, err));
+    TRY(ops->event_new(runner->device, &lane->begin, err));
+    TRY(ops->event_new(runner->device, &lane->end, err));
+    TRY(ops->host_alloc(runner->device, bytes, &host, err));
+    lane->host = host;
+    TRY(ops->alloc(runner->device, bytes, &device, err));
+    lane->device = device;
+    TRY(ops->host_alloc(runner->device, runner->limits.rows * sizeof(*lane->drawn), &drawn, err));
+    lane->drawn = drawn;
+    return STATUS_OK;
+}
+
+static void lane_release(struct step_runner *runner, struct step_lane *lane)
+{
+    const struct ops *ops = runner->ops;
+    struct event *events[] = {lane->uploaded, lane->begin, lane->end};
+    for (size_t i = 0; i < ARRAY_LEN(events); i++)
+        if (events[i] != NULL)
+            ops->event_free(runner->device, events[i]);
+    if (lane->host != NULL)
+        ops->host_free(runner->device, lane->host);
+    if (lane->device != NULL)
+        ops->free(runner->device, lane->device);
+    if (lane->drawn != NULL)
+        ops->host_free(runner->device, lane->drawn);
+}
+
+void step_io_init(struct step_io *io, const struct step_limits *limits)
+{
+    *io = (struct step_io){0};
+    io->packet_block = mem_aligned(ROUND_UP(step_packet_bytes_max(limits), 64u), 64);
+    io->tokens = mem_array(limits->rows, sizeof(*io->tokens));
+    extras_io_init(&io->extras, limits->rows);
+}
+
+void step_io_release(struct step_io *io)
+{
+    mem_free(io->packet_block);
+    mem_free(io->tokens);
+    extras_io_release(&io->extras);
+    mem_free(io->logits);
+    *io = (struct step_io){0};
+}
+
+uint64_t step_runner_bytes(const struct step_runner_opts *opts, const struct model_config *config,
+                           const struct shard *shard, enum dtype act)
+{
+    struct decoder_opts decoder_opts = decoder_opts_of(opts);
+    struct kvcache cache = {.view = {.kv_heads = shard->kv_heads, .page_size = opts->page_size}};
+    struct block_planner planner;
+    block_planner_init(opts->ops, opts->device, config, &cache, shard->heads, opts->context_max,
+                       &planner);
+    return decoder_bytes(&decoder_opts, config, shard, act) +
+           STEP_LANES * block_bytes_max(&planner, &opts->limits) +
+           (opts->limits.tokens + opts->slots) * sizeof(uint32_t);
 }
 
 enum status step_runner_init(const struct step_runner_opts *opts, const struct model_config *config,
@@ -62,18 +105,20 @@ enum status step_runner_init(const struct step_runner_opts *opts, const struct m
         .vocab = config->vocab,
         .context_max = opts->context_max,
     };
-    struct decoder_opts decoder_opts = {
-        .ops = opts->ops,
-        .device = opts->device,
-        .stream = opts->stream,
-        .tokens_max = opts->limits.tokens,
-        .rows_max = opts->limits.rows,
-        .context_max = opts->context_max,
-    };
-    TRY_OUT(words_alloc(out, block_words_max(&opts->limits), &out->block, err));
+    struct decoder_opts decoder_opts = decoder_opts_of(opts);
+    block_planner_init(opts->ops, opts->device, config, cache, weights->shard.heads,
+                       opts->context_max, &out->planner);
+    out->full_rows = mem_array(opts->limits.rows, sizeof(*out->full_rows));
+    for (uint32_t i = 0; i < opts->limits.rows; i++)
+        out->full_rows[i] = (struct attn_row){.slot = i, .token_first = i, .token_count = 1};
+    if ((opts->ops->graph_begin != NULL && !opts->no_graphs) || opts->pad)
+        graphs_init(out, MIN(opts->limits.rows, opts->limits.tokens));
+    TRY_OUT(opts->ops->stream_new(opts->device, &out->copy, err));
+    for (uint32_t i = 0; i < STEP_LANES; i++)
+        TRY_OUT(lane_init(out, &out->lanes[i], err));
     TRY_OUT(words_alloc(out, opts->limits.tokens, &out->ids, err));
     TRY_OUT(words_alloc(out, opts->slots, &out->last_tokens, err));
-    TRY_OUT(words_alloc(out, opts->limits.rows, &out->out_tokens, err));
+    TRY_OUT(decoder_init(&decoder_opts, config, weights, cache, &out->decoder, err));
     struct extras_opts extras_opts = {.ops = opts->ops,
                                       .device = opts->device,
                                       .stream = opts->stream,
@@ -82,7 +127,6 @@ enum status step_runner_init(const struct step_runner_opts *opts, const struct m
                                       .vocab = config->vocab,
                                       .rows_max = opts->limits.rows};
     TRY_OUT(extras_init(&extras_opts, &out->extras, err));
-    TRY_OUT(decoder_init(&decoder_opts, config, weights, cache, &out->decoder, err));
 out:
     if (status != STATUS_OK)
         step_runner_release(out);
@@ -91,153 +135,143 @@ out:
 
 void step_runner_release(struct step_runner *runner)
 {
-    decoder_release(&runner->decoder);
+    if (runner->ops == NULL)
+        return;
+    graphs_release(runner);
     extras_release(&runner->extras);
-    uint32_t *arrays[] = {runner->block, runner->ids, runner->last_tokens, runner->out_tokens};
+    decoder_release(&runner->decoder);
+    for (uint32_t i = 0; i < STEP_LANES; i++)
+        lane_release(runner, &runner->lanes[i]);
+    uint32_t *arrays[] = {runner->ids, runner->last_tokens};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         if (arrays[i] != NULL)
             runner->ops->free(runner->device, arrays[i]);
+    if (runner->copy != NULL)
+        runner->ops->stream_free(runner->device, runner->copy);
+    mem_free(runner->full_rows);
     *runner = (struct step_runner){0};
 }
 
-void step_io_init(struct step_io *io, const struct step_limits *limits)
-{
-    *io = (struct step_io){0};
-    io->packet_block = mem_aligned(ROUND_UP(step_packet_bytes_max(limits), 64u), 64);
-    io->block = mem_aligned(ROUND_UP(block_words_max(limits) * sizeof(*io->block), 64u), 64);
-    io->groups = mem_array(limits->groups, sizeof(*io->groups));
-    io->tokens = mem_array(limits->rows, sizeof(*io->tokens));
-    extras_io_init(&io->extras, limits->rows);
-}
-
-void step_io_release(struct step_io *io)
-{
-    mem_free(io->packet_block);
-    mem_free(io->block);
-    mem_free(io->groups);
-    mem_free(io->tokens);
-    mem_free(io->logits);
-    extras_io_release(&io->extras);
-    *io = (struct step_io){0};
-}
-
-enum status step_check(const struct step_runner *runner, const struct step_packet *packet,
-                       struct err *err)
-{
-    const struct kv_view *kv = &runner->cache->view;
-    if (!step_packet_valid(packet, packet->bytes, &runner->limits, runner->slots))
-        return err_set(err, STATUS_INVALID, "step packet %" PRIu64 " breaks the engine's limits",
-                       packet->step);
-    const uint32_t *tokens = step_tokens(packet);
-    for (uint32_t i = 0; i < packet->token_count; i++)
-        if (tokens[i] != STEP_TOKEN_LAST && tokens[i] >= runner->vocab)
-            return err_set(err, STATUS_INVALID, "token id %u is not below the vocabulary's %u",
-                           tokens[i], runner->vocab);
-    const struct step_row *rows = step_rows(packet);
-    for (uint32_t i = 0; i < packet->row_count; i++)
-        if ((uint64_t)rows[i].pos_first + rows[i].token_count > runner->context_max)
-            return err_set(err, STATUS_INVALID, "row %u ends at position %" PRIu64
-                           ", the context has %u", i,
-                           (uint64_t)rows[i].pos_first + rows[i].token_count, runner->context_max);
-    const struct page_delta *deltas = step_deltas(packet);
-    for (uint32_t i = 0; i < packet->delta_count; i++)
-        if (deltas[i].slot >= runner->slots || deltas[i].idx >= kv->pages_per_slot ||
-            deltas[i].page >= kv->pages)
-            return err_set(err, STATUS_INVALID, "slot %u, entry %u, page %u is outside the pool",
-                           deltas[i].slot, deltas[i].idx, deltas[i].page);
-    const struct step_sample *samples = step_samples(packet);
-    for (uint32_t i = 0; i < packet->sample_count; i++) {
-        const char *wrong = ops_check_sampling(&samples[i].sampling);
-        if (wrong != NULL)
-            return err_set(err, STATUS_INVALID, "sample %u: %s", i, wrong);
-    }
-    return extras_check(&runner->extras, packet, err);
-}
-
-/* Lays the arrays out in io->block. */
-static struct block_layout fill_block(struct step_io *io, const struct step_packet *packet)
-{
-    struct block_layout at =
-        layout_of(packet->token_count, packet->row_count,
-                  packet->sample_count + packet->score_count, packet->delta_count);
-    const struct step_row *rows = step_rows(packet);
-    const struct step_sample *samples = step_samples(packet);
-    struct sample_row *sample_rows = (void *)(io->block + at.sample_rows);
-
-    memcpy(io->block + at.tokens, step_tokens(packet), packet->token_count * sizeof(uint32_t));
-    memcpy(io->block + at.rows, rows, packet->row_count * sizeof(*rows));
-    for (uint32_t i = 0; i < packet->row_count; i++) {
-        for (uint32_t j = 0; j < rows[i].token_count; j++) {
-            io->block[at.positions + rows[i].token_first + j] = rows[i].pos_first + j;
-            io->block[at.slots + rows[i].token_first + j] = rows[i].slot;
-        }
-    }
-    for (uint32_t i = 0; i < packet->sample_count; i++) {
-        const struct step_row *row = &rows[samples[i].row];
-        io->block[at.samples + i] = row->token_first + row->token_count - 1;
-        sample_rows[i] = (struct sample_row){
-            .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling,
-            .flags = samples[i].flags, .ban_until = samples[i].ban_until};
-    }
-    const struct step_score *scores = step_scores(packet);
-    for (uint32_t i = 0; i < packet->score_count; i++)
-        io->block[at.samples + packet->sample_count + i] = scores[i].token;
-    memcpy(io->block + at.deltas, step_deltas(packet),
-           packet->delta_count * sizeof(struct page_set));
-    memcpy(io->groups, step_groups(packet), packet->group_count * sizeof(*io->groups));
-    return at;
-}
-
-/* Logits of the samples, then of the scores. */
-static void sample(struct step_runner *runner, struct step_io *io, const struct sample_row *rows)
+/* From the lane's block on the device to logits of the samples, then of the scores: what a graph
+ * holds. */
+static void forward_ops(struct step_runner *runner, struct step_lane *lane,
+                     const struct step_packet *packet, const struct block_layout *at,
+                     const struct attn_row *rows_host)
 {
     const struct ops *ops = runner->ops;
-    const struct step_packet *packet = io->packet_block;
-    uint32_t count = packet->sample_count, logit_rows = count + packet->score_count;
-    float *logits = runner->decoder.logits;
-    extras_adjust(&runner->extras, packet, logits, rows);
-    if (count > 0) {
-        ops->sample(runner->device, runner->stream, runner->out_tokens, runner->last_tokens, logits,
-                    runner->vocab, rows, count);
-        ops->download(runner->device, runner->stream, io->tokens, runner->out_tokens,
-                      count * sizeof(*io->tokens));
-    }
-    extras_finish(&runner->extras, &io->extras, packet, logits, runner->out_tokens);
-    if (io->logits != NULL)
-        ops->download(runner->device, runner->stream, io->logits, logits,
-                      (size_t)logit_rows * runner->vocab * sizeof(*io->logits));
-}
-
-enum status step_run(struct step_runner *runner, struct step_io *io, struct err *err)
-{
-    const struct ops *ops = runner->ops;
-    const struct step_packet *packet = io->packet_block;
-    struct block_layout at = fill_block(io, packet);
-
-    ops->upload(runner->device, runner->stream, runner->block, io->block,
-                at.words * sizeof(*io->block));
-    if (packet->delta_count > 0)
+    const uint8_t *block = lane->device;
+    const uint32_t *slots = (const void *)(block + at->slots);
+    if (at->deltas_n > 0)
         ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
-                            runner->cache->view.pages_per_slot,
-                            (const void *)(runner->block + at.deltas), packet->delta_count);
-    extras_setup(&runner->extras, packet);
-    ops->resolve_tokens(runner->device, runner->stream, runner->ids, runner->block + at.tokens,
-                        runner->block + at.slots, runner->last_tokens, packet->token_count);
+                            runner->cache->view.pages_per_slot, (const void *)(block + at->deltas),
+                            at->deltas_n);
+    ops->resolve_tokens(runner->device, runner->stream, runner->ids,
+                        (const void *)(block + at->tokens), slots, runner->last_tokens,
+                        at->tokens_n);
     struct decoder_batch batch = {
         .ids = runner->ids,
-        .positions = runner->block + at.positions,
-        .token_slots = runner->block + at.slots,
-        .rows = (const struct attn_row *)(const void *)(runner->block + at.rows),
-        .rows_host = (const struct attn_row *)(const void *)(io->block + at.rows),
-        .groups_host = io->groups,
-        .sample_idx = runner->block + at.samples,
-        .tokens = packet->token_count,
-        .row_count = packet->row_count,
+        .positions = (const void *)(block + at->positions),
+        .token_slots = slots,
+        .rows = (const void *)(block + at->rows),
+        .rows_host = rows_host,
+        .groups_host = (const void *)step_groups(packet),
+        .sample_idx = at->all_sampled ? NULL : (const void *)(block + at->sample_idx),
+        .tokens = at->tokens_n,
+        .row_count = at->rows_n,
         .group_count = packet->group_count,
-        .sample_count = packet->sample_count + packet->score_count,
+        .sample_count = at->samples,
     };
+    for (size_t i = 0; i < ARRAY_LEN(batch.plans); i++)
+        batch.plans[i] =
+            (struct attn_plan_ref){.device = block + at->plans[i], .host = lane->host + at->plans[i]};
     decoder_forward(&runner->decoder, &batch);
-    if (batch.sample_count > 0)
-        sample(runner, io, (const void *)(runner->block + at.sample_rows));
-    return ops->stream_sync(runner->device, runner->stream, err);
+}
+
+/* Whatever sizes a launch by the host's rows must see all of them at work: a graph is launched later
+ * for steps with less padding. */
+static enum status capture(struct step_runner *runner, uint32_t lane,
+                           const struct step_packet *packet, const struct block_layout *at,
+                           struct graph **out, struct err *err)
+{
+    TRY(runner->ops->graph_begin(runner->device, runner->stream, err));
+    forward_ops(runner, &runner->lanes[lane], packet, at, runner->full_rows);
+    return runner->ops->graph_end(runner->device, runner->stream, out, err);
+}
+
+static enum status forward(struct step_runner *runner, uint32_t idx,
+                                     const struct step_packet *packet, struct step_size *size,
+                                     const struct block_layout *at, bool *graph,
+                           struct err *err)
+{
+    struct step_lane *lane = &runner->lanes[idx];
+    bool graphs = size != NULL && runner->ops->graph_begin != NULL;
+    if (graphs && size->seen && size->graphs[idx] == NULL)
+        TRY(capture(runner, idx, packet, at, &size->graphs[idx], err));
+    *graph = graphs && size->graphs[idx] != NULL;
+    if (*graph)
+        runner->ops->graph_launch(runner->device, runner->stream, size->graphs[idx]);
+    else
+        forward_ops(runner, lane, packet, at, (const void *)(lane->host + at->rows));
+    if (size != NULL)
+        size->seen = true;
+    return STATUS_OK;
+}
+
+/* Padding rows draw nothing, so the sampler gets the packet's rows only. */
+static void sample(struct step_runner *runner, struct step_lane *lane,
+                   const struct step_packet *packet, const struct block_layout *at,
+                   struct step_io *io)
+{
+    const struct ops *ops = runner->ops;
+    const struct sample_row *rows = (const void *)(lane->device + at->sample_rows);
+    float *logits = runner->decoder.logits;
+    size_t logit_rows = packet->sample_count + packet->score_count;
+    extras_adjust(&runner->extras, packet, logits, rows);
+    if (packet->sample_count > 0)
+        ops->sample(runner->device, runner->stream, lane->drawn, runner->last_tokens, logits,
+                    runner->vocab, rows, packet->sample_count);
+    extras_finish(&runner->extras, &io->extras, packet, logits, lane->drawn);
+    if (io->logits != NULL)
+        ops->download(runner->device, runner->stream, io->logits, logits,
+                      logit_rows * runner->vocab * sizeof(*io->logits));
+}
+
+enum status step_launch(struct step_runner *runner, uint32_t idx, struct step_io *io,
+                        struct err *err)
+{
+    const struct step_packet *packet = io->packet_block;
+    const struct ops *ops = runner->ops;
+    struct step_lane *lane = &runner->lanes[idx];
+    uint64_t start = clock_now_ns();
+    struct step_size *size =
+        block_is_decode(packet) ? graphs_size(runner, packet->row_count) : NULL;
+    struct block_layout at =
+        block_fill(&runner->planner, packet, size ? size->rows : 0, lane->host);
+
+    ops->upload(runner->device, runner->copy, lane->device, lane->host, at.bytes);
+    ops->event_record(runner->device, runner->copy, lane->uploaded);
+    ops->event_wait(runner->device, runner->stream, lane->uploaded);
+    ops->event_record(runner->device, runner->stream, lane->begin);
+    if (at.more_n > 0)
+        ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
+                            runner->cache->view.pages_per_slot,
+                            (const void *)(lane->device + at.more), at.more_n);
+    extras_setup(&runner->extras, packet);
+    TRY(forward(runner, idx, packet, size, &at, &io->graph, err));
+    if (at.samples > 0)
+        sample(runner, lane, packet, &at, io);
+    ops->event_record(runner->device, runner->stream, lane->end);
+    io->launch_ns = clock_now_ns() - start;
+    return STATUS_OK;
+}
+
+enum status step_finish(struct step_runner *runner, uint32_t idx, struct step_io *io,
+                        struct err *err)
+{
+    const struct step_packet *packet = io->packet_block;
+    struct step_lane *lane = &runner->lanes[idx];
+    TRY(runner->ops->event_sync(runner->device, lane->end, err));
+    memcpy(io->tokens, lane->drawn, packet->sample_count * sizeof(*io->tokens));
+    io->device_ns = runner->ops->event_ns(lane->begin, lane->end);
+    return STATUS_OK;
 }

@@ -185,12 +185,12 @@ static void gather_logits(struct decoder *decoder, uint32_t rows)
                                  decoder->logits_part + (size_t)row * cols, together, cols);
 }
 
-/* Norm and head over the sampled rows in x_rows, to logits. */
-static void head_part(struct decoder *decoder, uint32_t rows)
+/* Norm and head over the sampled rows x, to logits. */
+static void head_part(struct decoder *decoder, const void *x, uint32_t rows)
 {
     const struct ops *ops = decoder->ops;
     const struct weights *weights = decoder->weights;
-    ops->rmsnorm(decoder->device, decoder->stream, decoder->scratch, decoder->x_rows,
+    ops->rmsnorm(decoder->device, decoder->stream, decoder->scratch, x,
                  weights->final_norm, rows, decoder->config->hidden, decoder->config->norm_eps);
     bool alone = weights->shard.tp == 1;
     ops->matmul_f32(decoder->device, decoder->stream,
@@ -219,10 +219,16 @@ void decoder_forward(struct decoder *decoder, const struct decoder_batch *batch)
     attention_part(decoder, batch, last, samples == 0);
     if (samples == 0) /* a chunk in the middle of a prompt: its keys and values are all we want */
         return;
+    if (batch->sample_idx == NULL) {
+        CHECK(samples == batch->tokens);
+        mlp_part(decoder, last, decoder->x, decoder->attn, samples);
+        head_part(decoder, decoder->x, samples);
+        return;
+    }
     ops->gather_rows(decoder->device, decoder->stream, decoder->x_rows, decoder->x,
                      batch->sample_idx, samples, hidden);
     ops->gather_rows(decoder->device, decoder->stream, decoder->attn_rows, decoder->attn,
                      batch->sample_idx, samples, weights->shard.heads * decoder->config->head_dim);
     mlp_part(decoder, last, decoder->x_rows, decoder->attn_rows, samples);
-    head_part(decoder, samples);
+    head_part(decoder, decoder->x_rows, samples);
 }

@@ -50,7 +50,7 @@ struct decoder_batch {
     const struct attn_row *rows, *rows_host;       /* [row_count] */
     const struct attn_group *groups_host;
     struct attn_plan_ref plans[2]; /* of layers with full attention, with a window */
-    const uint32_t *sample_idx; /* [sample_count]: which tokens get logits */
+    const uint32_t *sample_idx; /* [sample_count]: which tokens get logits; NULL: each of them */
     uint32_t tokens, row_count, group_count, sample_count;
 };
 

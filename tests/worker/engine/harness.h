@@ -38,6 +38,7 @@ struct harness_way {
     const char *name;
     uint32_t page_size, slots, pages, step_tokens, chunk_tokens, tp;
     bool cache, overlap, groups, one_by_one;
+    bool pad; /* decode steps, as for graphs */
 };
 
 struct harness {
@@ -75,6 +76,7 @@ static UNUSED void harness_init(struct harness *h, const char *dir, bool dummy, 
         opens[i].opts.page_size = way->page_size;
         opens[i].opts.slots = way->slots;
         opens[i].opts.step_tokens_max = way->step_tokens;
+        opens[i].opts.pad_decode = way->pad;
         opens[i].opts.rank = (int)i;
         opens[i].opts.tp = (int)h->tp;
         opens[i].opts.comm = h->tp > 1 ? comm : NULL;

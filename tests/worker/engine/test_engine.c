@@ -208,7 +208,7 @@ static void break_opts(struct engine_opts *opts, int how)
     case 2: opts->page_size = 512; break;
     case 3: opts->slots = 0; break;
     case 4: opts->step_tokens_max = 7; break;
-    case 5: opts->kv_bytes = 0; opts->memory_ratio = 0; break;
+    case 5: opts->kv_bytes = 0; opts->memory_ratio = -0.5; break;
     case 6: opts->kv_bytes = 0; opts->memory_ratio = 1.5; break;
     case 7: opts->rank = 1; break;
     case 8: opts->tp = 2; break;

@@ -34,20 +34,22 @@ static const char *const configs[] = {
 
 /* name, page, slots, pages, step tokens, chunk, tp, cache, overlap, groups, one by one */
 static const struct harness_way ways[] = {
-    {"alone", 16, 8, 0, 256, 0, 1, false, false, false, true},
-    {"together", 16, 8, 0, 256, 0, 1, false, false, false, false},
-    {"overlap", 16, 8, 0, 256, 0, 1, false, true, false, false},
-    {"cache", 16, 8, 0, 256, 0, 1, true, true, false, false},
-    {"cache_alone", 16, 8, 0, 256, 0, 1, true, false, false, true},
-    {"groups", 8, 8, 0, 256, 0, 1, true, true, true, false},
-    {"chunks_of_7", 16, 8, 0, 256, 7, 1, true, true, false, false},
-    {"small_steps", 16, 4, 0, 24, 0, 1, true, true, false, false},
-    {"page_1", 1, 8, 0, 256, 0, 1, true, true, true, false},
-    {"page_64", 64, 8, 0, 256, 0, 1, true, true, false, false},
-    {"retraction", 4, 8, 34, 64, 16, 1, true, true, true, false},
-    {"tp_2", 16, 8, 0, 256, 11, 2, true, true, true, false},
-    {"tp_3", 16, 8, 0, 256, 0, 3, true, true, true, false}, /* nothing here divides by 3 */
-    {"tp_4", 16, 8, 0, 256, 0, 4, true, false, false, false},
+    {"alone", 16, 8, 0, 256, 0, 1, false, false, false, true, false},
+    {"together", 16, 8, 0, 256, 0, 1, false, false, false, false, false},
+    {"overlap", 16, 8, 0, 256, 0, 1, false, true, false, false, false},
+    {"cache", 16, 8, 0, 256, 0, 1, true, true, false, false, false},
+    {"cache_alone", 16, 8, 0, 256, 0, 1, true, false, false, true, false},
+    {"groups", 8, 8, 0, 256, 0, 1, true, true, true, false, false},
+    {"chunks_of_7", 16, 8, 0, 256, 7, 1, true, true, false, false, false},
+    {"small_steps", 16, 4, 0, 24, 0, 1, true, true, false, false, false},
+    {"page_1", 1, 8, 0, 256, 0, 1, true, true, true, false, false},
+    {"page_64", 64, 8, 0, 256, 0, 1, true, true, false, false, false},
+    {"retraction", 4, 8, 34, 64, 16, 1, true, true, true, false, false},
+    {"tp_2", 16, 8, 0, 256, 11, 2, true, true, true, false, false},
+    {"padded", 16, 8, 0, 256, 7, 1, true, true, true, false, true},
+    {"padded_one_size", 4, 3, 40, 24, 0, 1, true, true, true, false, true},
+    {"tp_3", 16, 8, 0, 256, 0, 3, true, true, true, false, false}, /* nothing here divides by 3 */
+    {"tp_4", 16, 8, 0, 256, 0, 4, true, false, false, false, false},
 };
 
 /* Three share a long prefix, two are equal, half are sampled; they arrive one after the other. */

@@ -1,0 +1,79 @@
+/* warmup - steps that nobody asked for, in pages whose content nobody will read. */
+#include "worker/engine/warmup.h"
+
+#include "common/clock.h"
+
+#define WARMUP_TOKENS 64u
+#define GRAPH_ROWS    8u /* graphs up to this size are there before the first req */
+
+struct warmup {
+    struct engine_parts *parts;
+    struct step_builder builder;
+    struct step_io io;
+};
+
+/* `rows` rows of `tokens` tokens each at position 0, in the slots 0, 1, … and the pages 0, 1, … */
+static void fill_packet(struct warmup *warmup, uint32_t rows, uint32_t tokens)
+{
+    struct step_builder *b = &warmup->builder;
+    uint32_t pages = DIV_CEIL(tokens, warmup->parts->cache.view.page_size);
+    step_builder_reset(b);
+    for (uint32_t slot = 0; slot < rows; slot++) {
+        for (uint32_t i = 0; i < pages; i++)
+            b->deltas[b->delta_count++] = (struct page_delta){slot, i, slot * pages + i};
+        b->rows[b->row_count] = (struct step_row){slot, b->token_count, tokens, 0};
+        b->samples[b->sample_count++] = (struct step_sample){
+            .row = b->row_count++, .position = tokens, .sampling = {.top_p = 1.0f}};
+        for (uint32_t i = 0; i < tokens; i++)
+            b->tokens[b->token_count++] = 0;
+    }
+    (void)step_builder_finish(b, 0, warmup->io.packet_block);
+}
+
+static enum status run_step(struct warmup *warmup, uint32_t lane, uint32_t rows, uint32_t tokens,
+                            double *us, struct err *err)
+{
+    fill_packet(warmup, rows, tokens);
+    uint64_t start = clock_now_ns();
+    TRY(step_launch(&warmup->parts->runner, lane, &warmup->io, err));
+    TRY(step_finish(&warmup->parts->runner, lane, &warmup->io, err));
+    *us = (double)(clock_now_ns() - start) / 1000.0;
+    return STATUS_OK;
+}
+
+/* A size is captured for each lane when it runs again. */
+static enum status small_graphs(struct warmup *warmup, uint32_t rows_max, struct err *err)
+{
+    struct step_runner *runner = &warmup->parts->runner;
+    double us;
+    if (runner->ops->graph_begin == NULL)
+        return STATUS_OK;
+    for (uint32_t i = 0; i < runner->size_count; i++) {
+        uint32_t rows = runner->sizes[i].rows;
+        if (rows > MIN(GRAPH_ROWS, rows_max))
+            break;
+        for (uint32_t lane = 0; lane <= STEP_LANES; lane++)
+            TRY(run_step(warmup, lane % STEP_LANES, rows, 1, &us, err));
+    }
+    return STATUS_OK;
+}
+
+/* The first step pays for page faults and first uses, so a row's figure is that of a later step. */
+enum status warmup_run(struct engine_parts *parts, struct engine_info *info, struct err *err)
+{
+    enum status status = STATUS_OK;
+    struct warmup warmup = {.parts = parts};
+    double us = 0;
+    uint32_t tokens = MIN(WARMUP_TOKENS, MIN(info->limits.tokens, MAX(info->context_max / 2, 1u)));
+    step_builder_init(&warmup.builder, &info->limits);
+    step_io_init(&warmup.io, &info->limits);
+    TRY_OUT(run_step(&warmup, 0, 1, 1, &us, err));
+    TRY_OUT(run_step(&warmup, 1, 1, 1, &info->decode_us_per_row, err));
+    TRY_OUT(run_step(&warmup, 0, 1, tokens, &us, err));
+    info->prefill_us_per_token = us / tokens;
+    TRY_OUT(small_graphs(&warmup, info->pages, err));
+out:
+    step_builder_release(&warmup.builder);
+    step_io_release(&warmup.io);
+    return status;
+}
