@@ -36,6 +36,7 @@ static const struct field hello_fields[] = {
     {"pg", FIELD_U32, NEED, AT(hello.pages), .min = 1, ANY32},
     {"tp", FIELD_U32, NEED, AT(hello.tp), .min = 1, .max = 1024},
     {"cr", FIELD_U32, NEED, AT(hello.slots), .min = 1, .max = 1u << 20},
+    {"ft", FIELD_U32, AT(hello.features), ANY32},
 };
 
 static const struct field welcome_fields[] = {
@@ -68,7 +69,8 @@ static const struct field generate_fields[] = {
     {"ns", FIELD_U64, AT(generate.namespace_hash), ANY64},
     {"pr", FIELD_I32, AT(generate.priority)},
     {"dl", FIELD_U64, AT(generate.deadline_ms), ANY64},
-    {"lp", FIELD_U32, AT(generate.logprobs), .max = 1024},
+    {"lp", FIELD_U32, AT(generate.logprobs), .max = SAMPLING_TOP_MAX + 1},
+    {"sf", FIELD_U32, AT(generate.score_from), .max = PROTO_PROMPT_TOKENS_MAX},
     {"lb", FIELD_BIN, AT(generate.bias), .max = PROTO_BIAS_BYTES_MAX, .unit = 8},
     {"am", FIELD_BIN, AT(generate.automaton), .max = PROTO_AUTOMATON_BYTES_MAX, .unit = 1},
 };
@@ -88,6 +90,14 @@ static const struct field tokens_item_fields[] = {
     {"k", FIELD_TOKENS, ITEM(tokens_item, tokens), .max = PROTO_PROMPT_TOKENS_MAX},
     {"z", FIELD_U32, ITEM(tokens_item, finish), .max = FINISH_ERROR},
     {"h", FIELD_U32, ITEM(tokens_item, cached_tokens), ANY32},
+    {"l", FIELD_BIN, ITEM(tokens_item, logprobs), .max = PROTO_SCORE_BYTES_MAX, .unit = 4},
+    {"ti", FIELD_TOKENS, ITEM(tokens_item, top_ids), .max = PROTO_SCORE_BYTES_MAX / 4},
+    {"tl", FIELD_BIN, ITEM(tokens_item, top_logprobs), .max = PROTO_SCORE_BYTES_MAX, .unit = 4},
+    {"sf", FIELD_U32, ITEM(tokens_item, score_first), .max = PROTO_PROMPT_TOKENS_MAX},
+    {"sl", FIELD_BIN, ITEM(tokens_item, scores), .max = PROTO_SCORE_BYTES_MAX, .unit = 4},
+    {"si", FIELD_TOKENS, ITEM(tokens_item, score_top_ids), .max = PROTO_SCORE_BYTES_MAX / 4},
+    {"st", FIELD_BIN, ITEM(tokens_item, score_top_logprobs), .max = PROTO_SCORE_BYTES_MAX,
+     .unit = 4},
 };
 static const struct field_table tokens_item_table = {
     tokens_item_fields, ARRAY_LEN(tokens_item_fields), sizeof(struct tokens_item)};

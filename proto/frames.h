@@ -77,6 +77,7 @@ struct frame_hello {
     uint32_t pages;
     uint32_t tp;
     uint32_t slots;         /* credits: reqs a router may have here, running and waiting */
+    uint32_t features;      /* enum feature: what reqs may ask beyond drawing tokens */
 };
 
 struct frame_welcome {
@@ -92,15 +93,16 @@ struct frame_generate {
     struct token_view tokens; /* prompt, then the n_generated tokens of earlier attempts */
     uint32_t n_prompt;        /* tokens.count == n_prompt + tokens generated so far */
     uint32_t tokens_max;      /* to generate in all, earlier attempts included */
-    uint32_t tokens_min;      /* reserved, 0 */
+    uint32_t tokens_min;      /* stop tokens are banned before so many are generated */
     struct token_view stop_ids; /* end-of-sequence ids; generation ends after one of them */
     bool ignore_eos;
     struct sampling sampling; /* choice is key.choice: sent once, decoded into both */
     uint64_t namespace_hash;  /* 0 = common */
     int32_t priority;         /* higher first; 0 */
     uint64_t deadline_ms;     /* from receipt; 0 = none */
-    uint32_t logprobs;        /* reserved: 0 = off, else 1 + top count */
-    struct str bias;          /* reserved: packed (u32 id, f32 value) pairs */
+    uint32_t logprobs;        /* 0 = off, else 1 + alternatives, of all that comes back */
+    uint32_t score_from;      /* prompt tokens from this index on are scored too; 0 = none */
+    struct str bias;          /* packed (u32 id, f32 value) pairs */
     struct str automaton;     /* reserved */
 };
 
@@ -116,6 +118,14 @@ struct tokens_item {
     struct token_view tokens; /* usually one; may be empty with a finish */
     uint32_t finish;          /* enum finish */
     uint32_t cached_tokens;   /* prompt tokens that were not computed; in the item with first == start */
+    /* With GENERATE's logprobs = 1 + n: a log probability a token, and its n alternatives. */
+    struct str logprobs;      /* packed f32, as many as tokens */
+    struct token_view top_ids; /* n for each of tokens, likeliest first */
+    struct str top_logprobs;  /* packed f32, as top_ids */
+    uint32_t score_first;     /* prompt index of the first score in this item */
+    struct str scores;        /* packed f32: log probabilities of prompt tokens from there on */
+    struct token_view score_top_ids; /* n for each score */
+    struct str score_top_logprobs;
 };
 
 struct frame_tokens {
@@ -197,7 +207,8 @@ struct frame {
 };
 
 /* Limits of fields that hold packed bytes. */
-#define PROTO_BIAS_BYTES_MAX (64u << 10)
+#define PROTO_BIAS_BYTES_MAX (8u * SAMPLING_BIAS_MAX)
+#define PROTO_SCORE_BYTES_MAX (16u << 20)
 #define PROTO_AUTOMATON_BYTES_MAX (16u << 20)
 
 /* Times that both sides agree on; PROTOCOL.md "Liveness". */

@@ -31,14 +31,16 @@ static void on_welcome(struct worker *worker, struct link *link, const struct fr
         outbox_snapshot(worker, link);
 }
 
-/* Fields that are reserved: an answer that ignores them would be wrong. */
-static const char *unsupported(const struct frame_generate *frame)
+/* What this worker's engine cannot do: an answer that ignores it would be wrong. */
+static const char *unsupported(const struct worker *worker, const struct frame_generate *frame)
 {
-    const struct sampling *s = &frame->sampling;
-    if (s->presence_penalty != 0 || s->frequency_penalty != 0 || s->repetition_penalty != 1)
-        return "this worker has no penalties";
-    if (frame->logprobs || frame->bias.len)
-        return "this worker has no logprobs and no logit bias";
+    uint32_t has = engine_info(worker->engine)->features;
+    if (!(has & FEATURE_ADJUST) && (sampling_penalized(&frame->sampling) || frame->bias.len))
+        return "this worker has no penalties and no logit bias";
+    if (!(has & FEATURE_ADJUST) && frame->tokens_min > 0 && frame->stop_ids.count > 0)
+        return "this worker has no min_tokens";
+    if (!(has & FEATURE_LOGPROBS) && (frame->logprobs || frame->score_from))
+        return "this worker has no log probabilities";
     return frame->automaton.len ? "this worker has no grammars" : NULL;
 }
 
@@ -61,7 +63,7 @@ static bool copy_tokens(struct worker *worker, struct token_view tokens)
 static enum status add_req(struct worker *worker, struct req_entry *entry,
                            const struct frame_generate *frame, uint64_t now_ms, struct err *err)
 {
-    uint32_t stop_ids[PROTO_STOP_IDS_MAX];
+    uint32_t stop_ids[PROTO_STOP_IDS_MAX], bias[SAMPLING_BIAS_MAX][2];
     struct req_spec spec = {
         .user = req_table_index(&worker->reqs, entry),
         .tokens = worker->tokens,
@@ -75,8 +77,14 @@ static enum status add_req(struct worker *worker, struct req_entry *entry,
         .sampling = frame->sampling,
         .namespace_hash = frame->namespace_hash,
         .priority = frame->priority,
+        .logprobs = frame->logprobs,
+        .score_from = frame->logprobs ? frame->score_from : 0,
+        .bias = bias[0],
+        .bias_count = (uint32_t)(frame->bias.len / sizeof(bias[0])),
     };
 
+    if (frame->bias.len > 0) /* aligned, and within the wire's bound */
+        memcpy(bias, frame->bias.data, frame->bias.len);
     if (frame->deadline_ms)
         spec.deadline_ms = now_ms + MIN(frame->deadline_ms, UINT64_C(1) << 40);
     token_view_copy(frame->stop_ids, stop_ids);
@@ -86,7 +94,7 @@ static enum status add_req(struct worker *worker, struct req_entry *entry,
 static void on_generate(struct worker *worker, struct link *link,
                         const struct frame_generate *frame, uint64_t now_ms)
 {
-    const char *lacks = unsupported(frame);
+    const char *lacks = unsupported(worker, frame);
     struct req_entry *entry, *older;
     struct err err = {.text = ""};
     enum status status;

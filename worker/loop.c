@@ -33,7 +33,7 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
                      result.device_ns, worker->events, &count);
     outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
-    outbox_events(worker, worker->events, count);
+    outbox_events(worker, worker->events, count, &result);
     return STATUS_OK;
 }
 
@@ -46,7 +46,7 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
 
     packet =
         scheduler_plan(worker->scheduler, clock_now_ms(), worker->block, worker->events, &count);
-    outbox_events(worker, worker->events, count);
+    outbox_events(worker, worker->events, count, NULL);
     *launched = packet != NULL;
     if (packet) {
         if (worker->in_flight == 0)

@@ -24,6 +24,7 @@ void outbox_release(struct worker *worker)
     struct outbox *outbox = &worker->outbox;
     buf_release(&outbox->frame);
     mem_free(outbox->items);
+    mem_free(outbox->score_words);
     mem_free(outbox->changes);
     mem_free(outbox->runs.hashes);
     mem_free(outbox->runs.runs);
@@ -80,9 +81,68 @@ static struct req_entry *entry_of(struct worker *worker, const struct sched_even
     return &worker->reqs.entries[event->user];
 }
 
+static void *grow(void *array, uint32_t *cap, uint32_t need, size_t item_bytes)
+{
+    if (need <= *cap)
+        return array;
+    *cap = MAX(need, MAX(*cap * 2, 1024u));
+    return mem_realloc(array, *cap * item_bytes);
+}
+
+static struct str bytes_of(const void *data, size_t count)
+{
+    return (struct str){data, count * sizeof(uint32_t)};
+}
+
+/* Copies the first `width` of each row's alternatives, so that they lie without gaps. The words
+ * are there: outbox_events() has counted them. */
+static const uint32_t *pack_rows(struct outbox *outbox, const void *rows, uint32_t count,
+                                 uint32_t width)
+{
+    uint32_t *out = outbox->score_words + outbox->score_word_count;
+    for (uint32_t i = 0; i < count; i++)
+        memcpy(out + (size_t)i * width,
+               (const uint32_t *)rows + (size_t)i * SAMPLING_TOP_MAX, width * sizeof(*out));
+    outbox->score_word_count += count * width;
+    return out;
+}
+
+static void put_logprobs(struct outbox *outbox, struct tokens_item *item,
+                         const struct sched_event *event, const struct step_result *result)
+{
+    uint32_t width = event->logprobs - 1, count = event->score_count;
+    size_t row = result->sample_count + event->score_first, top = row * SAMPLING_TOP_MAX;
+    if (event->has_token) {
+        size_t at = (size_t)event->sample * SAMPLING_TOP_MAX;
+        item->logprobs = bytes_of(result->logprobs + event->sample, 1);
+        item->top_ids = token_view_of(result->top_ids + at, width);
+        item->top_logprobs = bytes_of(result->top_logprobs + at, width);
+    }
+    if (count == 0)
+        return;
+    item->score_first = event->score_index;
+    item->scores = bytes_of(result->logprobs + row, count);
+    item->score_top_ids =
+        token_view_of(pack_rows(outbox, result->top_ids + top, count, width), count * width);
+    item->score_top_logprobs =
+        bytes_of(pack_rows(outbox, result->top_logprobs + top, count, width), count * width);
+}
+
+/* Room for all alternatives of the events' scores: pointers into it go into frames. */
+static void reserve_words(struct outbox *outbox, const struct sched_event *events, uint32_t count)
+{
+    uint64_t words = 0;
+    for (uint32_t i = 0; i < count; i++)
+        words += events[i].logprobs ? UINT64_C(2) * events[i].score_count * events[i].logprobs : 0;
+    outbox->score_word_count = 0;
+    outbox->score_words = grow(outbox->score_words, &outbox->score_word_cap, (uint32_t)words,
+                               sizeof(*outbox->score_words));
+}
+
 /* The link's share of the events; returns the number of items. */
 static uint32_t gather(struct worker *worker, const struct link *link,
-                       const struct sched_event *events, uint32_t count)
+                       const struct sched_event *events, uint32_t count,
+                       const struct step_result *result)
 {
     struct tokens_item *items = worker->outbox.items;
     uint32_t item_count = 0;
@@ -99,15 +159,17 @@ static uint32_t gather(struct worker *worker, const struct link *link,
             .finish = finish_of(event->finish),
             .cached_tokens = entry->answered ? 0 : event->cached_tokens,
         };
+        if (event->logprobs && result)
+            put_logprobs(&worker->outbox, &items[item_count - 1], event, result);
         entry->answered = true;
     }
     return item_count;
 }
 
 static void send_tokens(struct worker *worker, struct link *link, const struct sched_event *events,
-                        uint32_t count, uint64_t step)
+                        uint32_t count, const struct step_result *result, uint64_t step)
 {
-    uint32_t item_count = gather(worker, link, events, count);
+    uint32_t item_count = gather(worker, link, events, count, result);
 
     for (uint32_t done = 0; done < item_count && is_open(link);) {
         uint32_t part = MIN(item_count - done, (uint32_t)PROTO_TOKEN_ITEMS_MAX);
@@ -121,15 +183,18 @@ static void send_tokens(struct worker *worker, struct link *link, const struct s
     }
 }
 
-void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count)
+void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
+                   const struct step_result *result)
 {
     struct sched_load load;
 
     if (count == 0)
         return;
     scheduler_load(worker->scheduler, &load);
+    if (result)
+        reserve_words(&worker->outbox, events, count);
     OPEN_LINKS_EACH(link, worker)
-    send_tokens(worker, link, events, count, load.steps);
+    send_tokens(worker, link, events, count, result, load.steps);
     for (uint32_t i = 0; i < count; i++) {
         struct req_entry *entry = entry_of(worker, &events[i]);
         if (events[i].finish == SCHED_RUNNING)
@@ -142,14 +207,6 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
 }
 
 /* ---- cache ---- */
-
-static void *grow(void *array, uint32_t *cap, uint32_t need, size_t item_bytes)
-{
-    if (need <= *cap)
-        return array;
-    *cap = MAX(need, MAX(*cap * 2, 1024u));
-    return mem_realloc(array, *cap * item_bytes);
-}
 
 void run_list_add(struct run_list *list, uint64_t parent, uint64_t hash, bool removed)
 {

@@ -16,6 +16,7 @@
 
 struct worker;
 struct link;
+struct step_result;
 
 /* Runs being put together; page_run.hashes points into `hashes` once they are complete. */
 struct run_list {
@@ -27,6 +28,8 @@ struct run_list {
 struct outbox {
     struct buf frame;
     struct tokens_item *items;         /* [event_max] */
+    uint32_t *score_words;             /* alternatives of scores, without the gaps of the results */
+    uint32_t score_word_count, score_word_cap;
     struct sched_cache_event *changes; /* [OUTBOX_CHANGES_MAX] */
     struct run_list runs;
     uint64_t cache_seq;
@@ -36,8 +39,10 @@ struct outbox {
 void outbox_init(struct worker *worker);
 void outbox_release(struct worker *worker);
 
-/* Tells the routers about the events and forgets the reqs that ended. */
-void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count);
+/* Tells the routers about the events and forgets the reqs that ended. `result`: of the step that
+ * they are of; NULL when they come from no step. */
+void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
+                   const struct step_result *result);
 void outbox_cache(struct worker *worker); /* all changes since the last call */
 void outbox_snapshot(struct worker *worker, struct link *link);
 void outbox_hello(struct worker *worker, struct link *link);

@@ -136,6 +136,7 @@ static void fill_hello(struct worker *worker)
     hello->length_max = length_max(worker);
     hello->pages = info->pages;
     hello->tp = (uint32_t)config->tp;
+    hello->features = info->features;
     hello->slots = (uint32_t)(config->running_max + config->waiting_max);
 }
 

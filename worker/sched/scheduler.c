@@ -177,6 +177,7 @@ void sched_emit(struct sched_out *out, const struct req *req, const uint32_t *to
         .has_token = token != NULL,
         .finish = finish,
         .cached_tokens = req->cached_tokens,
+        .logprobs = req->logprobs,
     };
 }
 

@@ -70,6 +70,7 @@ struct sched_event {
     enum sched_finish finish;
     uint32_t cached_tokens; /* of the req's first admission, in each of its events */
     uint32_t sample;        /* the token's place among the step's samples */
+    uint32_t logprobs;      /* as in req_spec: how much of the results is wanted */
     /* Prompt tokens score_index … got log probabilities: the step's scores from score_first on. */
     uint32_t score_first, score_count, score_index;
 };
