@@ -127,19 +127,12 @@ static enum status fix_messages(const json_t *body, json_t **out, struct api_err
     return STATUS_OK;
 }
 
-static enum status read_opts(const json_t *body, struct chat_render_opts *opts,
-                             struct api_error *error)
+static enum status read_opts(const json_t *body, const struct params *params,
+                             struct chat_render_opts *opts, struct api_error *error)
 {
-    struct err *err = &error->err;
-    if (json_get_bool(body, "add_generation_prompt", &opts->add_generation_prompt, err) != STATUS_OK ||
-        json_get_bool(body, "continue_final_message", &opts->continue_final_message, err) != STATUS_OK)
-        return err->status;
-    if (opts->continue_final_message) {
-        if (json_is_true(json_object_get(body, "add_generation_prompt")))
-            return api_fail(error, STATUS_INVALID, "continue_final_message",
-                            "continue_final_message and add_generation_prompt exclude each other");
-        opts->add_generation_prompt = false;
-    }
+    opts->continue_final_message = params->continue_final;
+    opts->add_generation_prompt =
+        params->generation_prompt < 0 ? !params->continue_final : params->generation_prompt;
     const json_t *tools = json_object_get(body, "tools");
     const json_t *choice = json_object_get(body, "tool_choice");
     const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
@@ -164,7 +157,7 @@ enum status prompts_chat(const json_t *body, struct model *model, const struct p
         return api_fail(error, STATUS_UNSUPPORTED, "messages",
                         "model %s has no chat template: use /v1/completions", model->name);
     TRY(fix_messages(body, &messages, error));
-    TRY(read_opts(body, &opts, error));
+    TRY(read_opts(body, params, &opts, error));
     out->items = mem_array(1, sizeof(*out->items));
     out->count = 1;
     struct buf text = {0};
@@ -175,6 +168,7 @@ enum status prompts_chat(const json_t *body, struct model *model, const struct p
     }
     status = model_encode(model, (struct str){text.data, text.len}, params->add_special == 1,
                           &out->items[0].tokens, &error->err);
+    prompt_truncate(&out->items[0], params->truncate);
     if (status == STATUS_OK && out->items[0].tokens.count == 0)
         status = api_fail(error, STATUS_INVALID, "messages", "messages make an empty prompt");
 out:

@@ -21,6 +21,20 @@ static enum status take_ids(const json_t *ids, struct model *model, struct promp
     return STATUS_OK;
 }
 
+/* What echo puts in front: the text as it came, or what the ids say. */
+static void take_echo(const json_t *value, const struct model *model, const struct params *params,
+                      struct arena *arena, struct prompt *out)
+{
+    struct buf text = {0};
+    if (json_is_string(value) && params->truncate == 0)
+        buf_append(&text, json_string_value(value), json_string_length(value));
+    else
+        tokenizer_decode(model->tokenizer, out->tokens.ids, out->tokens.count,
+                         params->skip_special, &text);
+    out->text = (struct str){arena_strndup(arena, text.data ? text.data : "", text.len), text.len};
+    buf_release(&text);
+}
+
 static enum status take_one(const json_t *value, struct model *model, const struct params *params,
                             struct arena *arena, struct prompt *out, struct api_error *error)
 {
@@ -32,18 +46,8 @@ static enum status take_one(const json_t *value, struct model *model, const stru
             error->param = "prompt";
             return status;
         }
-        if (params->echo)
-            out->text = (struct str){arena_strndup(arena, text.data, text.len), text.len};
     } else if (json_is_array(value)) {
         TRY(take_ids(value, model, out, error));
-        if (params->echo) {
-            struct buf text = {0};
-            tokenizer_decode(model->tokenizer, out->tokens.ids, out->tokens.count,
-                             params->skip_special, &text);
-            out->text = (struct str){arena_strndup(arena, text.data ? text.data : "", text.len),
-                                     text.len};
-            buf_release(&text);
-        }
     } else {
         return api_fail(error, STATUS_INVALID, "prompt",
                         "prompt must be a string, a list of token ids, or a list of these, not %s",
@@ -51,6 +55,9 @@ static enum status take_one(const json_t *value, struct model *model, const stru
     }
     if (out->tokens.count == 0)
         return api_fail(error, STATUS_INVALID, "prompt", "prompt is empty");
+    prompt_truncate(out, params->truncate);
+    if (params->echo)
+        take_echo(value, model, params, arena, out);
     return STATUS_OK;
 }
 

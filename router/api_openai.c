@@ -96,6 +96,20 @@ static void echo_request_id(struct http_exchange *exchange)
     http_add_header(exchange, "x-request-id", id);
 }
 
+/* Browsers ask before they call: true when this was the question, and is answered. */
+static bool allow_origin(struct router *router, struct http_exchange *exchange)
+{
+    http_add_header(exchange, "access-control-allow-origin", str_from(router->config.cors_origin));
+    http_add_header(exchange, "access-control-expose-headers", STR("x-request-id, retry-after"));
+    if (!str_is(http_method(exchange), "OPTIONS"))
+        return false;
+    http_add_header(exchange, "access-control-allow-methods", STR("GET, POST"));
+    http_add_header(exchange, "access-control-allow-headers", STR("*, authorization, content-type"));
+    http_add_header(exchange, "access-control-max-age", STR("86400"));
+    http_reply(exchange, 204, "text/plain", STR(""));
+    return true;
+}
+
 static bool starts_with(struct str text, const char *prefix)
 {
     size_t len = strlen(prefix);
@@ -108,6 +122,8 @@ void api_request(void *ctx, struct http_exchange *exchange)
     struct str path = http_path(exchange), method = http_method(exchange);
     const char *key = router->config.api_key;
     echo_request_id(exchange);
+    if (router->config.cors_origin && allow_origin(router, exchange))
+        return;
     if (key && starts_with(path, "/v1") && !key_fits(http_header(exchange, "authorization"), key)) {
         http_add_header(exchange, "www-authenticate", STR("Bearer"));
         api_reply_error(exchange, STATUS_DENIED, 401, "the API key is missing or wrong");

@@ -97,6 +97,8 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
         return 0;
     }
     uint64_t rest = (n < length ? length : length_best) - n;
+    if (call->params.tokens_none)
+        return 1; /* drawn and dropped */
     if (call->params.tokens_max == 0)
         return (uint32_t)(call->kind == API_CHAT ? rest : MIN(rest, 16u));
     if (n + call->params.tokens_max > length_best) {
@@ -129,6 +131,23 @@ static enum status check_capacity(struct call *call, uint32_t choices, struct ap
     return STATUS_OK;
 }
 
+/* Sets call->needs. UNSUPPORTED names the parameter that no worker can honour. */
+static enum status check_features(struct call *call, struct api_error *error)
+{
+    static const uint32_t features[] = {FEATURE_ADJUST, FEATURE_LOGPROBS, FEATURE_GRAMMAR};
+    for (size_t i = 0; i < ARRAY_LEN(features); i++) {
+        const char *name = params_needs(&call->params, features[i]);
+        if (!name)
+            continue;
+        call->needs |= features[i];
+        if (!fleet_can(&call->router->fleet, call->model, call->needs))
+            return api_fail(error, STATUS_UNSUPPORTED, name,
+                            "%s is not supported by the workers of model %s", name,
+                            call->model->name);
+    }
+    return STATUS_OK;
+}
+
 static enum status admit(struct call *call, struct api_error *error)
 {
     struct router *router = call->router;
@@ -136,6 +155,7 @@ static enum status admit(struct call *call, struct api_error *error)
     if (fleet_serving(&router->fleet, call->model, &length, &length_best) == 0)
         return api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker serves model %s right now",
                         call->model->name);
+    TRY(check_features(call, error));
     TRY(check_capacity(call, choices, error));
     uint32_t *tokens_max = arena_array(&call->arena, call->prompts.count, sizeof(*tokens_max));
     for (uint32_t i = 0; i < call->prompts.count; i++) {
@@ -277,6 +297,7 @@ void call_emit(struct call *call, struct stream *stream, struct str text)
         response_chunk(call, stream, text, &call->out);
         sse_end(&call->out);
         stream->spoke = call->started = true;
+        stream->told = stream_told(stream);
         buf_clear(&stream->text);
         if (http_write(call->exchange, call->out.data, call->out.len) != STATUS_OK) {
             LOG_INFO("call", "slow_reader", "call=%s", call->name);

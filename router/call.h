@@ -41,6 +41,7 @@ struct call {
     struct stream *streams;
     uint32_t stream_count, stream_open;
     uint64_t namespace_hash;
+    uint32_t needs; /* enum feature: of the workers that may run it */
     bool started;   /* the 200 is promised: errors are events from now on */
     struct buf out; /* scratch for one event or the whole answer */
 };

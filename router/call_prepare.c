@@ -50,6 +50,11 @@ static enum status prepare(struct call *call, const json_t *body)
     call->params.sampling = call->model->defaults;
     call->params.sampling.seed = seed;
     TRY(params_parse(body, call->kind, &call->arena, &call->params, &call->error));
+    for (uint32_t i = 0; i < call->params.bias_count; i++)
+        if (call->params.bias[i].id >= call->model->vocab_size)
+            return api_fail(&call->error, STATUS_INVALID, "logit_bias",
+                            "logit_bias names %u, which is no token id of %s",
+                            call->params.bias[i].id, call->model->name);
     if (call->kind == API_CHAT)
         return prompts_chat(body, call->model, &call->params, &call->prompts, &call->error);
     return prompts_completions(body, call->model, &call->params, &call->arena, &call->prompts,

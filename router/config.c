@@ -51,6 +51,10 @@ static const struct option options[] = {
                 "bodies up to this size are read and tokenized on the loop, others on a thread"),
     OPTION_UINT(R, text_threads, "text-threads", "2", 1, 64, "threads for long prompts"),
     OPTION_STRING(R, api_key, "api-key", NULL, "MSGL_API_KEY", "bearer key that /v1 asks for"),
+    OPTION_STRING(R, cors_origin, "cors-origin", NULL, NULL,
+                  "origin whose pages may call the API from a browser, or *"),
+    OPTION_BOOL(R, print_api, "print-api", "false", NULL,
+                "print the table of the API's parameters and leave"),
     OPTION_CHOICE(R, log_level, "log-level", "info", "debug|info|warn|error", "least to be logged"),
 };
 

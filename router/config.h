@@ -32,6 +32,8 @@ struct router_config {
     uint64_t inline_bytes;
     uint64_t text_threads;
     const char *api_key;
+    const char *cors_origin; /* NULL: no CORS headers */
+    bool print_api;
     uint32_t log_level; /* enum log_level */
 };
 

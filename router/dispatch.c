@@ -9,6 +9,7 @@
 static bool takes(const struct worker *worker, const struct stream *stream)
 {
     return worker && !worker->draining && worker->model == stream->call->model &&
+           (worker->features & stream->call->needs) == stream->call->needs &&
            worker->length_max >= stream->prompt->tokens.count + stream->tokens_max;
 }
 
@@ -112,6 +113,11 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     generate->ignore_eos = call->params.ignore_eos && call->params.stop_id_count == 0;
     generate->sampling = call->params.sampling;
     generate->sampling.choice = stream->choice;
+    generate->logprobs = call->params.logprobs;
+    if (call->params.logprobs && call->params.echo)
+        generate->score_from = 1 + stream->prompt_scores.count;
+    generate->bias = (struct str){(const char *)call->params.bias,
+                                  call->params.bias_count * sizeof(*call->params.bias)};
     generate->namespace_hash = call->namespace_hash;
     generate->priority = call->params.priority;
     uint64_t age_ms = (clock_now_ns() - call->began_ns) / 1000000u;

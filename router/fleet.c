@@ -160,6 +160,7 @@ static struct worker *join(struct fleet *fleet, struct str peer, const struct fr
     worker->length_max = hello->length_max;
     worker->pages = hello->pages;
     worker->slots = hello->slots;
+    worker->features = hello->features;
     worker->tp = hello->tp;
     worker->seen_ms = worker->stepped_ms = now_ms;
     list_init(&worker->streams);

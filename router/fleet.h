@@ -32,7 +32,7 @@ struct worker {
     size_t peer_len;
     uint64_t epoch, session, weights_hash;
     const struct model *model;
-    uint32_t page_size, length_max, pages, slots, tp;
+    uint32_t page_size, length_max, pages, slots, tp, features;
     bool draining;
     struct frame_load load; /* the last one; zero before it */
     bool load_seen;
@@ -103,6 +103,8 @@ void fleet_leave(struct fleet *fleet, bool drain);
 
 /* Accounts for a GENERATE that was sent. */
 void fleet_dispatched(struct fleet *fleet, struct worker *worker, uint32_t prefill_tokens);
+/* Some worker of the model has all these features. */
+bool fleet_can(const struct fleet *fleet, const struct model *model, uint32_t features);
 uint32_t worker_room(const struct worker *worker);         /* reqs that may be sent now */
 uint64_t worker_pending_tokens(const struct worker *worker);
 uint64_t worker_reqs(const struct worker *worker);

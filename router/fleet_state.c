@@ -154,3 +154,14 @@ void fleet_snapshot(struct fleet *fleet, struct worker *worker,
                   (unsigned long long)prefix_index_pages(&fleet->index, worker->index));
     }
 }
+
+bool fleet_can(const struct fleet *fleet, const struct model *model, uint32_t features)
+{
+    for (uint32_t i = 0; i < fleet->limit; i++) {
+        const struct worker *worker = fleet->workers[i];
+        if (worker && !worker->draining && worker->model == model &&
+            (worker->features & features) == features)
+            return true;
+    }
+    return false;
+}

@@ -4,6 +4,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "router/params_table.h"
 #include "router/router.h"
 
 int main(int argc, char **argv)
@@ -19,6 +20,14 @@ int main(int argc, char **argv)
         return 1;
     }
     if (action == CONFIG_ACTION_EXIT) {
+        config_release(&router_config_spec, &config);
+        return 0;
+    }
+    if (config.print_api) {
+        struct buf table = {0};
+        params_markdown(&table);
+        fwrite(table.data, 1, table.len, stdout);
+        buf_release(&table);
         config_release(&router_config_spec, &config);
         return 0;
     }

@@ -20,12 +20,21 @@ struct api_error {
 enum status api_fail(struct api_error *error, enum status status, const char *param,
                      const char *format, ...) PRINTF_LIKE(4, 5);
 
+struct token_bias {
+    uint32_t id;
+    float value;
+};
+
 struct params {
     enum api_kind kind;
     bool stream, include_usage, continuous_usage;
     bool echo;
     bool ignore_eos, skip_special, include_stop;
-    int add_special; /* -1: not said */
+    int add_special, generation_prompt; /* -1: not said */
+    bool continue_final;
+    bool stream_options, tokens_as_ids, return_ids;
+    uint32_t truncate; /* the prompt's last so many tokens; 0: all */
+    const char *tokens_none; /* the parameter that asks for no token at all; NULL */
     uint32_t n;
     uint32_t tokens_max; /* 0: not said */
     uint32_t tokens_min;
@@ -34,15 +43,19 @@ struct params {
     uint32_t stop_id_count;
     struct str stops[STOP_STRINGS_MAX]; /* in the arena */
     uint32_t stop_count;
+    struct token_bias *bias; /* in the arena */
+    uint32_t bias_count;
+    uint32_t logprobs; /* 0 = none, else 1 + alternatives */
+    uint32_t top_logprobs; /* while parsing */
     struct str salt; /* cache_salt, in the arena; empty: none */
     int32_t priority;
 };
 
+/* The parameter for which a worker must have the feature; NULL when there is none. */
+const char *params_needs(const struct params *params, enum feature feature);
+
 /* *out holds the sampling defaults on entry. The seed is left alone when the body names none. */
 enum status MUST_USE params_parse(const json_t *body, enum api_kind kind, struct arena *arena,
                                   struct params *out, struct api_error *error);
-
-/* Refuses what is known but not done here. */
-enum status MUST_USE params_refuse(const json_t *body, enum api_kind kind, struct api_error *error);
 
 #endif

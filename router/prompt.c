@@ -15,6 +15,15 @@ void prompts_release(struct prompts *prompts)
     memset(prompts, 0, sizeof(*prompts));
 }
 
+void prompt_truncate(struct prompt *prompt, uint32_t keep)
+{
+    struct token_list *tokens = &prompt->tokens;
+    if (keep == 0 || tokens->count <= keep)
+        return;
+    memmove(tokens->ids, tokens->ids + (tokens->count - keep), keep * sizeof(*tokens->ids));
+    tokens->count = keep;
+}
+
 void prompt_hash(struct prompt *prompt, uint64_t root, uint32_t page_size)
 {
     if (prompt->hashes)

@@ -51,12 +51,43 @@ static void usage(const struct call *call, struct buf *out)
                (unsigned long long)(prompt + generated), (unsigned long long)cached);
 }
 
-static void finish_reason(const struct stream *stream, struct buf *out)
+static void put_ids(const uint32_t *ids, size_t count, struct buf *out)
 {
+    buf_char(out, '[');
+    for (size_t i = 0; i < count; i++)
+        buf_printf(out, "%s%u", i > 0 ? "," : "", ids[i]);
+    buf_char(out, ']');
+}
+
+/* The end of a choice: what is asked about its tokens from `told` on, and why it ended. */
+static void choice_end(const struct stream *stream, uint32_t told, struct buf *out)
+{
+    const struct params *params = &stream->call->params;
+    uint32_t prompt = stream_told(stream) - (uint32_t)stream->tokens.count;
+    uint32_t from = told > prompt ? told - prompt : 0;
+    buf_str(out, ",\"logprobs\":");
+    response_logprobs(stream, told, stream_told(stream), out);
+    if (params->return_ids) {
+        buf_str(out, ",\"token_ids\":");
+        put_ids(stream->tokens.ids + from, stream->tokens.count - from, out);
+    }
+    if (params->return_ids && params->kind == API_COMPLETIONS && !stream->spoke) {
+        buf_str(out, ",\"prompt_token_ids\":");
+        put_ids(stream->prompt->tokens.ids, stream->prompt->tokens.count, out);
+    }
     if (stream->finish)
-        buf_printf(out, ",\"logprobs\":null,\"finish_reason\":\"%s\"}", stream->finish);
+        buf_printf(out, ",\"finish_reason\":\"%s\"}", stream->finish);
     else
-        buf_str(out, ",\"logprobs\":null,\"finish_reason\":null}");
+        buf_str(out, ",\"finish_reason\":null}");
+}
+
+/* A chat has one prompt, whose ids stand beside the choices. */
+static void chat_prompt_ids(const struct call *call, struct buf *out)
+{
+    if (!call->params.return_ids || call->kind != API_CHAT)
+        return;
+    buf_str(out, ",\"prompt_token_ids\":");
+    put_ids(call->prompts.items[0].tokens.ids, call->prompts.items[0].tokens.count, out);
 }
 
 void response_whole(const struct call *call, struct buf *out)
@@ -74,9 +105,11 @@ void response_whole(const struct call *call, struct buf *out)
             buf_str(out, "\"text\":");
             buf_json_string(out, text, stream->text.len);
         }
-        finish_reason(stream, out);
+        choice_end(stream, 0, out);
     }
-    buf_str(out, "],\"usage\":");
+    buf_char(out, ']');
+    chat_prompt_ids(call, out);
+    buf_str(out, ",\"usage\":");
     usage(call, out);
     buf_char(out, '}');
 }
@@ -97,8 +130,10 @@ void response_chunk(const struct call *call, const struct stream *stream, struct
         buf_str(out, "\"text\":");
         buf_json_string(out, text.data ? text.data : "", text.len);
     }
-    finish_reason(stream, out);
+    choice_end(stream, stream->told, out);
     buf_char(out, ']');
+    if (!stream->spoke)
+        chat_prompt_ids(call, out);
     if (call->params.include_usage || call->params.continuous_usage) {
         buf_str(out, ",\"usage\":");
         if (call->params.continuous_usage)

@@ -9,6 +9,8 @@ void response_whole(const struct call *call, struct buf *out);
 /* One choice's next text; with stream->finish set, its last. */
 void response_chunk(const struct call *call, const struct stream *stream, struct str text,
                     struct buf *out);
+/* The value of "logprobs" for tokens [first, end) of stream_told(); "null" when not asked for. */
+void response_logprobs(const struct stream *stream, uint32_t first, uint32_t end, struct buf *out);
 void response_usage_chunk(const struct call *call, struct buf *out); /* choices: [] */
 void response_models(const struct router *router, struct buf *out);
 void response_model(const struct model *model, struct buf *out);

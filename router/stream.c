@@ -17,6 +17,8 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     list_init(&stream->worker_node);
     detokenizer_init(&stream->detokenizer, call->model->tokenizer, call->params.skip_special);
     stop_init(&stream->stop, call->params.stops, call->params.stop_count, call->params.include_stop);
+    if (call->params.logprobs)
+        stream->scores.width = stream->prompt_scores.width = call->params.logprobs - 1;
     if (call->params.echo)
         buf_append(&stream->text, stream->prompt->text.data, stream->prompt->text.len);
 }
@@ -49,6 +51,8 @@ void stream_release(struct stream *stream)
 {
     leave(stream);
     token_list_release(&stream->tokens);
+    scores_release(&stream->scores);
+    scores_release(&stream->prompt_scores);
     detokenizer_release(&stream->detokenizer);
     stop_release(&stream->stop);
     buf_release(&stream->text);
@@ -116,9 +120,35 @@ static void finish_text(struct stream *stream, struct buf *scratch)
     stop_finish(&stream->stop, &stream->text);
 }
 
+/* False when the worker did not send what was asked for. */
+static bool take_scores(struct stream *stream, const struct tokens_item *item)
+{
+    const struct params *params = &stream->call->params;
+    uint32_t scores = (uint32_t)(item->scores.len / sizeof(float));
+    if (params->logprobs == 0)
+        return true;
+    if (scores > 0 && (item->score_first != 1 + stream->prompt_scores.count ||
+                       item->score_first + scores > stream->prompt->tokens.count ||
+                       !scores_append(&stream->prompt_scores, scores, item->scores,
+                                      item->score_top_ids, item->score_top_logprobs)))
+        return false;
+    return scores_append(&stream->scores, item->tokens.count, item->logprobs, item->top_ids,
+                         item->top_logprobs);
+}
+
+/* The prompt's scores come before what is told of the answer. */
+static bool awaits_scores(const struct stream *stream)
+{
+    const struct params *params = &stream->call->params;
+    return params->echo && params->logprobs > 0 &&
+           stream->prompt_scores.count + 1 < stream->prompt->tokens.count;
+}
+
 static void take_tokens(struct stream *stream, const struct tokens_item *item)
 {
     struct call *call = stream->call;
+    if (call->params.tokens_none) /* only the prompt was asked for */
+        return;
     struct buf *scratch = &call->out;
     for (uint32_t i = 0; i < item->tokens.count; i++) {
         struct token_view one = {item->tokens.data + (size_t)i * 4, 1};
@@ -151,6 +181,10 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
         give_up_attempt(stream, "the worker ended it without need");
         return;
     }
+    if (!take_scores(stream, item)) {
+        give_up_attempt(stream, "its log probabilities do not fit");
+        return;
+    }
     stream_unshare(stream);
     if (!stream->cached_known) {
         stream->cached_known = true;
@@ -159,14 +193,17 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
     if (item->tokens.count > 0)
         telemetry_tokens(call, item->tokens.count);
     take_tokens(stream, item);
+    stream->scores.count = MIN(stream->scores.count, (uint32_t)stream->tokens.count);
     if (stream->finish) { /* a stop string: the worker does not know yet */
         leave(stream);
     } else if (item->finish != FINISH_NONE) {
-        stream->finish = item->finish == FINISH_LENGTH ? "length" : "stop";
+        bool length = item->finish == FINISH_LENGTH || call->params.tokens_none;
+        stream->finish = length ? "length" : "stop";
         finish_text(stream, &call->out);
         stream_detach(stream);
     }
-    call_emit(call, stream, (struct str){stream->text.data, stream->text.len});
+    if (stream->finish || !awaits_scores(stream))
+        call_emit(call, stream, (struct str){stream->text.data, stream->text.len});
 }
 
 void stream_error(struct stream *stream, const struct frame_error *frame)

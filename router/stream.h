@@ -12,6 +12,7 @@
 
 #include "router/call.h"
 #include "router/detokenizer.h"
+#include "router/scores.h"
 #include "router/stop.h"
 
 /* A call that workers die of must not take them all down: so many losses, and it fails. Losses of
@@ -39,6 +40,9 @@ struct stream {
     size_t failed_at; /* tokens at the last loss that counted */
     uint32_t tokens_max;
     struct token_list tokens; /* generated */
+    struct scores scores;        /* of tokens, when asked for */
+    struct scores prompt_scores; /* of the prompt's from its second token on: echo with logprobs */
+    uint32_t told;               /* tokens that chunks have named, with echo the prompt's too */
     struct detokenizer detokenizer;
     struct stop stop;
     struct buf text; /* whole (not streaming), else scratch */
@@ -50,6 +54,13 @@ struct stream {
 
 void stream_init(struct stream *stream, struct call *call, uint32_t choice);
 void stream_release(struct stream *stream); /* cancels it wherever it is */
+
+/* Tokens that the answer's text is made of so far, with echo the prompt's too. */
+static inline uint32_t stream_told(const struct stream *stream)
+{
+    size_t prompt = stream->call->params.echo ? stream->prompt->tokens.count : 0;
+    return (uint32_t)(prompt + stream->tokens.count);
+}
 
 /* What a worker says about the stream. Each may free the call. */
 void stream_tokens(struct stream *stream, const struct tokens_item *item);

@@ -51,7 +51,7 @@ class ScriptedWorker:
         self.endpoint, self.name, self.slots, self.page_size = endpoint, name, slots, page_size
         self.model, self.step_s, self.length_max, self.pages = model, step_s, length_max, pages
         self.fingerprint, self.tokenizer_hash = model_hashes(model)
-        self.hello = hello  # overrides of HELLO's keys
+        self.hello = {"ft": 3, **hello}  # overrides of HELLO's keys
         self.epoch, self.session = random.getrandbits(63) | 1, 0
         self.seen, self.refusals, self.reqs, self.cache = [], [], {}, set()
         self.steps = self.seq = self.received = 0

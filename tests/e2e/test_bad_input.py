@@ -46,7 +46,8 @@ def test_broken_json(shared, path, body):
     ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -5}, "max_tokens"), ({"max_tokens": 2.5}, "max_tokens"),
     ({"max_tokens": 10 ** 30}, "max_tokens"), ({"stop": 5}, "stop"), ({"stop": ["a"] * 17}, "stop"), ({"stop": [""]}, "stop"),
     ({"seed": "x"}, "seed"), ({"stream": "yes"}, "stream"), ({"n": 0}, "n"), ({"model": 5}, "model"),
-    ({"logit_bias": {"1": 5}}, "logit_bias"), ({"logprobs": True}, "logprobs"),
+    ({"logit_bias": {"x": 5}}, "logit_bias"), ({"logprobs": 5}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
+    ({"presence_penalty": 3}, "presence_penalty"), ({"store": True}, "store"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
 ])
 def test_bad_parameters_are_named(shared, fields, param):

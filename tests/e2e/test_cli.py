@@ -152,6 +152,12 @@ def test_config_document_is_fresh():
         assert made.stdout == f.read(), "run docs/make_config build > docs/CONFIG.md"
 
 
+def test_api_document_is_fresh():
+    made = subprocess.run([os.path.join(ROOT, "docs", "make_api"), BUILD], capture_output=True, text=True, check=True)
+    with open(os.path.join(ROOT, "docs", "API.md"), encoding="utf-8") as f:
+        assert made.stdout == f.read(), "run docs/make_api build"
+
+
 def test_dummy_weights_serve(tmp_path):
     """--dummy-weights needs only config.json beside the tokenizer files."""
     from conftest import Cluster

@@ -1,4 +1,4 @@
-#include "router/params.h"
+#include "router/params_table.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -96,23 +96,71 @@ START_TEST(test_wrong_values_are_named)
 }
 END_TEST
 
+START_TEST(test_sampling_extras)
+{
+    ck_assert_int_eq(parse("{\"logprobs\":true,\"top_logprobs\":3,\"logit_bias\":{\"7\":-100,\"8\":1.5},"
+                           "\"presence_penalty\":-2,\"frequency_penalty\":0.5,"
+                           "\"repetition_penalty\":1.1,\"return_token_ids\":true}", API_CHAT), STATUS_OK);
+    ck_assert_uint_eq(params.logprobs, 4);
+    ck_assert_uint_eq(params.bias_count, 2);
+    ck_assert_uint_eq(params.bias[0].id, 7);
+    ck_assert_float_eq(params.bias[1].value, 1.5f);
+    ck_assert_float_eq(params.sampling.presence_penalty, -2);
+    ck_assert_float_eq(params.sampling.repetition_penalty, 1.1f);
+    ck_assert_str_eq(params_needs(&params, FEATURE_ADJUST), "presence_penalty");
+    ck_assert_str_eq(params_needs(&params, FEATURE_LOGPROBS), "logprobs");
+    ck_assert_int_eq(parse("{\"logprobs\":0}", API_COMPLETIONS), STATUS_OK);
+    ck_assert_uint_eq(params.logprobs, 1);
+    ck_assert_int_eq(parse("{\"max_tokens\":0,\"echo\":true}", API_COMPLETIONS), STATUS_OK);
+    ck_assert_str_eq(params.tokens_none, "max_tokens");
+    ck_assert_int_eq(parse("{}", API_CHAT), STATUS_OK);
+    ck_assert_ptr_null(params_needs(&params, FEATURE_ADJUST));
+    refuses("{\"top_logprobs\":3}", STATUS_INVALID, "top_logprobs");
+    refuses("{\"logprobs\":true,\"top_logprobs\":21}", STATUS_INVALID, "top_logprobs");
+    refuses("{\"logprobs\":1}", STATUS_INVALID, "logprobs");
+    refuses("{\"logit_bias\":{\"x\":5}}", STATUS_INVALID, "logit_bias");
+    refuses("{\"logit_bias\":{\"1\":101}}", STATUS_INVALID, "logit_bias");
+    refuses("{\"logit_bias\":[1]}", STATUS_INVALID, "logit_bias");
+    refuses("{\"presence_penalty\":2.5}", STATUS_INVALID, "presence_penalty");
+    refuses("{\"repetition_penalty\":0}", STATUS_INVALID, "repetition_penalty");
+}
+END_TEST
+
 START_TEST(test_unsupported_is_named)
 {
-    refuses("{\"logprobs\":true}", STATUS_UNSUPPORTED, "logprobs");
-    refuses("{\"top_logprobs\":3}", STATUS_UNSUPPORTED, "top_logprobs");
-    refuses("{\"logit_bias\":{\"1\":5}}", STATUS_UNSUPPORTED, "logit_bias");
-    refuses("{\"presence_penalty\":0.5}", STATUS_UNSUPPORTED, "presence_penalty");
-    refuses("{\"repetition_penalty\":1.1}", STATUS_UNSUPPORTED, "repetition_penalty");
     refuses("{\"response_format\":{\"type\":\"json_object\"}}", STATUS_UNSUPPORTED, "response_format");
     refuses("{\"tool_choice\":{\"type\":\"function\"}}", STATUS_UNSUPPORTED, "tool_choice");
-    refuses("{\"echo\":true}", STATUS_UNSUPPORTED, "echo");
-    ck_assert_int_eq(parse("{\"logprobs\":1}", API_COMPLETIONS), STATUS_UNSUPPORTED);
+    refuses("{\"store\":true}", STATUS_UNSUPPORTED, "store");
     ck_assert_int_eq(parse("{\"suffix\":\"x\"}", API_COMPLETIONS), STATUS_UNSUPPORTED);
     ck_assert_int_eq(parse("{\"echo\":true}", API_COMPLETIONS), STATUS_OK);
     ck_assert_int_eq(parse("{\"logprobs\":false,\"logit_bias\":{},\"presence_penalty\":0,\"top_logprobs\":0,"
                            "\"repetition_penalty\":1.0,\"response_format\":{\"type\":\"text\"},"
                            "\"tool_choice\":\"auto\",\"modalities\":[\"text\"],\"best_of\":1}",
                            API_CHAT), STATUS_OK);
+}
+END_TEST
+
+/* No row without a word about it, none twice in a place; the schema of each place is JSON. */
+START_TEST(test_table)
+{
+    static const enum param_place places[] = {PLACE_CHAT, PLACE_COMPLETIONS, PLACE_GENERATE,
+                                              PLACE_SAMPLING};
+    for (size_t i = 0; i < params_table_count; i++) {
+        const struct param *row = &params_table[i];
+        ck_assert_msg(row->kind == PARAM_REFUSED || row->text[0], "%s has no text", row->name);
+        ck_assert_msg(row->kind != PARAM_CUSTOM || row->parse, "%s has no rule", row->name);
+        for (size_t k = 0; k < i; k++)
+            ck_assert_msg(!(row->places & params_table[k].places) ||
+                              strcmp(row->name, params_table[k].name) != 0, "%s is twice", row->name);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        struct buf text = {0};
+        params_schema(places[i], &text);
+        json_t *schema = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
+        ck_assert_msg(schema != NULL, "place %d: %.*s", places[i], (int)text.len, text.data);
+        json_decref(schema);
+        buf_release(&text);
+    }
 }
 END_TEST
 
@@ -123,7 +171,9 @@ int main(void)
     tcase_add_test(tc, test_defaults_and_nulls);
     tcase_add_test(tc, test_values);
     tcase_add_test(tc, test_wrong_values_are_named);
+    tcase_add_test(tc, test_sampling_extras);
     tcase_add_test(tc, test_unsupported_is_named);
+    tcase_add_test(tc, test_table);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -182,6 +182,19 @@ static void emit(struct sched_out *out, const struct req *req, const uint32_t *t
     event->score_index = results->score_index;
 }
 
+/* A run after a retraction may have planned scores again that come from the run before. */
+static void take_scores(struct req *req, struct row_results *results)
+{
+    if (results->score_count == 0)
+        return;
+    CHECK(results->score_index <= req->score_next);
+    uint32_t known = MIN(req->score_next - results->score_index, results->score_count);
+    results->score_first += known;
+    results->score_index += known;
+    results->score_count -= known;
+    req->score_next += results->score_count;
+}
+
 static void take_token(struct scheduler *s, struct req *req, uint32_t token, uint64_t now_ms,
                        const struct row_results *results, struct sched_out *out)
 {
@@ -231,10 +244,7 @@ void step_commit(struct scheduler *s, const uint32_t *tokens, uint32_t count, ui
         bool current = req->state == REQ_RUNNING && req->run == record->rows[i].run;
         if (current)
             take_computed(s, req, record->rows[i].token_count);
-        if (!current) /* retracted meanwhile: a second run scores these again */
-            results.score_count = 0;
-        if (results.score_count > 0)
-            req->score_next = results.score_index + results.score_count;
+        take_scores(req, &results);
         if (record->rows[i].sampled)
             take_token(s, req, tokens[results.sample], now_ms, &results, out);
         else if (results.score_count > 0)

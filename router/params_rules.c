@@ -1,0 +1,233 @@
+#include "router/params_rules.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TOKENS_LIMIT ((int64_t)PROTO_PROMPT_TOKENS_MAX)
+
+/* A getter's failure gets its field's name. */
+static enum status named(enum status status, const char *name, struct api_error *error)
+{
+    if (status != STATUS_OK)
+        error->param = name;
+    return status;
+}
+
+static enum status get_int(const json_t *body, const char *name, int64_t min, int64_t max,
+                           int64_t *out, struct api_error *error)
+{
+    return named(json_get_int(body, name, min, max, out, &error->err), name, error);
+}
+
+static enum status get_number(const json_t *body, const char *name, double min, double max,
+                              double *out, struct api_error *error)
+{
+    return named(json_get_number(body, name, min, max, out, &error->err), name, error);
+}
+
+PARAM_RULE(rule_max_tokens)
+{
+    int64_t tokens = 0;
+    TRY(get_int(body, name, 0, TOKENS_LIMIT, &tokens, error));
+    out->tokens_max = (uint32_t)tokens;
+    out->tokens_none = tokens == 0 ? name : NULL;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_temperature)
+{
+    double temperature = 0;
+    TRY(get_number(body, name, 0, 100, &temperature, error));
+    /* Below this logits / t would overflow: it is greedy in all but name. */
+    out->sampling.temperature = temperature < 1e-4 ? 0.0f : (float)temperature;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_top_p)
+{
+    double top_p = 0;
+    TRY(get_number(body, name, 0, 1, &top_p, error));
+    if ((float)top_p <= 0.0f)
+        return api_fail(error, STATUS_INVALID, "top_p", "top_p must be above 0 and at most 1");
+    out->sampling.top_p = (float)top_p;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_min_p)
+{
+    double min_p = 0;
+    TRY(get_number(body, name, 0, 1, &min_p, error));
+    if (!((float)min_p < 1.0f))
+        return api_fail(error, STATUS_INVALID, "min_p", "min_p must be at least 0 and below 1");
+    out->sampling.min_p = (float)min_p;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_top_k)
+{
+    int64_t top_k = 0;
+    TRY(get_int(body, name, -1, UINT32_MAX, &top_k, error));
+    out->sampling.top_k = top_k > 0 ? (uint32_t)top_k : 0;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_seed)
+{
+    int64_t seed = 0;
+    TRY(get_int(body, name, INT64_MIN, INT64_MAX, &seed, error));
+    out->sampling.seed = (uint64_t)seed;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_repetition_penalty)
+{
+    double penalty = 0;
+    TRY(get_number(body, name, 0, 1000, &penalty, error));
+    if (penalty < 1e-6)
+        return api_fail(error, STATUS_INVALID, "repetition_penalty",
+                        "repetition_penalty must be above 0");
+    out->sampling.repetition_penalty = (float)penalty;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_logit_bias)
+{
+    const char *key;
+    json_t *item;
+    if (!json_is_object(value))
+        return api_fail(error, STATUS_INVALID, "logit_bias", "logit_bias must be an object, not %s",
+                        json_type_name(value));
+    size_t count = json_object_size(value);
+    if (count > SAMPLING_BIAS_MAX)
+        return api_fail(error, STATUS_INVALID, "logit_bias", "logit_bias takes at most %d tokens",
+                        SAMPLING_BIAS_MAX);
+    if (count > 0)
+        out->bias = arena_array(arena, count, sizeof(*out->bias));
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+        char *end;
+        unsigned long long id = strtoull(key, &end, 10);
+        double bias = json_number_value(item);
+        if (key[0] < '0' || key[0] > '9' || *end || id >= UINT32_MAX)
+            return api_fail(error, STATUS_INVALID, "logit_bias",
+                            "logit_bias has a key that is no token id: %.40s", key);
+        if (!json_is_number(item) || !(fabs(bias) <= 100))
+            return api_fail(error, STATUS_INVALID, "logit_bias",
+                            "logit_bias of token %llu must be a number from -100 to 100", id);
+        out->bias[out->bias_count].id = (uint32_t)id;
+        out->bias[out->bias_count++].value = (float)bias;
+    }
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_logprobs_chat)
+{
+    if (!json_is_boolean(value))
+        return api_fail(error, STATUS_INVALID, "logprobs", "logprobs must be a bool, not %s",
+                        json_type_name(value));
+    out->logprobs = json_is_true(value) ? 1 : 0;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_logprobs_count)
+{
+    int64_t count = 0;
+    if (json_is_false(value))
+        return STATUS_OK;
+    TRY(get_int(body, name, 0, SAMPLING_TOP_MAX, &count, error));
+    out->logprobs = 1 + (uint32_t)count;
+    return STATUS_OK;
+}
+
+static enum status add_stop(const json_t *value, struct arena *arena, struct params *out,
+                            struct api_error *error)
+{
+    if (!json_is_string(value))
+        return api_fail(error, STATUS_INVALID, "stop",
+                        "stop must be a string or a list of strings, not %s",
+                        json_type_name(value));
+    size_t len = json_string_length(value);
+    if (len == 0 || len > STOP_BYTES_MAX)
+        return api_fail(error, STATUS_INVALID, "stop", "a stop string must have 1 to %d bytes",
+                        STOP_BYTES_MAX);
+    if (out->stop_count == STOP_STRINGS_MAX)
+        return api_fail(error, STATUS_INVALID, "stop", "stop takes at most %d strings",
+                        STOP_STRINGS_MAX);
+    out->stops[out->stop_count++] =
+        (struct str){arena_strndup(arena, json_string_value(value), len), len};
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_stop)
+{
+    const json_t *item;
+    size_t i;
+    if (!json_is_array(value))
+        return add_stop(value, arena, out, error);
+    json_array_foreach(value, i, item)
+        TRY(add_stop(item, arena, out, error));
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_stop_token_ids)
+{
+    const json_t *item;
+    size_t i;
+    if (!json_is_array(value) || json_array_size(value) > PROTO_STOP_IDS_MAX / 2)
+        return api_fail(error, STATUS_INVALID, "stop_token_ids",
+                        "stop_token_ids must be a list of at most %d token ids",
+                        PROTO_STOP_IDS_MAX / 2);
+    json_array_foreach(value, i, item) {
+        if (!json_is_integer(item) || json_integer_value(item) < 0 ||
+            json_integer_value(item) > UINT32_MAX)
+            return api_fail(error, STATUS_INVALID, "stop_token_ids",
+                            "stop_token_ids holds something that is no token id");
+        out->stop_ids[out->stop_id_count++] = (uint32_t)json_integer_value(item);
+    }
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_stream_options)
+{
+    struct err *err = &error->err;
+    if (!json_is_object(value))
+        return api_fail(error, STATUS_INVALID, "stream_options",
+                        "stream_options must be an object, not %s", json_type_name(value));
+    if (json_get_bool(value, "include_usage", &out->include_usage, err) != STATUS_OK ||
+        json_get_bool(value, "continuous_usage_stats", &out->continuous_usage, err) != STATUS_OK) {
+        error->param = "stream_options";
+        return err->status;
+    }
+    out->stream_options = true;
+    return STATUS_OK;
+}
+
+/* A bool whose absence means something else than false. */
+static enum status get_choice(const json_t *body, const char *name, int *out,
+                              struct api_error *error)
+{
+    bool value = false;
+    TRY(named(json_get_bool(body, name, &value, &error->err), name, error));
+    *out = value;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_add_special)
+{
+    return get_choice(body, name, &out->add_special, error);
+}
+
+PARAM_RULE(rule_generation_prompt)
+{
+    return get_choice(body, name, &out->generation_prompt, error);
+}
+
+PARAM_RULE(rule_cache_salt)
+{
+    if (!json_is_string(value) || json_string_length(value) == 0)
+        return api_fail(error, STATUS_INVALID, "cache_salt",
+                        "cache_salt must be a string that is not empty");
+    out->salt.len = json_string_length(value);
+    out->salt.data = arena_strndup(arena, json_string_value(value), out->salt.len);
+    return STATUS_OK;
+}

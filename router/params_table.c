@@ -1,0 +1,165 @@
+#include "router/params_table.h"
+
+#include <stddef.h>
+
+#include "router/params_rules.h"
+
+/* Places, in short. */
+#define C   PLACE_CHAT
+#define P   PLACE_COMPLETIONS
+#define G   PLACE_GENERATE
+#define S   PLACE_SAMPLING
+#define CP  (C | P)
+#define CPS (C | P | S)
+
+#define AT(member) offsetof(struct params, member)
+#define BOOL_(name, places, member, fallback, text)                                                \
+    {name, places, PARAM_BOOL, "\"type\":\"boolean\"", fallback, text, .offset = AT(member)}
+#define U32_(name, places, member, least, most, fallback, text)                                    \
+    {name, places, PARAM_U32, INTEGER, fallback, text, .offset = AT(member), .min = least, .max = most}
+#define F32_(name, places, member, least, most, fallback, text)                                    \
+    {name, places, PARAM_F32, NUMBER, fallback, text, .offset = AT(member), .min = least, .max = most}
+#define RULE_(name, places, rule, type, fallback, text)                                            \
+    {name, places, PARAM_CUSTOM, type, fallback, text, .parse = rule}
+#define RANGE_(name, places, rule, type, least, most, fallback, text)                              \
+    {name, places, PARAM_CUSTOM, type, fallback, text, .min = least, .max = most, .parse = rule}
+#define ELSE_(name, places, type, fallback, text)                                                  \
+    {name, places, PARAM_ELSEWHERE, type, fallback, text, .offset = 0}
+#define NOTED_(name, places, text)                                                                 \
+    {name, places, PARAM_NOTED, "", "", text, .offset = 0}
+#define REFUSED_(name, places, value, text)                                                        \
+    {name, places, PARAM_REFUSED, "", "", text, .harmless = value}
+
+#define INTEGER  "\"type\":\"integer\""
+#define NUMBER   "\"type\":\"number\""
+#define BOOLEAN  "\"type\":\"boolean\""
+#define STRING   "\"type\":\"string\""
+#define OBJECT   "\"type\":\"object\""
+#define ARRAY    "\"type\":\"array\""
+#define IDS      "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}"
+#define OBJECTS  "\"type\":\"array\",\"items\":{\"type\":\"object\"}"
+#define TOKENS_MAX ((double)PROTO_PROMPT_TOKENS_MAX)
+#define STOP_SCHEMA                                                                                \
+    "\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"maxItems\":16,"        \
+    "\"items\":{\"type\":\"string\",\"minLength\":1}}]"
+#define PROMPT_SCHEMA                                                                              \
+    "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":"     \
+    "\"integer\",\"minimum\":0}},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":"          \
+    "\"string\"}},{\"type\":\"array\",\"minItems\":1,\"items\":{" IDS ",\"minItems\":1}}]"
+
+const struct param params_table[] = {
+    /* what is asked */
+    ELSE_("model", CP, STRING, "the only one", "a served name; anything else is a 404"),
+    ELSE_("messages", C, OBJECTS, "required",
+          "roles system, developer, user, assistant, tool; content a string or text parts"),
+    ELSE_("prompt", P, PROMPT_SCHEMA, "required", "a string, token ids, or a list of either"),
+    BOOL_("echo", P, echo, "false", "the prompt stands before the answer, with logprobs also its own"),
+    RULE_("add_generation_prompt", C, rule_generation_prompt, BOOLEAN, "true",
+          "goes to the chat template"),
+    BOOL_("continue_final_message", C, continue_final, "false",
+          "the answer goes on where the last message ends"),
+    ELSE_("chat_template_kwargs", C, OBJECT, "", "variables of the chat template"),
+    RULE_("add_special_tokens", CP, rule_add_special, BOOLEAN, "true (completions), false (chat)",
+          "BOS and such around the prompt"),
+    U32_("truncate_prompt_tokens", CP, truncate, 1, TOKENS_MAX, "off", "keep the prompt's last tokens"),
+    /* how much */
+    U32_("n", CPS, n, 1, 1024, "1", "choices; they share the prompt's pages and differ in their draw"),
+    RANGE_("max_tokens", CP | G, rule_max_tokens, INTEGER, 0, TOKENS_MAX,
+           "the rest of the context (chat), 16", "tokens to generate; 0 only with echo"),
+    RANGE_("max_completion_tokens", C, rule_max_tokens, INTEGER, 0, TOKENS_MAX, "", "as max_tokens"),
+    RANGE_("max_new_tokens", S, rule_max_tokens, INTEGER, 0, TOKENS_MAX, "128", "as max_tokens"),
+    U32_("min_tokens", CP, tokens_min, 0, TOKENS_MAX, "0",
+         "no end token and no stop string before so many tokens"),
+    U32_("min_new_tokens", S, tokens_min, 0, TOKENS_MAX, "0", "as min_tokens"),
+    /* how it is drawn */
+    RANGE_("temperature", CPS | G, rule_temperature, NUMBER, 0, 100, "the model's", "0 is greedy"),
+    RANGE_("top_p", CPS | G, rule_top_p, NUMBER, 0, 1, "the model's", "above 0: the likeliest with this mass"),
+    RANGE_("top_k", CPS | G, rule_top_k, INTEGER, -1, UINT32_MAX, "the model's",
+           "the k likeliest; 0 and -1 are off"),
+    RANGE_("min_p", CPS, rule_min_p, NUMBER, 0, 1, "the model's",
+           "below 1: at least this share of the likeliest"),
+    RULE_("seed", CP, rule_seed, INTEGER, "drawn by the router",
+          "the draw depends only on the seed, the choice and the position"),
+    RULE_("sampling_seed", S, rule_seed, INTEGER, "drawn by the router", "as seed"),
+    F32_("presence_penalty", CPS, sampling.presence_penalty, -2, 2, "0",
+         "off each token that was generated"),
+    F32_("frequency_penalty", CPS, sampling.frequency_penalty, -2, 2, "0",
+         "off a token for each time it was generated"),
+    RANGE_("repetition_penalty", CPS, rule_repetition_penalty, NUMBER, 0, 1000, "the model's, or 1",
+           "above 0: divides what prompt and answer hold"),
+    RULE_("logit_bias", CPS, rule_logit_bias, OBJECT, "",
+          "token id to a number from -100 to 100, at most 1024"),
+    /* where it ends */
+    RULE_("stop", CPS, rule_stop, STOP_SCHEMA, "",
+          "a string or up to 16; the text before the first one is the answer, also across tokens"),
+    RULE_("stop_token_ids", CPS, rule_stop_token_ids, IDS, "", "ids that end the answer, at most 32"),
+    BOOL_("ignore_eos", CPS | G, ignore_eos, "false", "the model's end tokens do not end the answer"),
+    BOOL_("include_stop_str_in_output", CP, include_stop, "false", "the stop belongs to the text"),
+    BOOL_("no_stop_trim", S, include_stop, "false", "as include_stop_str_in_output"),
+    /* what comes back */
+    BOOL_("stream", CP | G, stream, "false", "server-sent events, the last one data: [DONE]"),
+    RULE_("stream_options", CP, rule_stream_options, OBJECT, "",
+          "include_usage, continuous_usage_stats; only with stream"),
+    RULE_("logprobs", C, rule_logprobs_chat, BOOLEAN, "false", "log probabilities of the answer's tokens"),
+    U32_("top_logprobs", C, top_logprobs, 0, SAMPLING_TOP_MAX, "0", "alternatives; needs logprobs"),
+    RANGE_("logprobs", P, rule_logprobs_count, INTEGER, 0, SAMPLING_TOP_MAX, "",
+           "log probabilities, with so many alternatives"),
+    BOOL_("return_tokens_as_token_ids", CP, tokens_as_ids, "false", "logprobs name tokens token_id:N"),
+    BOOL_("return_token_ids", CP, return_ids, "false", "prompt_token_ids and token_ids beside the text"),
+    BOOL_("skip_special_tokens", CPS, skip_special, "true", "leave special tokens out of the text"),
+    /* where it runs */
+    {"priority", CP, PARAM_I32, INTEGER, "0", "higher first", .offset = AT(priority), .min = INT32_MIN,
+     .max = INT32_MAX},
+    RULE_("cache_salt", CP, rule_cache_salt, STRING, "",
+          "prompts with different salts never share cached pages"),
+    /* tools and structure */
+    ELSE_("tools", C, OBJECTS, "", "go to the chat template"),
+    REFUSED_("tool_choice", C, HARMLESS_CHOICE, "only auto and none"),
+    REFUSED_("parallel_tool_calls", C, HARMLESS_TRUE, "only true"),
+    REFUSED_("response_format", CP, HARMLESS_TEXT, "only text"),
+    REFUSED_("structured_outputs", CP, HARMLESS_NONE, ""),
+    REFUSED_("guided_json", CP, HARMLESS_NONE, ""),
+    REFUSED_("guided_regex", CP, HARMLESS_NONE, ""),
+    REFUSED_("guided_choice", CP, HARMLESS_EMPTY, ""),
+    REFUSED_("guided_grammar", CP, HARMLESS_NONE, ""),
+    REFUSED_("regex", CPS, HARMLESS_NONE, ""),
+    REFUSED_("json_schema", S, HARMLESS_NONE, ""),
+    REFUSED_("ebnf", CPS, HARMLESS_NONE, ""),
+    /* names and tags */
+    NOTED_("user", CP, "a tag of the caller's"),
+    NOTED_("metadata", CP, "tags for stored answers; nothing is stored here"),
+    NOTED_("safety_identifier", CP, "a tag of the caller's"),
+    NOTED_("prompt_cache_key", CP, "a hint: routing finds cached prefixes by itself"),
+    NOTED_("prompt_cache_retention", CP, "a hint: pages stay as long as there is room"),
+    NOTED_("request_id", CP, "X-Request-Id names a call"),
+    NOTED_("rid", CP | G, "X-Request-Id names a call"),
+    REFUSED_("store", C, HARMLESS_FALSE, "nothing is stored here"),
+    REFUSED_("service_tier", CP, HARMLESS_TIER, "there is one tier; see priority"),
+    /* what a text engine of this kind does not do, or not yet */
+    REFUSED_("best_of", P, HARMLESS_ONE, "ask for n and choose"),
+    REFUSED_("suffix", P, HARMLESS_EMPTY, "put fill-in-the-middle tokens into the prompt"),
+    REFUSED_("prompt_logprobs", CP, HARMLESS_FALSE, "completions: echo with logprobs"),
+    REFUSED_("use_beam_search", CP, HARMLESS_FALSE, ""),
+    REFUSED_("length_penalty", CP, HARMLESS_ONE, ""),
+    REFUSED_("early_stopping", CP, HARMLESS_FALSE, ""),
+    REFUSED_("spaces_between_special_tokens", CPS, HARMLESS_TRUE, ""),
+    REFUSED_("allowed_token_ids", CP, HARMLESS_EMPTY, ""),
+    REFUSED_("bad_words", CP, HARMLESS_EMPTY, "logit_bias forbids single tokens"),
+    REFUSED_("logits_processors", CP, HARMLESS_EMPTY, ""),
+    REFUSED_("kv_transfer_params", CP, HARMLESS_NONE, ""),
+    REFUSED_("mm_processor_kwargs", CP, HARMLESS_EMPTY, ""),
+    REFUSED_("lora_path", CP | G, HARMLESS_NONE, ""),
+    REFUSED_("return_hidden_states", CP | G, HARMLESS_FALSE, ""),
+    REFUSED_("functions", C, HARMLESS_EMPTY, "see tools"),
+    REFUSED_("function_call", C, HARMLESS_CHOICE, "see tool_choice"),
+    REFUSED_("modalities", C, HARMLESS_MODES, "only text"),
+    REFUSED_("audio", C, HARMLESS_NONE, ""),
+    REFUSED_("prediction", C, HARMLESS_NONE, ""),
+    REFUSED_("web_search_options", C, HARMLESS_NONE, ""),
+    REFUSED_("reasoning_effort", C, HARMLESS_NONE, "see chat_template_kwargs"),
+    REFUSED_("verbosity", C, HARMLESS_NONE, ""),
+    REFUSED_("documents", C, HARMLESS_EMPTY, "see chat_template_kwargs"),
+    REFUSED_("chat_template", C, HARMLESS_NONE, "the model folder's is used"),
+};
+
+const size_t params_table_count = ARRAY_LEN(params_table);
