@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "router/call.h"
+#include "router/openapi.h"
 #include "router/probes.h"
 #include "router/response.h"
 
@@ -62,13 +63,41 @@ static void one_model(struct router *router, struct http_exchange *exchange, str
     reply_json(exchange, 404, &body);
 }
 
-static const struct endpoint {
-    const char *path, *method;
+static void generate(struct router *router, struct http_exchange *exchange)
+{
+    call_begin(router, exchange, API_GENERATE);
+}
+
+static void tokenize(struct router *router, struct http_exchange *exchange)
+{
+    call_begin(router, exchange, API_TOKENIZE);
+}
+
+static void detokenize(struct router *router, struct http_exchange *exchange)
+{
+    call_begin(router, exchange, API_DETOKENIZE);
+}
+
+static void version(struct router *router, struct http_exchange *exchange)
+{
+    http_reply(exchange, 200, "application/json", STR("{\"version\":\"" MSGL_VERSION "\"}"));
+}
+
+static void document(struct router *router, struct http_exchange *exchange)
+{
+    struct buf body = {0};
+    openapi_document(&body);
+    reply_json(exchange, 200, &body);
+}
+
+static const struct {
+    const char *path;
     void (*handle)(struct router *router, struct http_exchange *exchange);
-} endpoints[] = {
-    {"/v1/chat/completions", "POST", chat}, {"/v1/completions", "POST", completions},
-    {"/v1/models", "GET", models},          {"/health", "GET", probe_health},
-    {"/ready", "GET", probe_ready},
+} handlers[] = {
+    {"/v1/chat/completions", chat}, {"/v1/completions", completions}, {"/generate", generate},
+    {"/tokenize", tokenize},        {"/detokenize", detokenize},      {"/v1/models", models},
+    {"/health", probe_health},      {"/ready", probe_ready},          {"/version", version},
+    {"/openapi.json", document},
 };
 
 /* Takes as long for any wrong key of the right length. */
@@ -124,19 +153,20 @@ void api_request(void *ctx, struct http_exchange *exchange)
     echo_request_id(exchange);
     if (router->config.cors_origin && allow_origin(router, exchange))
         return;
-    if (key && starts_with(path, "/v1") && !key_fits(http_header(exchange, "authorization"), key)) {
+    if (key && openapi_guarded(path) && !key_fits(http_header(exchange, "authorization"), key)) {
         http_add_header(exchange, "www-authenticate", STR("Bearer"));
         api_reply_error(exchange, STATUS_DENIED, 401, "the API key is missing or wrong");
         return;
     }
-    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
-        if (!str_is(path, endpoints[i].path))
+    for (size_t i = 0; i < ARRAY_LEN(handlers); i++) {
+        if (!str_is(path, handlers[i].path))
             continue;
-        if (str_is(method, endpoints[i].method)) {
-            endpoints[i].handle(router, exchange);
+        const char *allowed = openapi_method(handlers[i].path);
+        if (str_is(method, allowed)) {
+            handlers[i].handle(router, exchange);
             return;
         }
-        http_add_header(exchange, "allow", str_from(endpoints[i].method));
+        http_add_header(exchange, "allow", str_from(allowed));
         api_reply_error(exchange, STATUS_INVALID, 405, "this method is not allowed at this path");
         return;
     }

@@ -100,7 +100,9 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
     if (call->params.tokens_none)
         return 1; /* drawn and dropped */
     if (call->params.tokens_max == 0)
-        return (uint32_t)(call->kind == API_CHAT ? rest : MIN(rest, 16u));
+        return (uint32_t)(call->kind == API_CHAT          ? rest
+                          : call->kind == API_COMPLETIONS ? MIN(rest, 16u)
+                                                          : MIN(rest, 128u));
     if (n + call->params.tokens_max > length_best) {
         error->code = "context_length_exceeded";
         api_fail(error, STATUS_TOO_LONG, "max_tokens",
@@ -177,6 +179,19 @@ static enum status admit(struct call *call, struct api_error *error)
     return STATUS_OK;
 }
 
+/* /tokenize, /detokenize: what was prepared is the answer. */
+static void answer_tokens(struct call *call)
+{
+    buf_clear(&call->out);
+    if (call->kind == API_TOKENIZE)
+        response_tokens(call, &call->out);
+    else
+        response_text(call, &call->out);
+    http_reply(call->exchange, 200, "application/json", (struct str){call->out.data, call->out.len});
+    telemetry_ended(call, 200);
+    call_free(call);
+}
+
 static void prepared(struct call *call)
 {
     struct router *router = call->router;
@@ -186,6 +201,10 @@ static void prepared(struct call *call)
         uint64_t seed = key ? hash_bytes(key, strlen(key)) : 0;
         call->namespace_hash =
             hash_bytes_seeded(call->params.salt.data, call->params.salt.len, seed) | 1;
+    }
+    if (call->prepared == STATUS_OK && call->kind >= API_TOKENIZE) {
+        answer_tokens(call);
+        return;
     }
     if (call->prepared != STATUS_OK || admit(call, &call->error) != STATUS_OK) {
         call_fail(call, &call->error);
@@ -223,7 +242,10 @@ static void name_call(struct call *call)
 {
     uint64_t random = rng_next(&call->router->random), more = rng_next(&call->router->random);
     snprintf(call->name, sizeof(call->name), "%s-%016llx%08llx",
-             call->kind == API_CHAT ? "chatcmpl" : "cmpl", (unsigned long long)random,
+             call->kind == API_CHAT          ? "chatcmpl"
+             : call->kind == API_COMPLETIONS ? "cmpl"
+                                             : "gen",
+             (unsigned long long)random,
              (unsigned long long)(more >> 32));
 }
 
@@ -270,7 +292,10 @@ static void complete(struct call *call)
         metrics_add(router->metrics, METRIC_CACHED_TOKENS, "", call->streams[i].cached_tokens);
     buf_clear(&call->out);
     if (!call->params.stream) {
-        response_whole(call, &call->out);
+        if (call->kind == API_GENERATE)
+            response_generate_whole(call, &call->out);
+        else
+            response_whole(call, &call->out);
         http_reply(call->exchange, 200, "application/json",
                    (struct str){call->out.data, call->out.len});
     } else {
@@ -289,16 +314,27 @@ static void complete(struct call *call)
     call_free(call);
 }
 
+static void response_event(const struct call *call, const struct stream *stream, struct str text,
+                           struct buf *out)
+{
+    if (call->kind == API_GENERATE) {
+        response_generate_event(stream, out);
+        return;
+    }
+    sse_begin(out);
+    response_chunk(call, stream, text, out);
+    sse_end(out);
+}
+
 void call_emit(struct call *call, struct stream *stream, struct str text)
 {
     if (call->params.stream && (text.len > 0 || stream->finish)) {
         buf_clear(&call->out);
-        sse_begin(&call->out);
-        response_chunk(call, stream, text, &call->out);
-        sse_end(&call->out);
+        response_event(call, stream, text, &call->out);
         stream->spoke = call->started = true;
         stream->told = stream_told(stream);
-        buf_clear(&stream->text);
+        if (call->kind != API_GENERATE || call->params.plain_events)
+            buf_clear(&stream->text); /* SGLang's events repeat it */
         if (http_write(call->exchange, call->out.data, call->out.len) != STATUS_OK) {
             LOG_INFO("call", "slow_reader", "call=%s", call->name);
             call_drop(call);

@@ -43,6 +43,25 @@ static enum status find_model(struct call *call, const json_t *body)
                     name);
 }
 
+static bool has(const json_t *body, const char *key)
+{
+    const json_t *value = json_object_get(body, key);
+    return value && !json_is_null(value);
+}
+
+static enum status make_prompts(struct call *call, const json_t *body)
+{
+    const char *key = "prompt";
+    if (call->kind == API_CHAT || (call->kind == API_TOKENIZE && has(body, "messages")))
+        return prompts_chat(body, call->model, &call->params, &call->prompts, &call->error);
+    if (call->kind == API_GENERATE && !call->params.plain_events)
+        key = has(body, "input_ids") ? "input_ids" : "text";
+    if (call->kind == API_DETOKENIZE)
+        key = "tokens";
+    return prompts_completions(body, key, call->model, &call->params, &call->arena, &call->prompts,
+                               &call->error);
+}
+
 static enum status prepare(struct call *call, const json_t *body)
 {
     TRY(find_model(call, body));
@@ -55,10 +74,7 @@ static enum status prepare(struct call *call, const json_t *body)
             return api_fail(&call->error, STATUS_INVALID, "logit_bias",
                             "logit_bias names %u, which is no token id of %s",
                             call->params.bias[i].id, call->model->name);
-    if (call->kind == API_CHAT)
-        return prompts_chat(body, call->model, &call->params, &call->prompts, &call->error);
-    return prompts_completions(body, call->model, &call->params, &call->arena, &call->prompts,
-                               &call->error);
+    return make_prompts(call, body);
 }
 
 void call_prepare(struct call *call)

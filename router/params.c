@@ -54,6 +54,8 @@ static bool is_harmless(const json_t *value, enum harmless harmless)
         return is_text(json_object_get(value, "type"), "text");
     case HARMLESS_MODES:
         return json_array_size(value) == 1 && is_text(json_array_get(value, 0), "text");
+    case HARMLESS_MINUS:
+        return json_is_integer(value) && json_integer_value(value) == -1;
     case HARMLESS_CHOICE:
         return is_text(value, "auto") || is_text(value, "none");
     case HARMLESS_TIER:
@@ -113,7 +115,7 @@ static enum status parse_row(const struct param *row, const json_t *body, struct
     }
 }
 
-static enum status parse_place(const json_t *body, enum param_place place, struct arena *arena,
+enum status params_parse_place(const json_t *body, enum param_place place, struct arena *arena,
                                struct params *out, struct api_error *error)
 {
     for (size_t i = 0; i < params_table_count; i++)
@@ -146,11 +148,21 @@ static enum status check_together(struct params *out, struct api_error *error)
 enum status params_parse(const json_t *body, enum api_kind kind, struct arena *arena,
                          struct params *out, struct api_error *error)
 {
+    static const enum param_place place_of[] = {
+        [API_CHAT] = PLACE_CHAT,         [API_COMPLETIONS] = PLACE_COMPLETIONS,
+        [API_GENERATE] = PLACE_GENERATE, [API_TOKENIZE] = PLACE_TOKENIZE,
+        [API_DETOKENIZE] = PLACE_DETOKENIZE};
     out->kind = kind;
     out->n = 1;
     out->skip_special = true;
     out->add_special = out->generation_prompt = -1;
-    TRY(parse_place(body, kind == API_CHAT ? PLACE_CHAT : PLACE_COMPLETIONS, arena, out, error));
+    if (kind == API_GENERATE) {
+        out->plain_events = json_object_get(body, "prompt") != NULL;
+        out->stream = out->plain_events; /* what each of the two does unasked */
+    }
+    TRY(params_parse_place(body, place_of[kind], arena, out, error));
+    if (out->want_logprobs)
+        out->logprobs = 1;
     return check_together(out, error);
 }
 

@@ -10,7 +10,7 @@
 #include "proto/frames.h"
 #include "router/stop.h"
 
-enum api_kind { API_CHAT, API_COMPLETIONS };
+enum api_kind { API_CHAT, API_COMPLETIONS, API_GENERATE, API_TOKENIZE, API_DETOKENIZE };
 
 struct api_error {
     struct err err;
@@ -27,6 +27,9 @@ struct token_bias {
 
 struct params {
     enum api_kind kind;
+    bool plain_events; /* /generate as mini-sglang has it: text lines */
+    bool token_texts;  /* /tokenize: the tokens' strings too */
+    bool want_logprobs; /* /generate, while parsing */
     bool stream, include_usage, continuous_usage;
     bool echo;
     bool ignore_eos, skip_special, include_stop;

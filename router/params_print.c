@@ -9,7 +9,9 @@ static const struct {
 } places[] = {{PLACE_CHAT, "chat"},
               {PLACE_COMPLETIONS, "completions"},
               {PLACE_GENERATE, "generate"},
-              {PLACE_SAMPLING, "sampling_params"}};
+              {PLACE_SAMPLING, "sampling_params"},
+              {PLACE_TOKENIZE, "tokenize"},
+              {PLACE_DETOKENIZE, "detokenize"}};
 
 static void put_places(const struct param *row, struct buf *out)
 {
@@ -41,6 +43,7 @@ static void put_harmless(enum harmless harmless, struct buf *out)
         [HARMLESS_TRUE] = "`true`",   [HARMLESS_ZERO] = "0",
         [HARMLESS_ONE] = "1",         [HARMLESS_EMPTY] = "empty",
         [HARMLESS_TEXT] = "`{\"type\": \"text\"}`", [HARMLESS_MODES] = "`[\"text\"]`",
+        [HARMLESS_MINUS] = "-1",
         [HARMLESS_CHOICE] = "`auto` and `none`",  [HARMLESS_TIER] = "`auto` and `default`",
     };
     if (only[harmless][0])

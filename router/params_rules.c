@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "router/params_table.h"
+
 #define TOKENS_LIMIT ((int64_t)PROTO_PROMPT_TOKENS_MAX)
 
 /* A getter's failure gets its field's name. */
@@ -230,4 +232,12 @@ PARAM_RULE(rule_cache_salt)
     out->salt.len = json_string_length(value);
     out->salt.data = arena_strndup(arena, json_string_value(value), out->salt.len);
     return STATUS_OK;
+}
+
+PARAM_RULE(rule_sampling_params)
+{
+    if (!json_is_object(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be an object, not %s", name,
+                        json_type_name(value));
+    return params_parse_place(value, PLACE_SAMPLING, arena, out, error);
 }

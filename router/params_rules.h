@@ -24,6 +24,7 @@ PARAM_RULE(rule_stop_token_ids);
 PARAM_RULE(rule_stream_options);
 PARAM_RULE(rule_add_special);
 PARAM_RULE(rule_cache_salt);
+PARAM_RULE(rule_sampling_params);
 PARAM_RULE(rule_generation_prompt);
 
 #endif

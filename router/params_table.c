@@ -9,6 +9,8 @@
 #define P   PLACE_COMPLETIONS
 #define G   PLACE_GENERATE
 #define S   PLACE_SAMPLING
+#define T   PLACE_TOKENIZE
+#define D   PLACE_DETOKENIZE
 #define CP  (C | P)
 #define CPS (C | P | S)
 
@@ -39,6 +41,9 @@
 #define IDS      "\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":0}"
 #define OBJECTS  "\"type\":\"array\",\"items\":{\"type\":\"object\"}"
 #define TOKENS_MAX ((double)PROTO_PROMPT_TOKENS_MAX)
+#define TEXTS                                                                                      \
+    "\"anyOf\":[{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":{\"type\":"     \
+    "\"string\"}}]"
 #define STOP_SCHEMA                                                                                \
     "\"anyOf\":[{\"type\":\"string\",\"minLength\":1},{\"type\":\"array\",\"maxItems\":16,"        \
     "\"items\":{\"type\":\"string\",\"minLength\":1}}]"
@@ -49,17 +54,24 @@
 
 const struct param params_table[] = {
     /* what is asked */
-    ELSE_("model", CP, STRING, "the only one", "a served name; anything else is a 404"),
+    ELSE_("model", CP | G | T | D, STRING, "the only one", "a served name; anything else is a 404"),
     ELSE_("messages", C, OBJECTS, "required",
           "roles system, developer, user, assistant, tool; content a string or text parts"),
     ELSE_("prompt", P, PROMPT_SCHEMA, "required", "a string, token ids, or a list of either"),
+    ELSE_("prompt", G | T, STRING, "", "a text; in generate the answer comes as lines of text, in "
+          "tokenize messages may stand in its place"),
+    ELSE_("messages", T, OBJECTS, "", "tokenize what a chat would send to the model"),
+    ELSE_("tokens", D, IDS, "required", "ids to turn into text"),
+    ELSE_("text", G, TEXTS, "", "a text or a list of texts"),
+    ELSE_("input_ids", G, PROMPT_SCHEMA, "", "token ids in place of text, or a list of such lists"),
+    RULE_("sampling_params", G, rule_sampling_params, OBJECT, "", "see the rows of sampling_params"),
     BOOL_("echo", P, echo, "false", "the prompt stands before the answer, with logprobs also its own"),
-    RULE_("add_generation_prompt", C, rule_generation_prompt, BOOLEAN, "true",
+    RULE_("add_generation_prompt", C | T, rule_generation_prompt, BOOLEAN, "true",
           "goes to the chat template"),
-    BOOL_("continue_final_message", C, continue_final, "false",
+    BOOL_("continue_final_message", C | T, continue_final, "false",
           "the answer goes on where the last message ends"),
-    ELSE_("chat_template_kwargs", C, OBJECT, "", "variables of the chat template"),
-    RULE_("add_special_tokens", CP, rule_add_special, BOOLEAN, "true (completions), false (chat)",
+    ELSE_("chat_template_kwargs", C | T, OBJECT, "", "variables of the chat template"),
+    RULE_("add_special_tokens", CP | T, rule_add_special, BOOLEAN, "true (completions), false (chat)",
           "BOS and such around the prompt"),
     U32_("truncate_prompt_tokens", CP, truncate, 1, TOKENS_MAX, "off", "keep the prompt's last tokens"),
     /* how much */
@@ -104,6 +116,12 @@ const struct param params_table[] = {
     U32_("top_logprobs", C, top_logprobs, 0, SAMPLING_TOP_MAX, "0", "alternatives; needs logprobs"),
     RANGE_("logprobs", P, rule_logprobs_count, INTEGER, 0, SAMPLING_TOP_MAX, "",
            "log probabilities, with so many alternatives"),
+    BOOL_("return_logprob", G, want_logprobs, "false", "log probabilities of the answer's tokens"),
+    U32_("top_logprobs_num", G, top_logprobs, 0, SAMPLING_TOP_MAX, "0", "alternatives"),
+    REFUSED_("logprob_start_len", G, HARMLESS_MINUS, "completions: echo with logprobs"),
+    REFUSED_("return_text_in_logprobs", G, HARMLESS_FALSE, ""),
+    REFUSED_("image_data", G, HARMLESS_EMPTY, "only text"),
+    BOOL_("return_token_strs", T, token_texts, "false", "the tokens' texts beside their ids"),
     BOOL_("return_tokens_as_token_ids", CP, tokens_as_ids, "false", "logprobs name tokens token_id:N"),
     BOOL_("return_token_ids", CP, return_ids, "false", "prompt_token_ids and token_ids beside the text"),
     BOOL_("skip_special_tokens", CPS, skip_special, "true", "leave special tokens out of the text"),
@@ -113,7 +131,7 @@ const struct param params_table[] = {
     RULE_("cache_salt", CP, rule_cache_salt, STRING, "",
           "prompts with different salts never share cached pages"),
     /* tools and structure */
-    ELSE_("tools", C, OBJECTS, "", "go to the chat template"),
+    ELSE_("tools", C | T, OBJECTS, "", "go to the chat template"),
     REFUSED_("tool_choice", C, HARMLESS_CHOICE, "only auto and none"),
     REFUSED_("parallel_tool_calls", C, HARMLESS_TRUE, "only true"),
     REFUSED_("response_format", CP, HARMLESS_TEXT, "only text"),

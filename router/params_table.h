@@ -18,6 +18,8 @@ enum param_place {
     PLACE_COMPLETIONS = 2,
     PLACE_GENERATE = 4, /* the body of /generate */
     PLACE_SAMPLING = 8, /* its sampling_params */
+    PLACE_TOKENIZE = 16,
+    PLACE_DETOKENIZE = 32,
 };
 
 enum param_kind {
@@ -41,6 +43,7 @@ enum harmless {
     HARMLESS_EMPTY,  /* null, "", [], {} */
     HARMLESS_TEXT,   /* null, {"type": "text"} */
     HARMLESS_MODES,  /* null, ["text"] */
+    HARMLESS_MINUS,  /* null, -1 */
     HARMLESS_CHOICE, /* null, "auto", "none" */
     HARMLESS_TIER,   /* null, "auto", "default" */
 };
@@ -61,6 +64,11 @@ struct param {
 
 extern const struct param params_table[];
 extern const size_t params_table_count;
+
+/* One place's rows over an object. */
+enum status MUST_USE params_parse_place(const json_t *body, enum param_place place,
+                                        struct arena *arena, struct params *out,
+                                        struct api_error *error);
 
 /* Appends docs/API.md's table. */
 void params_markdown(struct buf *out);

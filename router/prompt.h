@@ -23,7 +23,8 @@ struct prompts { /* zero-initialise; release */
 enum status MUST_USE prompts_chat(const json_t *body, struct model *model,
                                   const struct params *params, struct prompts *out,
                                   struct api_error *error);
-enum status MUST_USE prompts_completions(const json_t *body, struct model *model,
+/* body[key]: text, ids, or a list of either. */
+enum status MUST_USE prompts_completions(const json_t *body, const char *key, struct model *model,
                                          const struct params *params, struct arena *arena,
                                          struct prompts *out, struct api_error *error);
 void prompts_release(struct prompts *prompts);

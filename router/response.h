@@ -12,6 +12,12 @@ void response_chunk(const struct call *call, const struct stream *stream, struct
 /* The value of "logprobs" for tokens [first, end) of stream_told(); "null" when not asked for. */
 void response_logprobs(const struct stream *stream, uint32_t first, uint32_t end, struct buf *out);
 void response_usage_chunk(const struct call *call, struct buf *out); /* choices: [] */
+/* /generate: the whole answer; one event of a stream, framed. */
+void response_generate_whole(const struct call *call, struct buf *out);
+void response_generate_event(const struct stream *stream, struct buf *out);
+/* /tokenize and /detokenize of a prepared call. */
+void response_tokens(const struct call *call, struct buf *out);
+void response_text(const struct call *call, struct buf *out);
 void response_models(const struct router *router, struct buf *out);
 void response_model(const struct model *model, struct buf *out);
 
