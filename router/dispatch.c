@@ -39,9 +39,10 @@ static enum dispatch find_candidates(struct stream *stream, size_t *count)
 }
 
 static void fill_candidate(const struct router *router, const struct stream *stream,
-                           const struct prefix_match *match, struct route_candidate *out)
+                           const struct prefix_match *match, size_t count,
+                           struct route_candidate *out)
 {
-    const struct worker *worker = router->fleet.workers[out->worker];
+    struct worker *worker = router->fleet.workers[out->worker];
     uint32_t prompt = (uint32_t)stream->prompt->tokens.count;
     uint32_t pages = worker->page_size == stream->prompt->page_size ? match->pages : 0;
     uint32_t expected = pages > 0 ? match->expected : 0;
@@ -52,6 +53,7 @@ static void fill_candidate(const struct router *router, const struct stream *str
     out->held_tokens = have - out->expected_tokens;
     out->pending_tokens = worker_pending_tokens(worker);
     out->reqs = worker_reqs(worker);
+    out->busy = worker->busy = route_busy(worker->busy, out->pending_tokens > 0, count);
     out->last_turn = worker->last_turn;
     out->cost = route_cost(out, router->config.decode_weight);
 }
@@ -67,7 +69,7 @@ static const struct route_candidate *choose(struct stream *stream, size_t count)
                        router->candidate_workers, count, router->matches);
     for (size_t i = 0; i < count; i++) {
         router->candidates[i].worker = router->candidate_workers[i];
-        fill_candidate(router, stream, &router->matches[i], &router->candidates[i]);
+        fill_candidate(router, stream, &router->matches[i], count, &router->candidates[i]);
     }
     return &router->candidates[router->policy->pick(router->candidates, count)];
 }

@@ -1,5 +1,8 @@
 #include "router/route.h"
 
+#define BUSY_TURNS 16 /* how far back the busy share looks: so many of a worker's own turns */
+#define BUSY_MAX 0.985 /* a recomputed token costs 67 waiting ones at most */
+
 const struct route_policy *route_policy_of(enum route_kind kind)
 {
     switch (kind) {
@@ -21,6 +24,11 @@ double route_cost(const struct route_candidate *candidate, double decode_weight)
     uint32_t have = candidate->held_tokens + candidate->expected_tokens;
     CHECK(have <= candidate->prompt_tokens);
     uint64_t shared = MIN((uint64_t)candidate->expected_tokens, candidate->pending_tokens);
-    return (double)(candidate->prompt_tokens - have) +
+    return (double)(candidate->prompt_tokens - have) / (1 - MIN(candidate->busy, BUSY_MAX)) +
            (double)(candidate->pending_tokens - shared) + decode_weight * (double)candidate->reqs;
+}
+
+double route_busy(double busy, bool working, size_t count)
+{
+    return busy + (working - busy) / (BUSY_TURNS * (double)count);
 }

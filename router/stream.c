@@ -188,7 +188,9 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
     stream_unshare(stream);
     if (!stream->cached_known) {
         stream->cached_known = true;
-        stream->cached_tokens = MIN(item->cached_tokens, (uint32_t)stream->prompt->tokens.count);
+        uint32_t prompt = (uint32_t)stream->prompt->tokens.count;
+        stream->cached_tokens = MIN(item->cached_tokens, prompt);
+        telemetry_prefilled(call->router, stream->worker, prompt - stream->cached_tokens);
     }
     if (item->tokens.count > 0)
         telemetry_tokens(call, item->tokens.count);

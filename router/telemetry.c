@@ -29,6 +29,8 @@ static const struct metric_family families[] = {
     [METRIC_CACHED_TOKENS] = COUNTER("cached_tokens_total", "prompt tokens that workers had cached"),
     [METRIC_EXPECTED_TOKENS] =
         COUNTER("expected_tokens_total", "prompt tokens that the index said were cached"),
+    [METRIC_PREFILLED] =
+        COUNTER("prefilled_tokens_total", "prompt tokens that a worker did not have cached, by worker"),
     [METRIC_GENERATED_TOKENS] = COUNTER("generated_tokens_total", "tokens that workers generated"),
     [METRIC_TTFT] = HISTOGRAM("time_to_first_token_seconds", ttft_buckets,
                               "from the request to its first token"),
@@ -138,6 +140,13 @@ void telemetry_dispatched(struct router *router, const struct worker *worker, co
     metrics_add(router->metrics, METRIC_ROUTED, label, 1);
     metrics_add(router->metrics, METRIC_EXPECTED_TOKENS, "",
                 picked->held_tokens + picked->expected_tokens);
+}
+
+void telemetry_prefilled(struct router *router, const struct worker *worker, uint32_t tokens)
+{
+    char label[LABEL_BYTES];
+    worker_label(worker, label);
+    metrics_add(router->metrics, METRIC_PREFILLED, label, tokens);
 }
 
 void telemetry_tokens(struct call *call, uint32_t count)

@@ -16,6 +16,7 @@ enum router_metric {
     METRIC_PROMPT_TOKENS,
     METRIC_CACHED_TOKENS,
     METRIC_EXPECTED_TOKENS,
+    METRIC_PREFILLED,
     METRIC_GENERATED_TOKENS,
     METRIC_TTFT,
     METRIC_ITL,
@@ -44,6 +45,8 @@ void telemetry_forget(struct router *router, const struct worker *worker);
 
 void telemetry_dispatched(struct router *router, const struct worker *worker, const char *reason,
                           const struct route_candidate *picked);
+/* The first token came: what the worker had to compute of the prompt is known. */
+void telemetry_prefilled(struct router *router, const struct worker *worker, uint32_t tokens);
 void telemetry_tokens(struct call *call, uint32_t count);
 void telemetry_ended(struct call *call, int http_status);
 

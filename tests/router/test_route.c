@@ -39,6 +39,55 @@ START_TEST(test_prefix_follows_the_cache_until_it_is_too_busy)
 }
 END_TEST
 
+/* All are busy: what waits at the holder is shorter than what everybody would wait for. */
+START_TEST(test_a_busy_fleet_computes_nothing_twice)
+{
+    struct route_candidate c[] = {candidate(0, 0, 500, 1, 0), candidate(900, 0, 2000, 1, 9)};
+    ck_assert_uint_eq(route_prefix.pick(c, 2), 0);
+    for (int i = 0; i < 2; i++) {
+        c[i].busy = 0.75;
+        c[i].cost = route_cost(&c[i], 32);
+    }
+    ck_assert_double_eq(c[0].cost, 4000 + 500 + 32);
+    ck_assert_double_eq(c[1].cost, 400 + 2000 + 32);
+    ck_assert_uint_eq(route_prefix.pick(c, 2), 1);
+    c[1].pending_tokens = 9000; /* but not at any price */
+    c[1].cost = route_cost(&c[1], 32);
+    ck_assert_uint_eq(route_prefix.pick(c, 2), 0);
+    c[1].busy = 1; /* the price is bounded */
+    ck_assert(route_cost(&c[1], 32) < 20000);
+}
+END_TEST
+
+/* One holder of a hot prefix that is always busy, beside workers that never are: it spreads. */
+START_TEST(test_a_hot_prefix_spreads)
+{
+    struct route_candidate c[] = {candidate(800, 0, 0, 0, 9), candidate(0, 0, 0, 0, 0)};
+    ck_assert_uint_eq(route_prefix.pick(c, 2), 0);
+    c[0].busy = 0.9;
+    c[0].cost = route_cost(&c[0], 32);
+    ck_assert_uint_eq(route_prefix.pick(c, 2), 1);
+}
+END_TEST
+
+START_TEST(test_busy_share_follows)
+{
+    double busy = 0;
+    for (int i = 0; i < 8 * 16; i++)
+        busy = route_busy(busy, true, 8);
+    ck_assert(busy > 0.6 && busy < 0.66); /* 1 - 1/e after 16 turns of each of 8 workers */
+    for (int i = 0; i < 4000; i++)
+        busy = route_busy(busy, true, 8);
+    ck_assert(busy > 0.99 && busy <= 1);
+    for (int i = 0; i < 4000; i++)
+        busy = route_busy(busy, i % 2 == 0, 8);
+    ck_assert(busy > 0.45 && busy < 0.55);
+    for (int i = 0; i < 4000; i++)
+        busy = route_busy(busy, false, 8);
+    ck_assert(busy >= 0 && busy < 0.01);
+}
+END_TEST
+
 START_TEST(test_least_and_turns)
 {
     struct route_candidate c[] = {candidate(999, 0, 10, 2, 1), candidate(0, 0, 50, 1, 9),
@@ -66,6 +115,9 @@ int main(void)
     TCase *tc = tcase_create("route");
     tcase_add_test(tc, test_cost_is_in_tokens);
     tcase_add_test(tc, test_prefix_follows_the_cache_until_it_is_too_busy);
+    tcase_add_test(tc, test_a_busy_fleet_computes_nothing_twice);
+    tcase_add_test(tc, test_a_hot_prefix_spreads);
+    tcase_add_test(tc, test_busy_share_follows);
     tcase_add_test(tc, test_least_and_turns);
     tcase_add_test(tc, test_policies_by_kind);
     suite_add_tcase(suite, tc);

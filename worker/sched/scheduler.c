@@ -273,7 +273,8 @@ void scheduler_load(const struct scheduler *s, struct sched_load *load)
         .prompt_tokens = s->prompt_tokens,
     };
     for (uint32_t i = 0; i < s->running_count; i++) {
-        uint32_t left = req_left(s->running[i]);
+        /* What a step in flight computes is still to be waited for. */
+        uint32_t left = s->running[i]->token_count - s->running[i]->computed;
         if (left > 1)
             load->pending_prefill_tokens += left;
         else

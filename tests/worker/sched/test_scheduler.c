@@ -626,6 +626,30 @@ START_TEST(resume_goes_on)
 }
 END_TEST
 
+/* What routers hear: tokens of a step in flight are not done yet. */
+START_TEST(pending_tokens_last_until_the_commit)
+{
+    struct sched_opts opts = opts_default();
+    opts.chunk_tokens = 16;
+    struct rig rig = rig_new(&opts);
+    struct sched_load load;
+    add_plain(&rig, 1, 0, 40, 4);
+    add_plain(&rig, 2, 100, 20, 4);
+    scheduler_load(rig.s, &load);
+    ck_assert_uint_eq(load.pending_prefill_tokens, 60);
+    ck_assert(rig_plan(&rig)); /* 16 tokens of each */
+    scheduler_load(rig.s, &load);
+    ck_assert_uint_eq(load.pending_prefill_tokens, 60);
+    rig_commit(&rig, rig.packet->sample_count);
+    scheduler_load(rig.s, &load);
+    ck_assert_uint_eq(load.pending_prefill_tokens, 28);
+    while (rig_step(&rig))
+        scheduler_load(rig.s, &load);
+    ck_assert_uint_eq(load.pending_prefill_tokens, 0);
+    rig_free(&rig);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("scheduler");
@@ -648,6 +672,7 @@ int main(void)
     tcase_add_test(tcase, ends_without_a_token);
     tcase_add_test(tcase, groups_save_the_most);
     tcase_add_test(tcase, resume_goes_on);
+    tcase_add_test(tcase, pending_tokens_last_until_the_commit);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
