@@ -36,6 +36,15 @@ struct weight {
     bool borrowed; /* `data` belongs to the caller of weight_load, who keeps it mapped */
 };
 
+/* Rows of made-up weights. Element (r, c) of a part is number i = (row_first + r) * stride +
+ * col_first + c of its tensor: bf16(u * scale), u = the top 24 bits of splitmix64's output i for
+ * `seed`, as [-1, 1). Behind row_count such rows come zero_rows of zeros. */
+struct formula_part {
+    uint64_t seed, row_first, row_count, zero_rows, col_first, stride;
+    float scale;
+};
+#define FORMULA_PARTS_MAX 4
+
 /* One req's rows in an attention or store call; as struct step_row. */
 struct attn_row {
     uint32_t slot, token_first, token_count, pos_first;
@@ -183,6 +192,10 @@ struct ops {
     enum status (*weight_load)(struct device *device, const void *host, enum dtype dtype,
                                uint32_t n, uint32_t k, bool borrow, struct weight *out,
                                struct err *err);
+    /* The same from a formula in place of data: a bf16 matrix [sum of the parts' rows, k]. */
+    enum status (*weight_formula)(struct device *device, const struct formula_part *parts,
+                                  uint32_t part_count, uint32_t k, struct weight *out,
+                                  struct err *err);
     void (*weight_free)(struct device *device, struct weight *weight);
 
     enum status (*stream_new)(struct device *device, struct stream **out, struct err *err);

@@ -34,6 +34,18 @@ const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n
     return NULL;
 }
 
+const char *ops_check_formula(const struct formula_part *parts, uint32_t part_count, uint32_t k)
+{
+    uint64_t rows = 0;
+    NEED(parts && part_count >= 1 && part_count <= FORMULA_PARTS_MAX, "not 1 to 4 parts");
+    for (uint32_t i = 0; i < part_count; i++) {
+        NEED((uint64_t)k + parts[i].col_first <= parts[i].stride, "a part is wider than its tensor");
+        rows += parts[i].row_count + parts[i].zero_rows;
+    }
+    NEED(k > 0 && rows > 0 && rows <= UINT32_MAX, "the matrix has no elements, or too many rows");
+    return NULL;
+}
+
 const char *ops_check_page_table_set(const uint32_t *page_table, uint32_t pages_per_slot,
                                      const struct page_set *deltas, uint32_t count)
 {

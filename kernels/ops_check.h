@@ -13,6 +13,7 @@
 
 const char *ops_check_open(const struct device_opts *opts);
 const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n, uint32_t k);
+const char *ops_check_formula(const struct formula_part *parts, uint32_t part_count, uint32_t k);
 const char *ops_check_page_table_set(const uint32_t *page_table, uint32_t pages_per_slot,
                                      const struct page_set *deltas, uint32_t count);
 const char *ops_check_resolve_tokens(const uint32_t *ids, const uint32_t *tokens,

@@ -18,6 +18,14 @@ static enum status CHECKED(weight_load)(struct device *device, const void *host,
     return IMPL.weight_load(device, host, dtype, n, k, borrow, out, err);
 }
 
+static enum status CHECKED(weight_formula)(struct device *device, const struct formula_part *parts,
+                                           uint32_t part_count, uint32_t k, struct weight *out,
+                                           struct err *err)
+{
+    ops_need("weight_formula", ops_check_formula(parts, part_count, k));
+    return IMPL.weight_formula(device, parts, part_count, k, out, err);
+}
+
 static void CHECKED(page_table_set)(struct device *device, struct stream *stream,
                                     uint32_t *page_table, uint32_t pages_per_slot,
                                     const struct page_set *deltas, uint32_t count)
@@ -297,6 +305,7 @@ static const struct ops CHECKED(table) = {
     .upload = CHECKED(upload),
     .download = CHECKED(download),
     .weight_load = CHECKED(weight_load),
+    .weight_formula = CHECKED(weight_formula),
     .weight_free = CHECKED(weight_free),
     .stream_new = CHECKED(stream_new),
     .stream_free = CHECKED(stream_free),

@@ -39,6 +39,9 @@ struct event {
 float *scratch_get(struct scratch *scratch, size_t floats);
 
 /* The ops of each file; contracts in ops.h. */
+enum status cpu_weight_formula(struct device *device, const struct formula_part *parts,
+                               uint32_t part_count, uint32_t k, struct weight *out,
+                               struct err *err);
 void cpu_matmul(struct device *device, struct stream *stream, void *y, const void *x,
                 const struct weight *w, const float *bias, uint32_t m);
 void cpu_matmul_f32(struct device *device, struct stream *stream, float *y, const void *x,

@@ -220,6 +220,7 @@ const struct ops cpu_ops = {
     .upload = cpu_copy,
     .download = cpu_copy,
     .weight_load = cpu_weight_load,
+    .weight_formula = cpu_weight_formula,
     .weight_free = cpu_weight_free,
     .stream_new = cpu_stream_new,
     .stream_free = cpu_stream_free,

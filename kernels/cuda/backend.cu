@@ -126,8 +126,10 @@ static enum status dev_alloc(struct device *device, size_t bytes, void **out, st
                        (bytes >> 20) + 1, free_bytes >> 20, total_bytes >> 20);
     }
     status = cuda_status(err, error, "cudaMalloc");
-    if (status == STATUS_OK)
-        CUDA_TRY_OUT(cudaMemset(*out, 0, bytes));
+    if (status != STATUS_OK)
+        goto out;
+    CUDA_TRY_OUT(cudaMemset(*out, 0, bytes));
+    CUDA_TRY_OUT(cudaStreamSynchronize(0)); /* our streams do not wait for this one */
 out:
     return status;
 }
@@ -379,6 +381,7 @@ extern "C" const struct ops cuda_ops = {
     dev_upload,
     dev_download,
     weight_load,
+    cuda_weight_formula,
     weight_free,
     stream_new,
     stream_free,

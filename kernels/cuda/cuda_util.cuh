@@ -97,6 +97,7 @@ __device__ __forceinline__ float block_max(float x, float *scratch)
 }
 
 /* The ops of this folder; backend.cu puts them into the table. */
+extern "C" const struct ops cuda_ops;
 #define CUDA_OP extern "C" void
 CUDA_OP cuda_page_table_set(struct device *, struct stream *, uint32_t *, uint32_t,
                             const struct page_set *, uint32_t);
@@ -121,6 +122,8 @@ CUDA_OP cuda_norm_gate_up_silu(struct device *, struct stream *, void *, const v
 CUDA_OP cuda_matmul_add(struct device *, struct stream *, void *, const void *,
                         const struct weight *, const float *, uint32_t, void *);
 CUDA_OP cuda_add(struct device *, struct stream *, void *, const void *, size_t);
+extern "C" enum status cuda_weight_formula(struct device *, const struct formula_part *, uint32_t,
+                                           uint32_t, struct weight *, struct err *);
 extern "C" size_t cuda_attn_plan_bytes(const struct device *, const struct attn_shape *, uint32_t,
                                        uint32_t, uint32_t);
 extern "C" size_t cuda_attn_plan(const struct device *, const struct attn_shape *,

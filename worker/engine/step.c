@@ -111,7 +111,8 @@ enum status step_runner_init(const struct step_runner_opts *opts, const struct m
     out->full_rows = mem_array(opts->limits.rows, sizeof(*out->full_rows));
     for (uint32_t i = 0; i < opts->limits.rows; i++)
         out->full_rows[i] = (struct attn_row){.slot = i, .token_first = i, .token_count = 1};
-    if ((opts->ops->graph_begin != NULL && !opts->no_graphs) || opts->pad)
+    out->graphs = opts->ops->graph_begin != NULL && !opts->no_graphs;
+    if (out->graphs || opts->pad)
         graphs_init(out, MIN(opts->limits.rows, opts->limits.tokens));
     TRY_OUT(opts->ops->stream_new(opts->device, &out->copy, err));
     for (uint32_t i = 0; i < STEP_LANES; i++)
@@ -204,7 +205,7 @@ static enum status forward(struct step_runner *runner, uint32_t idx,
                            struct err *err)
 {
     struct step_lane *lane = &runner->lanes[idx];
-    bool graphs = size != NULL && runner->ops->graph_begin != NULL;
+    bool graphs = size != NULL && runner->graphs;
     if (graphs && size->seen && size->graphs[idx] == NULL)
         TRY(capture(runner, idx, packet, at, &size->graphs[idx], err));
     *graph = graphs && size->graphs[idx] != NULL;

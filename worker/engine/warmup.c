@@ -46,7 +46,7 @@ static enum status small_graphs(struct warmup *warmup, uint32_t rows_max, struct
 {
     struct step_runner *runner = &warmup->parts->runner;
     double us;
-    if (runner->ops->graph_begin == NULL)
+    if (!runner->graphs)
         return STATUS_OK;
     for (uint32_t i = 0; i < runner->size_count; i++) {
         uint32_t rows = runner->sizes[i].rows;

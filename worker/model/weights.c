@@ -4,10 +4,12 @@
 #include "common/hash.h"
 #include "common/mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #define PARTS_MAX 3
+static_assert(PARTS_MAX <= FORMULA_PARTS_MAX, "a made-up matrix has as many parts");
 
 /* What a matrix on the device is put together from: blocks of tensors, one below the other. */
 struct part {
@@ -33,6 +35,27 @@ static void *staging_get(struct loader *loader, size_t bytes)
     return loader->staging;
 }
 
+/* Made-up weights are made on the device. */
+static enum status formula_matrix(struct loader *loader, const struct part *parts, size_t count,
+                                  struct weight *out, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    struct formula_part formulas[PARTS_MAX];
+    uint64_t k = parts[0].block.col_count;
+    for (size_t i = 0; i < count; i++)
+        formulas[i] = (struct formula_part){.seed = parts[i].tensor.seed,
+                                            .row_first = parts[i].block.row_first,
+                                            .row_count = parts[i].block.row_count,
+                                            .zero_rows = parts[i].zero_rows,
+                                            .col_first = parts[i].block.col_first,
+                                            .stride = parts[i].tensor.k,
+                                            .scale = parts[i].tensor.scale};
+    TRY(weights->ops->weight_formula(weights->device, formulas, (uint32_t)count, (uint32_t)k, out,
+                                     err));
+    weights->bytes += (uint64_t)out->n * k * dtype_bytes(out->dtype);
+    return STATUS_OK;
+}
+
 /* One piece of a file goes to the device as it lies; anything else is put together first. */
 static enum status load_matrix(struct loader *loader, const struct part *parts, size_t count,
                                struct weight *out, struct err *err)
@@ -41,6 +64,8 @@ static enum status load_matrix(struct loader *loader, const struct part *parts, 
     const struct ops *ops = weights->ops;
     uint64_t n = 0, k = parts[0].block.col_count;
     enum dtype dtype = parts[0].tensor.dtype;
+    if (parts[0].tensor.tensor == NULL)
+        return formula_matrix(loader, parts, count, out, err);
     for (size_t i = 0; i < count; i++) {
         n += parts[i].block.row_count + parts[i].zero_rows;
         if (parts[i].tensor.dtype != dtype)

@@ -3,6 +3,7 @@
 #include "worker/model/weights.h"
 
 #include "common/mem.h"
+#include "common/rng.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -41,6 +42,17 @@ static void plain_upload(struct device *device, struct stream *stream, void *dst
     memcpy(dst, src, bytes);
 }
 
+/* One element by itself, as kernels/ops.h says it. */
+static uint16_t formula_element(const struct formula_part *part, uint64_t row, uint64_t col)
+{
+    uint64_t at = (part->row_first + row) * part->stride + part->col_first + col;
+    uint64_t state = part->seed + at * UINT64_C(0x9e3779b97f4a7c15);
+    float value = ((float)(rng_next(&state) >> 40) * 0x1.0p-23f - 1.0f) * part->scale;
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
 static enum status plain_weight_load(struct device *device, const void *host, enum dtype dtype,
                                      uint32_t n, uint32_t k, bool borrow, struct weight *out,
                                      struct err *err)
@@ -49,6 +61,25 @@ static enum status plain_weight_load(struct device *device, const void *host, en
     TRY(take(device, err));
     *out = (struct weight){.data = mem_alloc(bytes), .dtype = dtype, .n = n, .k = k};
     memcpy(out->data, host, bytes);
+    return STATUS_OK;
+}
+
+static enum status plain_weight_formula(struct device *device, const struct formula_part *parts,
+                                        uint32_t part_count, uint32_t k, struct weight *out,
+                                        struct err *err)
+{
+    uint64_t rows = 0;
+    TRY(take(device, err));
+    for (uint32_t i = 0; i < part_count; i++)
+        rows += parts[i].row_count + parts[i].zero_rows;
+    uint16_t *at = mem_array(rows * k, sizeof(*at));
+    *out = (struct weight){.data = at, .dtype = DTYPE_BF16, .n = (uint32_t)rows, .k = k};
+    for (uint32_t i = 0; i < part_count; i++) {
+        for (uint64_t r = 0; r < parts[i].row_count; r++)
+            for (uint64_t c = 0; c < k; c++)
+                *at++ = formula_element(&parts[i], r, c);
+        at += parts[i].zero_rows * k;
+    }
     return STATUS_OK;
 }
 
@@ -64,6 +95,7 @@ static const struct ops plain = {
     .free = plain_free,
     .upload = plain_upload,
     .weight_load = plain_weight_load,
+    .weight_formula = plain_weight_formula,
     .weight_free = plain_weight_free,
 };
 
