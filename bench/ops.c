@@ -1,317 +1,574 @@
-/* bench ops - time of each op of a backend, and of a whole model's worth of them, as CSV.
+/* bench ops - time, bytes, FLOP and share of the ceiling of each op over real models' shapes, as CSV.
  *
- *     bench_ops [backend] [threads]        op,shape,rows,threads,us,gb_per_s,gflop_per_s
+ *     bench_ops [--backend cuda|cpu] [--quick] [--threads N] [--model PART] [--op PART]
  *
- * Shapes are SmolLM2-135M's. Matmul weights are cycled through all layers, so that they come from
- * memory as they do in a model. "step" is every op of one forward, the head included: for `rows`
- * streams that decode at position 256, or for one prompt of `rows` tokens; its last three columns
- * give tokens per second too.
+ *     op,model,tp,shape,rows,us,gb_per_s,tflop_per_s,share
+ *
+ * share: the time that the bytes (at 4.53 TB/s) or the FLOP (at 790 TFLOP/s, whichever is longer)
+ * would take on an H200 by docs/PERFORMANCE.md, over the time measured; empty on cpu. Calls are
+ * timed with events over graph replays (on cpu: one behind the other), the best of some turns, with
+ * weights and caches at ever new places of a pool larger than the L2 cache, random and not zero.
+ * "layer" is the six ops of a layer one behind the other, "step" a whole decode step of a model at
+ * position 1,023, sampling included: its layers are timed together and scaled to the model's.
  */
-#include "kernels/ops.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "kernels/ops.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    HIDDEN = 576,
-    INTER = 1536,
-    LAYERS = 30,
-    Q_HEADS = 9,
-    KV_HEADS = 3,
-    HEAD = 64,
-    VOCAB = 49152
-};
-enum {
-    QKV = (Q_HEADS + 2 * KV_HEADS) * HEAD,
-    PAGE = 16,
-    PAGES_PER_SLOT = 64,
-    SLOTS = 16,
-    ROWS_MAX = 512
+#define READ_BYTES_PER_S 4.53e12
+#define FLOP_PER_S       790e12
+
+struct model {
+    const char *name;
+    uint32_t hidden, heads, kv_heads, dim, inter, vocab, layers;
+    bool qk_norm;
 };
 
-struct layer {
-    struct weight qkv, o, gate_up, down;
-    void *kv;
+static const struct model models[] = {
+    {"SmolLM2-135M", 576, 9, 3, 64, 1536, 49152, 30, false},
+    {"Qwen3-0.6B", 1024, 16, 8, 128, 3072, 151936, 28, true},
+    {"Qwen3-8B", 4096, 32, 8, 128, 12288, 151936, 36, true},
+    {"Qwen3-14B", 5120, 40, 8, 128, 17408, 151936, 40, true},
+    {"Qwen3-32B", 5120, 64, 8, 128, 25600, 151936, 64, true},
 };
+
+enum { PAGE = 16, SLOTS = 256, CONTEXT = 1024, PER_SLOT = CONTEXT / PAGE, ROWS_MAX = 8192 };
 
 struct bench {
     const struct ops *ops;
     struct device *device;
     struct stream *stream;
-    uint32_t threads;
-    struct layer layers[LAYERS];
-    struct weight head;
-    uint32_t *page_table, *positions, *slots, *ids, *last;
-    float *norm, *cos_sin;
-    void *x, *residual, *wide, *narrow, *logits;
+    struct event *from, *to;
+    bool cuda, quick;
+    const char *model_filter, *op_filter;
+    size_t item; /* bytes of an activation */
+    char *pool; /* random bf16: weights, and KV pages where activations are bf16 */
+    size_t pool_bytes, pool_at;
+    void *kv_pool;
+    size_t act_bytes;
+    void *x, *y, *scratch;
+    float *logits, *norm, *cos_sin;
+    uint32_t *page_table, *positions, *slots, *ids, *last, *out;
+    struct attn_row rows_host[SLOTS], *attn_rows;
+    struct sample_row *sample_rows;
+    void *plan_host, *plan;
+    size_t plan_bytes, planned; /* room, and what the plan of these rows takes */
+    /* the shape being timed */
+    struct model m; /* cut for tp */
+    uint32_t tp, rows;
+    struct sampling sampling;
+    bool prompt;
 };
+
+static NORETURN void die(const char *text)
+{
+    fprintf(stderr, "bench_ops: %s\n", text);
+    exit(1);
+}
 
 static void *bench_alloc(struct bench *b, size_t bytes)
 {
     void *ptr;
     struct err err;
-    if (b->ops->alloc(b->device, bytes, &ptr, &err) != STATUS_OK) {
-        fprintf(stderr, "bench_ops: %s\n", err.text);
-        exit(1);
-    }
+    if (b->ops->alloc(b->device, bytes, &ptr, &err) != STATUS_OK)
+        die(err.text);
     return ptr;
 }
 
+static void bench_sync(struct bench *b)
+{
+    struct err err;
+    if (b->ops->stream_sync(b->device, b->stream, &err) != STATUS_OK)
+        die(err.text);
+}
+
+static void bench_upload(struct bench *b, void *to, const void *host, size_t bytes)
+{
+    b->ops->upload(b->device, b->stream, to, host, bytes);
+    bench_sync(b);
+}
+
+/* A weight at the next place of the pool. */
 static struct weight bench_weight(struct bench *b, uint32_t n, uint32_t k)
 {
-    size_t count = (size_t)n * k;
-    uint16_t *bf16 = mem_array(count, sizeof(*bf16));
-    uint64_t seed = count;
-    for (size_t i = 0; i < count; i++)
-        bf16[i] = (uint16_t)(0x3c00 | (rng_next(&seed) & 0x80ff)); /* +-0.008..0.016 */
-    struct weight weight;
-    struct err err;
-    if (b->ops->weight_load(b->device, bf16, DTYPE_BF16, n, k, false, &weight, &err) != STATUS_OK) {
-        fprintf(stderr, "bench_ops: %s\n", err.text);
-        exit(1);
-    }
-    mem_free(bf16);
-    return weight;
+    size_t bytes = ROUND_UP((size_t)n * k * 2, (size_t)256);
+    if (b->pool_at + bytes > b->pool_bytes)
+        b->pool_at = 0;
+    struct weight w = {.data = b->pool + b->pool_at, .dtype = DTYPE_BF16, .n = n, .k = k};
+    b->pool_at += bytes;
+    return w;
 }
 
-static void *bench_upload(struct bench *b, const void *host, size_t bytes)
+static void fill_pool(struct bench *b, void *to, size_t bytes, enum dtype dtype)
 {
-    void *ptr = bench_alloc(b, bytes);
-    b->ops->upload(b->device, b->stream, ptr, host, bytes);
-    b->ops->stream_sync(b->device, b->stream, NULL);
-    return ptr;
+    size_t block = (size_t)16 << 20, count = block / dtype_bytes(dtype);
+    void *host = mem_alloc(block);
+    uint64_t seed = 1;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t r = rng_next(&seed);
+        if (dtype == DTYPE_F32)
+            ((float *)host)[i] = (float)(r >> 40) * 0x1p-25f - 0.25f;
+        else
+            ((uint16_t *)host)[i] = (uint16_t)(0x3c00 | (r & 0x80ff)); /* +-0.008..0.016 */
+    }
+    for (size_t at = 0; at < bytes; at += block)
+        bench_upload(b, (char *)to + at, host, MIN(block, bytes - at));
+    mem_free(host);
 }
 
-/* Tables for SLOTS streams at position 256; a prompt uses slot 0 from position 0. */
 static void bench_init(struct bench *b)
 {
-    size_t kv_bytes = (size_t)SLOTS * PAGES_PER_SLOT * 2 * KV_HEADS * PAGE * HEAD * sizeof(float);
-    for (int i = 0; i < LAYERS; i++) {
-        struct layer *layer = &b->layers[i];
-        layer->qkv = bench_weight(b, QKV, HIDDEN);
-        layer->o = bench_weight(b, HIDDEN, HIDDEN);
-        layer->gate_up = bench_weight(b, 2 * INTER, HIDDEN);
-        layer->down = bench_weight(b, HIDDEN, INTER);
-        layer->kv = bench_alloc(b, kv_bytes);
+    struct device_info info;
+    b->ops->info(b->device, &info);
+    fprintf(stderr, "bench_ops: %s\n", info.name);
+    b->item = dtype_bytes(info.act);
+    b->pool_bytes = b->cuda ? (size_t)3 << 30 : (size_t)400 << 20;
+    b->pool = bench_alloc(b, b->pool_bytes);
+    fill_pool(b, b->pool, b->pool_bytes, DTYPE_BF16);
+    b->kv_pool = b->pool;
+    if (!b->cuda) {
+        size_t bytes = (size_t)SLOTS * PER_SLOT * 2 * 3 * PAGE * 64 * sizeof(float);
+        b->kv_pool = bench_alloc(b, bytes);
+        fill_pool(b, b->kv_pool, bytes, DTYPE_F32);
     }
-    b->head = bench_weight(b, VOCAB, HIDDEN);
-    uint32_t table[SLOTS * PAGES_PER_SLOT];
-    for (uint32_t i = 0; i < ARRAY_LEN(table); i++)
-        table[i] = i;
-    b->page_table = bench_upload(b, table, sizeof(table));
-    size_t row = sizeof(float) * ROWS_MAX;
-    b->positions = bench_alloc(b, row);
-    b->slots = bench_alloc(b, row);
-    b->ids = bench_alloc(b, row);
-    b->last = bench_alloc(b, row);
-    float ones[INTER], *cos_sin = mem_array(1024 * HEAD, sizeof(float));
-    for (uint32_t i = 0; i < INTER; i++)
-        ones[i] = 1;
-    for (uint32_t i = 0; i < 1024 * HEAD; i++)
-        cos_sin[i] = i % HEAD < HEAD / 2 ? 0.8f : 0.6f;
-    b->norm = bench_upload(b, ones, sizeof(ones));
-    b->cos_sin = bench_upload(b, cos_sin, (size_t)1024 * HEAD * sizeof(float));
-    mem_free(cos_sin);
-    b->x = bench_alloc(b, row * HIDDEN);
-    b->residual = bench_alloc(b, row * HIDDEN);
-    b->wide = bench_alloc(b, row * 2 * INTER);
-    b->narrow = bench_alloc(b, row * INTER);
-    b->logits = bench_alloc(b, (size_t)SLOTS * VOCAB * sizeof(float));
+    b->act_bytes = b->cuda ? (size_t)1 << 30 : (size_t)16 << 20;
+    void **acts[] = {&b->x, &b->y, &b->scratch};
+    for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+        *acts[i] = bench_alloc(b, b->act_bytes);
+        fill_pool(b, *acts[i], b->act_bytes, info.act);
+    }
+    size_t logit_bytes = (size_t)(b->cuda ? SLOTS : 8) * 151936 * sizeof(float);
+    b->logits = bench_alloc(b, logit_bytes);
+    fill_pool(b, b->logits, logit_bytes, DTYPE_F32);
+    size_t cs_bytes = (size_t)ROWS_MAX * 128 * sizeof(float);
+    b->cos_sin = bench_alloc(b, cs_bytes);
+    fill_pool(b, b->cos_sin, cs_bytes, DTYPE_F32);
+    b->norm = bench_alloc(b, 25600 * sizeof(float));
+    fill_pool(b, b->norm, 25600 * sizeof(float), DTYPE_F32);
+    uint32_t *table = mem_array(SLOTS * PER_SLOT, 4);
+    for (uint32_t i = 0; i < SLOTS * PER_SLOT; i++)
+        table[i] = i * 4093 % (SLOTS * PER_SLOT); /* a permutation: 4093 is odd */
+    b->page_table = bench_alloc(b, SLOTS * PER_SLOT * 4);
+    bench_upload(b, b->page_table, table, SLOTS * PER_SLOT * 4);
+    mem_free(table);
+    uint32_t **arrays[] = {&b->positions, &b->slots, &b->ids, &b->last, &b->out};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        *arrays[i] = bench_alloc(b, ROWS_MAX * 4);
+    b->attn_rows = bench_alloc(b, sizeof(b->rows_host));
+    b->sample_rows = bench_alloc(b, SLOTS * sizeof(*b->sample_rows));
 }
 
-/* Rows for `m` streams that decode, or one prompt of `m` tokens. */
-static uint32_t bench_rows(struct bench *b, struct attn_row *rows, uint32_t m, bool prompt)
+/* `rows` streams that decode at the end of their context, or prompts of CONTEXT tokens. */
+static uint32_t bench_rows(struct bench *b)
 {
-    uint32_t positions[ROWS_MAX], slots[ROWS_MAX], count = prompt ? 1 : m;
-    for (uint32_t i = 0; i < m; i++) {
-        positions[i] = prompt ? i : 256;
-        slots[i] = prompt ? 0 : i;
-        if (i < count)
-            rows[i] = (struct attn_row){.slot = i,
-                                        .token_first = i,
-                                        .token_count = prompt ? m : 1,
-                                        .pos_first = prompt ? 0 : 256};
+    static uint32_t positions[ROWS_MAX], slots[ROWS_MAX];
+    static struct sample_row samples[SLOTS];
+    uint32_t each = b->prompt ? MIN(b->rows, (uint32_t)CONTEXT) : 1, count = b->rows / each;
+    for (uint32_t i = 0; i < b->rows; i++) {
+        positions[i] = b->prompt ? i % each : CONTEXT - 1;
+        slots[i] = i / each % SLOTS;
     }
-    b->ops->upload(b->device, b->stream, b->positions, positions, m * sizeof(*positions));
-    b->ops->upload(b->device, b->stream, b->slots, slots, m * sizeof(*slots));
+    count = MIN(count, (uint32_t)SLOTS);
+    for (uint32_t r = 0; r < count; r++) {
+        b->rows_host[r] = (struct attn_row){.slot = r,
+                                            .token_first = r * each,
+                                            .token_count = each,
+                                            .pos_first = b->prompt ? 0 : CONTEXT - 1};
+        samples[r] = (struct sample_row){.slot = r, .position = r, .sampling = b->sampling};
+    }
+    bench_upload(b, b->positions, positions, b->rows * 4);
+    bench_upload(b, b->slots, slots, b->rows * 4);
+    bench_upload(b, b->attn_rows, b->rows_host, count * sizeof(*b->attn_rows));
+    bench_upload(b, b->sample_rows, samples, count * sizeof(*samples));
+    struct attn_shape shape = {b->m.heads, b->m.kv_heads, b->m.dim, PAGE, 0};
+    size_t most = b->ops->attn_plan_bytes(b->device, &shape, count, b->rows, CONTEXT);
+    if (most > b->plan_bytes) {
+        b->plan_bytes = most;
+        b->plan = bench_alloc(b, most);
+        b->plan_host = mem_aligned(most, 64);
+    }
+    b->planned = b->ops->attn_plan(b->device, &shape, b->rows_host, count, NULL, 0, b->plan_host);
+    if (b->planned)
+        bench_upload(b, b->plan, b->plan_host, b->planned);
     return count;
 }
 
-static void bench_layer(struct bench *b, const struct layer *layer, const struct attn_row *rows,
-                        uint32_t row_count, uint32_t m)
+/* --- the ops: each runs one call at the next place of the pool --- */
+
+static uint32_t qkv_cols(const struct model *m)
 {
-    const struct ops *ops = b->ops;
-    struct device *d = b->device;
-    struct stream *s = b->stream;
-    struct kv_view kv = {.pool = layer->kv,
-                         .page_table = b->page_table,
-                         .pages = SLOTS * PAGES_PER_SLOT,
-                         .pages_per_slot = PAGES_PER_SLOT,
-                         .page_size = PAGE,
-                         .kv_heads = KV_HEADS,
-                         .head_dim = HEAD};
-    struct qkv_args qkv = {.qkv = b->wide,
-                           .positions = b->positions,
-                           .token_slots = b->slots,
-                           .cos_sin = b->cos_sin,
-                           .tokens = m,
-                           .q_heads = Q_HEADS};
-    struct attn_args attn = {.out = b->narrow,
-                             .qkv = b->wide,
-                             .qkv_stride = QKV,
-                             .rows = rows,
-                             .rows_host = rows,
-                             .row_count = row_count,
-                             .q_heads = Q_HEADS,
-                             .scale = 0.125f};
-    ops->add_rmsnorm(d, s, b->x, b->residual, b->x, b->norm, m, HIDDEN, 1e-5f);
-    ops->matmul(d, s, b->wide, b->x, &layer->qkv, NULL, m);
-    ops->qk_rope_store(d, s, &kv, &qkv);
-    ops->attention(d, s, &kv, &attn);
-    ops->matmul(d, s, b->x, b->narrow, &layer->o, NULL, m);
-    ops->add_rmsnorm(d, s, b->x, b->residual, b->x, b->norm, m, HIDDEN, 1e-5f);
-    ops->matmul(d, s, b->wide, b->x, &layer->gate_up, NULL, m);
-    ops->silu_mul(d, s, b->narrow, b->wide, m, INTER);
-    ops->matmul(d, s, b->x, b->narrow, &layer->down, NULL, m);
+    return (m->heads + 2 * m->kv_heads) * m->dim;
 }
 
-static void bench_line(const struct bench *b, const char *op, const char *shape, uint32_t rows,
-                       double us, double bytes, double flops)
+static void run_qkv(struct bench *b)
 {
-    printf("%s,%s,%u,%u,%.1f,%.2f,%.2f\n", op, shape, rows, b->threads, us, bytes / us / 1e3,
-           flops / us / 1e3);
+    struct norm norm = {b->norm, 1e-6f};
+    struct weight w = bench_weight(b, qkv_cols(&b->m), b->m.hidden);
+    b->ops->norm_matmul(b->device, b->stream, b->y, b->x, &norm, &w, NULL, b->rows, b->scratch);
+}
+
+static void run_o(struct bench *b)
+{
+    struct weight w = bench_weight(b, b->m.hidden, b->m.heads * b->m.dim);
+    b->ops->matmul_add(b->device, b->stream, b->x, b->y, &w, NULL, b->rows, b->scratch);
+}
+
+static void run_gate_up(struct bench *b)
+{
+    struct norm norm = {b->norm, 1e-6f};
+    struct weight w = bench_weight(b, 2 * b->m.inter, b->m.hidden);
+    b->ops->norm_gate_up_silu(b->device, b->stream, b->y, b->x, &norm, &w, NULL, b->rows,
+                              b->scratch);
+}
+
+static void run_down(struct bench *b)
+{
+    struct weight w = bench_weight(b, b->m.hidden, b->m.inter);
+    b->ops->matmul_add(b->device, b->stream, b->x, b->y, &w, NULL, b->rows, b->scratch);
+}
+
+static void run_head(struct bench *b)
+{
+    struct weight w = bench_weight(b, b->m.vocab, b->m.hidden);
+    b->ops->matmul_f32(b->device, b->stream, b->logits, b->x, &w, b->rows);
+}
+
+static void run_norm(struct bench *b)
+{
+    b->ops->rmsnorm(b->device, b->stream, b->y, b->x, b->norm, b->rows, b->m.hidden, 1e-6f);
+}
+
+static void run_silu(struct bench *b)
+{
+    b->ops->silu_mul(b->device, b->stream, b->y, b->scratch, b->rows, b->m.inter);
+}
+
+static void run_embed(struct bench *b)
+{
+    struct weight w = {b->pool, DTYPE_BF16, 50000, b->m.hidden, false};
+    b->ops->embed(b->device, b->stream, b->x, &w, b->positions, 0, b->rows);
+}
+
+static struct kv_view next_kv(struct bench *b)
+{
+    size_t page = (size_t)2 * b->m.kv_heads * PAGE * b->m.dim * b->item;
+    size_t bytes = page * SLOTS * PER_SLOT;
+    char *pool = b->kv_pool;
+    if (b->cuda) {
+        if (b->pool_at + bytes > b->pool_bytes)
+            b->pool_at = 0;
+        pool += b->pool_at;
+        b->pool_at += MIN(bytes, (size_t)256 << 20);
+    }
+    return (struct kv_view){.pool = pool,
+                            .page_table = b->page_table,
+                            .pages = SLOTS * PER_SLOT,
+                            .pages_per_slot = PER_SLOT,
+                            .page_size = PAGE,
+                            .kv_heads = b->m.kv_heads,
+                            .head_dim = b->m.dim};
+}
+
+static void run_rope(struct bench *b)
+{
+    struct kv_view kv = next_kv(b);
+    struct qkv_args qkv = {.qkv = b->y,
+                           .positions = b->positions,
+                           .token_slots = b->slots,
+                           .q_norm = b->m.qk_norm ? b->norm : NULL,
+                           .k_norm = b->m.qk_norm ? b->norm : NULL,
+                           .norm_eps = 1e-6f,
+                           .cos_sin = b->cos_sin,
+                           .tokens = b->rows,
+                           .q_heads = b->m.heads};
+    b->ops->qk_rope_store(b->device, b->stream, &kv, &qkv);
+}
+
+static void run_attention(struct bench *b)
+{
+    struct kv_view kv = next_kv(b);
+    uint32_t each = b->prompt ? MIN(b->rows, (uint32_t)CONTEXT) : 1;
+    struct attn_args attn = {.out = b->scratch,
+                             .qkv = b->y,
+                             .qkv_stride = qkv_cols(&b->m),
+                             .rows = b->attn_rows,
+                             .rows_host = b->rows_host,
+                             .row_count = b->rows / each,
+                             .plan = b->planned ? b->plan : NULL,
+                             .plan_host = b->planned ? b->plan_host : NULL,
+                             .q_heads = b->m.heads,
+                             .scale = 1.0f / sqrtf((float)b->m.dim)};
+    b->ops->attention(b->device, b->stream, &kv, &attn);
+}
+
+static void run_sample(struct bench *b)
+{
+    b->ops->sample(b->device, b->stream, b->out, b->last, b->logits, b->m.vocab, b->sample_rows,
+                   b->rows);
+}
+
+static void run_layer(struct bench *b)
+{
+    run_qkv(b);
+    run_rope(b);
+    run_attention(b);
+    run_o(b);
+    run_gate_up(b);
+    run_down(b);
+}
+
+static void run_tail(struct bench *b)
+{
+    run_norm(b);
+    run_head(b);
+    run_sample(b);
+    run_embed(b);
+}
+
+/* --- timing --- */
+
+static double time_direct(struct bench *b, void (*run)(struct bench *), uint32_t calls)
+{
+    double best = 1e30;
+    for (int turn = 0; turn < 4; turn++) {
+        uint64_t from = clock_now_ns();
+        for (uint32_t i = 0; i < calls; i++)
+            run(b);
+        bench_sync(b);
+        best = fmin(best, (double)(clock_now_ns() - from) / 1e3 / calls);
+    }
+    return best;
+}
+
+/* Microseconds a call. */
+static double time_op(struct bench *b, void (*run)(struct bench *), uint32_t calls)
+{
+    struct graph *graph;
+    struct err err;
+    double best = 1e30;
+    if (!b->ops->graph_begin)
+        return time_direct(b, run, MAX(calls / 4, 1u));
+    run(b); /* choices that are made at the first call are made outside the graph */
+    bench_sync(b);
+    if (b->ops->graph_begin(b->device, b->stream, &err) != STATUS_OK)
+        die(err.text);
+    for (uint32_t i = 0; i < calls; i++)
+        run(b);
+    if (b->ops->graph_end(b->device, b->stream, &graph, &err) != STATUS_OK)
+        die(err.text);
+    for (int turn = 0; turn < 4; turn++) {
+        b->ops->event_record(b->device, b->stream, b->from);
+        b->ops->graph_launch(b->device, b->stream, graph);
+        b->ops->event_record(b->device, b->stream, b->to);
+        if (b->ops->event_sync(b->device, b->to, &err) != STATUS_OK)
+            die(err.text);
+        if (turn > 0)
+            best = fmin(best, (double)b->ops->event_ns(b->from, b->to) / 1e3 / calls);
+    }
+    b->ops->graph_free(b->device, graph);
+    return best;
+}
+
+static void line(struct bench *b, const char *op, const char *shape, double us, double bytes,
+                 double flop)
+{
+    double floor_us = 1e6 * fmax(bytes / READ_BYTES_PER_S, flop / FLOP_PER_S);
+    printf("%s,%s,%u,%s,%u,%.2f,%.1f,%.2f,", op, b->m.name, b->tp, shape, b->rows, us,
+           bytes / us / 1e3, flop / us / 1e6);
+    if (b->cuda)
+        printf("%.3f", floor_us / us);
+    printf("\n");
     fflush(stdout);
 }
 
-/* The best of some turns: what the machine can do when nobody disturbs it. */
-#define BEST_US(turns, ...)                                                                        \
-    ({                                                                                             \
-        double best_ = 1e30;                                                                       \
-        for (int turn_ = 0; turn_ < (turns); turn_++) {                                            \
-            uint64_t from_ = clock_now_ns();                                                       \
-            __VA_ARGS__;                                                                           \
-            b->ops->stream_sync(b->device, b->stream, NULL);                                       \
-            best_ = MIN(best_, (double)(clock_now_ns() - from_) / 1e3);                            \
-        }                                                                                          \
-        best_;                                                                                     \
-    })
-
-static void bench_matmul(struct bench *b, const char *shape, size_t which, uint32_t m)
+static bool wanted(const struct bench *b, const char *op)
 {
-    const struct weight *w = (const void *)((const char *)&b->layers[0] + which);
-    double us = BEST_US(5, for (int i = 0; i < LAYERS; i++) b->ops->matmul(
-                               b->device, b->stream, b->wide, b->narrow,
-                               (const void *)((const char *)&b->layers[i] + which), NULL, m)) /
-                LAYERS;
-    double work = (double)w->n * w->k;
-    bench_line(b, "matmul", shape, m, us, work * 2 + (double)m * (w->n + w->k) * 4, 2 * work * m);
+    return strstr(op, b->op_filter) != NULL;
 }
 
-static void bench_step(struct bench *b, uint32_t m, bool prompt)
+static void bench_product(struct bench *b, const char *op, void (*run)(struct bench *), uint32_t n,
+                          uint32_t k, double act_bytes)
 {
-    struct attn_row rows[ROWS_MAX];
-    uint32_t row_count = bench_rows(b, rows, m, prompt), heads = prompt ? 1 : m;
-    double us = BEST_US(4, for (int i = 0; i < LAYERS; i++)
-                               bench_layer(b, &b->layers[i], rows, row_count, m);
-                        b->ops->matmul_f32(b->device, b->stream, b->logits, b->x, &b->head, heads));
-    double layer = (double)LAYERS * HIDDEN * (QKV + HIDDEN + 3.0 * INTER),
-           head = (double)VOCAB * HIDDEN;
-    char shape[64];
-    snprintf(shape, sizeof(shape), "%s %.1f tokens/s", prompt ? "prompt" : "decode", m / us * 1e6);
-    bench_line(b, "step", shape, m, us, 2 * (layer + head), 2 * (layer * m + head * heads));
+    char shape[40];
+    double flop = 2.0 * n * k * b->rows, bytes = 2.0 * n * k + act_bytes;
+    if (!wanted(b, op))
+        return;
+    snprintf(shape, sizeof(shape), "%ux%u", n, k);
+    double guess = 1e6 * fmax(bytes / READ_BYTES_PER_S, flop / FLOP_PER_S);
+    uint32_t calls = guess > 1000 ? 3 : guess > 200 ? 8 : guess > 50 ? 16 : 40;
+    line(b, op, shape, time_op(b, run, calls), bytes, flop);
 }
 
-static void bench_small_ops(struct bench *b, uint32_t m)
+static void bench_products(struct bench *b)
 {
-    struct attn_row rows[ROWS_MAX];
-    bool prompt = m > SLOTS;
-    uint32_t row_count = bench_rows(b, rows, m, prompt);
-    struct kv_view kv = {.pool = b->layers[0].kv,
-                         .page_table = b->page_table,
-                         .pages = SLOTS * PAGES_PER_SLOT,
-                         .pages_per_slot = PAGES_PER_SLOT,
-                         .page_size = PAGE,
-                         .kv_heads = KV_HEADS,
-                         .head_dim = HEAD};
-    struct qkv_args qkv = {.qkv = b->wide,
-                           .positions = b->positions,
-                           .token_slots = b->slots,
-                           .cos_sin = b->cos_sin,
-                           .tokens = m,
-                           .q_heads = Q_HEADS};
-    struct attn_args attn = {.out = b->narrow,
-                             .qkv = b->wide,
-                             .qkv_stride = QKV,
-                             .rows = rows,
-                             .rows_host = rows,
-                             .row_count = row_count,
-                             .q_heads = Q_HEADS,
-                             .scale = 0.125f};
-    double keys = prompt ? (m + 1) / 2.0 : 257, norm_bytes = (double)m * HIDDEN * 16;
-    double us = BEST_US(20, b->ops->add_rmsnorm(b->device, b->stream, b->x, b->residual, b->x,
-                                                b->norm, m, HIDDEN, 1e-5f));
-    bench_line(b, "add_rmsnorm", "576", m, us, norm_bytes, (double)m * HIDDEN * 5);
-    us = BEST_US(20, b->ops->silu_mul(b->device, b->stream, b->narrow, b->wide, m, INTER));
-    bench_line(b, "silu_mul", "1536", m, us, (double)m * INTER * 12, (double)m * INTER * 20);
-    us = BEST_US(20, b->ops->qk_rope_store(b->device, b->stream, &kv, &qkv));
-    bench_line(b, "qk_rope_store", "9/3x64", m, us, (double)m * QKV * 8, (double)m * QKV * 6);
-    us = BEST_US(10, b->ops->attention(b->device, b->stream, &kv, &attn));
-    bench_line(b, "attention", prompt ? "prompt" : "256 keys", m, us,
-               (prompt ? 1 : m) * 2.0 * (prompt ? m : 257) * KV_HEADS * HEAD * 4,
-               4.0 * m * keys * Q_HEADS * HEAD);
+    const struct model *m = &b->m;
+    double rows = b->rows, item = (double)b->item, q = (double)m->heads * m->dim;
+    bench_product(b, "norm_matmul qkv", run_qkv, qkv_cols(m), m->hidden,
+                  rows * item * (m->hidden + qkv_cols(m)));
+    bench_product(b, "matmul_add o", run_o, m->hidden, m->heads * m->dim,
+                  rows * item * (2.0 * m->hidden + q));
+    bench_product(b, "norm_gate_up_silu", run_gate_up, 2 * m->inter, m->hidden,
+                  rows * item * (m->hidden + m->inter));
+    bench_product(b, "matmul_add down", run_down, m->hidden, m->inter,
+                  rows * item * (2.0 * m->hidden + m->inter));
+    if (b->rows <= SLOTS && (b->cuda || b->rows <= 8))
+        bench_product(b, "matmul_f32 head", run_head, m->vocab, m->hidden, rows * 4.0 * m->vocab);
 }
 
-static void bench_sample(struct bench *b, const char *name, struct sampling sampling)
+static void bench_rows_ops(struct bench *b)
 {
-    struct sample_row row = {.position = 7, .sampling = sampling};
-    double us = BEST_US(
-        10, b->ops->sample(b->device, b->stream, b->ids, b->last, b->logits, VOCAB, &row, 1));
-    bench_line(b, "sample", name, 1, us, VOCAB * 4.0, 0);
+    const struct model *m = &b->m;
+    double rows = b->rows, item = (double)b->item;
+    char shape[40];
+    b->prompt = b->rows > SLOTS;
+    bench_rows(b);
+    snprintf(shape, sizeof(shape), "%u", m->hidden);
+    if (wanted(b, "rmsnorm"))
+        line(b, "rmsnorm", shape, time_op(b, run_norm, 40), rows * item * 2 * m->hidden, 0);
+    if (wanted(b, "embed"))
+        line(b, "embed", shape, time_op(b, run_embed, 40), rows * item * 2 * m->hidden, 0);
+    snprintf(shape, sizeof(shape), "%u", m->inter);
+    if (wanted(b, "silu_mul"))
+        line(b, "silu_mul", shape, time_op(b, run_silu, 40), rows * item * 3 * m->inter, 0);
+    snprintf(shape, sizeof(shape), "%u/%ux%u", m->heads, m->kv_heads, m->dim);
+    if (wanted(b, "qk_rope_store"))
+        line(b, "qk_rope_store", shape, time_op(b, run_rope, 40), rows * item * 2 * qkv_cols(m), 0);
+    if (!wanted(b, "attention"))
+        return;
+    double keys = b->prompt ? (MIN(b->rows, (uint32_t)CONTEXT) + 1) / 2.0 : CONTEXT;
+    double kv = (b->prompt ? rows : rows * CONTEXT) * 2 * m->kv_heads * m->dim * item;
+    line(b, b->prompt ? "attention prompt" : "attention decode", shape,
+         time_op(b, run_attention, b->rows > 64 ? 4 : 16), kv, 4.0 * rows * keys * m->heads * m->dim);
 }
 
-static void bench_all(struct bench *b)
+static void bench_sample(struct bench *b)
 {
-    static const uint32_t counts[] = {1, 2, 4, 8, 16, 64, 512};
-    printf("op,shape,rows,threads,us,gb_per_s,gflop_per_s\n");
-    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
-        bench_matmul(b, "960x576", offsetof(struct layer, qkv), counts[i]);
-        bench_matmul(b, "576x576", offsetof(struct layer, o), counts[i]);
-        bench_matmul(b, "3072x576", offsetof(struct layer, gate_up), counts[i]);
-        bench_matmul(b, "576x1536", offsetof(struct layer, down), counts[i]);
-        bench_small_ops(b, counts[i]);
-        bench_step(b, counts[i], counts[i] > SLOTS);
+    static const struct {
+        const char *name;
+        float temperature, top_p, min_p;
+        uint32_t top_k;
+    } settings[] = {{"greedy", 0, 1, 0, 0},
+                    {"temperature", 0.6f, 1, 0, 0},
+                    {"top_k+top_p", 0.6f, 0.95f, 0, 20},
+                    {"top_p", 1, 0.9f, 0, 0},
+                    {"min_p", 1, 1, 0.05f, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++) {
+        char shape[40];
+        b->sampling = sampling_default();
+        b->sampling.temperature = settings[i].temperature;
+        b->sampling.top_p = settings[i].top_p;
+        b->sampling.min_p = settings[i].min_p;
+        b->sampling.top_k = settings[i].top_k;
+        b->prompt = false;
+        bench_rows(b);
+        snprintf(shape, sizeof(shape), "%s of %u", settings[i].name, b->m.vocab);
+        if (wanted(b, "sample"))
+            line(b, "sample", shape, time_op(b, run_sample, 10), 4.0 * b->rows * b->m.vocab, 0);
     }
-    struct sampling sampling = sampling_default();
-    bench_sample(b, "temperature", sampling);
-    sampling.top_p = 0.9f;
-    bench_sample(b, "top_p", sampling);
-    sampling.top_k = 40;
-    bench_sample(b, "top_k+top_p", sampling);
-    sampling.temperature = 0;
-    bench_sample(b, "greedy", sampling);
+}
+
+static void bench_step(struct bench *b)
+{
+    const struct model *m = &b->m;
+    double rows = b->rows, item = (double)b->item, layer_us, tail_us;
+    double weights = (double)m->hidden * (qkv_cols(m) + (double)m->heads * m->dim + 3.0 * m->inter);
+    double kv = rows * CONTEXT * 2 * m->kv_heads * m->dim * item;
+    b->sampling = sampling_default();
+    b->sampling.temperature = 0.6f;
+    b->prompt = false;
+    bench_rows(b);
+    layer_us = time_op(b, run_layer, b->cuda ? 16 : 4);
+    tail_us = time_op(b, run_tail, 4);
+    double tail_bytes = 2.0 * m->vocab * m->hidden + rows * 4.0 * m->vocab;
+    line(b, "layer", "decode at 1023", layer_us, 2 * weights + kv, 2 * weights * rows);
+    line(b, "tail", "norm head sample embed", tail_us, tail_bytes, 2.0 * m->vocab * m->hidden * rows);
+    line(b, "step", "decode at 1023", layer_us * m->layers + tail_us,
+         m->layers * (2 * weights + kv) + tail_bytes, 2 * (weights * m->layers) * rows);
+}
+
+static bool fits(const struct bench *b, uint32_t rows)
+{
+    return (size_t)rows * (b->m.hidden + 2 * b->m.inter) * b->item <= b->act_bytes &&
+           (size_t)rows * qkv_cols(&b->m) * b->item <= b->act_bytes;
+}
+
+static void bench_model(struct bench *b, const struct model *model, uint32_t tp)
+{
+    static const uint32_t counts[] = {1, 2, 4, 8, 16, 64, 128, 256, 512, 2048, 8192};
+    b->m = *model;
+    b->tp = tp;
+    b->m.heads /= tp;
+    b->m.kv_heads = MAX(1u, model->kv_heads / tp);
+    b->m.inter /= tp;
+    b->m.vocab /= tp;
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        b->rows = counts[i];
+        bool few = b->quick || tp > 1 || !b->cuda;
+        if (few && (counts[i] == 2 || counts[i] == 4 || counts[i] == 512 || counts[i] == 128))
+            continue;
+        if (!fits(b, b->rows) || (!b->cuda && b->rows > 64))
+            continue;
+        bench_products(b);
+        if (tp == 1)
+            bench_rows_ops(b);
+        if (tp == 1 && b->rows <= SLOTS && (b->cuda || b->rows <= 8)) {
+            if (strstr(model->name, "0.6B") || !b->cuda)
+                bench_sample(b);
+            if (wanted(b, "step"))
+                bench_step(b);
+        }
+    }
 }
 
 int main(int argc, char **argv)
 {
     struct bench *b = mem_zalloc(sizeof(*b));
+    const char *backend = NULL;
     struct err err;
-    b->ops = ops_find(argc > 1 ? argv[1] : "cpu");
-    if (!b->ops) {
-        fprintf(stderr, "bench_ops: there is no backend %s\n", argc > 1 ? argv[1] : "cpu");
-        return 1;
+    struct device_opts opts = {.threads = 2, .tp = 1};
+    b->model_filter = b->op_filter = "";
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        if (strcmp(argv[i], "--quick") == 0)
+            b->quick = true;
+        else if (strcmp(argv[i], "--backend") == 0)
+            backend = value, i++;
+        else if (strcmp(argv[i], "--threads") == 0)
+            opts.threads = (uint32_t)strtoul(value, NULL, 10), i++;
+        else if (strcmp(argv[i], "--model") == 0)
+            b->model_filter = value, i++;
+        else if (strcmp(argv[i], "--op") == 0)
+            b->op_filter = value, i++;
+        else
+            die("usage: bench_ops [--backend cuda|cpu] [--quick] [--threads N] [--model PART] "
+                "[--op PART]");
     }
-    b->threads = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 2;
-    struct device_opts opts = {.threads = b->threads, .tp = 1};
+    b->ops = ops_find(backend);
+    if (!b->ops)
+        die("there is no such backend");
+    b->cuda = strcmp(b->ops->name, "cuda") == 0;
     if (b->ops->open(&opts, &b->device, &err) != STATUS_OK ||
-        b->ops->stream_new(b->device, &b->stream, &err) != STATUS_OK) {
-        fprintf(stderr, "bench_ops: %s\n", err.text);
-        return 1;
-    }
+        b->ops->stream_new(b->device, &b->stream, &err) != STATUS_OK ||
+        b->ops->event_new(b->device, &b->from, &err) != STATUS_OK ||
+        b->ops->event_new(b->device, &b->to, &err) != STATUS_OK)
+        die(err.text);
     bench_init(b);
-    bench_all(b);
+    printf("op,model,tp,shape,rows,us,gb_per_s,tflop_per_s,share\n");
+    for (size_t i = 0; i < ARRAY_LEN(models); i++)
+        for (uint32_t tp = 1; tp <= 4; tp *= 2) {
+            const struct model *m = &models[i];
+            bool small = strstr(m->name, "SmolLM2") != NULL, half = strstr(m->name, "0.6B") != NULL;
+            if (!strstr(m->name, b->model_filter) || (!b->cuda && !small) ||
+                (tp > 1 && (small || half || !b->cuda || b->quick)) ||
+                (b->quick && b->cuda && !half && !strstr(m->name, "14B")))
+                continue;
+            bench_model(b, m, tp);
+        }
     return 0; /* the process's end frees what it measured with */
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/cuda_util.cuh"
+#include "kernels/cuda/gemm.cuh"
 
 extern "C" const struct ops cuda_ops;
 
@@ -57,6 +57,7 @@ static void dev_close(struct device *device)
     if (!device)
         return;
     cudaFree(device->workspace);
+    gemm_plans_free(device->plans);
     if (device->lt)
         cublasLtDestroy(device->lt);
     free(device);
@@ -93,6 +94,8 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
         goto out;
     }
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
+    device->plans = gemm_plans_new();
+    CHECK(device->plans);
 out:
     if (status == STATUS_OK)
         *out = device;
@@ -161,7 +164,7 @@ static void dev_upload(struct device *device, struct stream *stream, void *dst, 
 {
     if (stream)
         CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream->cuda));
-    else
+    else /* at start: done when it returns */
         CUDA_NOTE(device, cudaMemcpy(dst, src, bytes, cudaMemcpyDefault));
 }
 

@@ -13,12 +13,15 @@ extern "C" {
 typedef __nv_bfloat16 bf16;
 
 #define WORKSPACE_BYTES ((size_t)64 << 20)
+#define KERNELS_MAX     512u /* a power of two, several times the kernels there are */
 
 struct device {
     struct device_opts opts;
     struct cudaDeviceProp prop;
     cublasLtHandle_t lt;
     void *workspace; /* cuBLASLt's */
+    struct gemm_plans *plans;
+    const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
     cudaError_t error; /* first failure since the last sync: sticky */
     const char *error_where;
 };
@@ -48,6 +51,63 @@ static inline void device_fail(struct device *device, cudaError_t error, const c
 #define CUDA_NOTE(device, call) device_fail(device, call, #call)
 #define LAUNCHED(device, name) device_fail(device, cudaGetLastError(), name)
 
+/* All the shared memory a block may have, and none of it taken by L1, so that kernels of two kinds
+ * lie on one SM without a change of its layout. Once for each kernel. */
+static inline void kernel_prepare(struct device *device, const void *kernel)
+{
+    struct cudaFuncAttributes attr;
+    uint32_t at = (uint32_t)((uintptr_t)kernel >> 4) * 2654435761u % KERNELS_MAX;
+    while (device->prepared[at] && device->prepared[at] != kernel)
+        at = (at + 1) % KERNELS_MAX;
+    if (device->prepared[at])
+        return;
+    device->prepared[at] = kernel;
+    CUDA_NOTE(device, cudaFuncGetAttributes(&attr, kernel));
+    CUDA_NOTE(device, cudaFuncSetAttribute(
+                          kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                          (int)(device->prop.sharedMemPerBlockOptin - attr.sharedSizeBytes)));
+    CUDA_NOTE(device, cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                           cudaSharedmemCarveoutMaxShared));
+}
+
+/* Every kernel of ours starts here, with programmatic dependent launch on sm_90 and later: it may
+ * begin while its predecessor runs, so it calls pdl_wait() before it touches what any kernel
+ * writes. Until then it may read constants: weights, norms, the rotary table. It calls pdl_launch()
+ * first of all, and so lets its successor begin. As every kernel waits, the one behind it waits for
+ * all before it. */
+template <typename... P, typename... A>
+static inline void cuda_launch(struct device *device, struct stream *stream, const char *name,
+                               void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
+                               A... args)
+{
+    cudaLaunchAttribute attr = {};
+    cudaLaunchConfig_t config = {};
+    kernel_prepare(device, (const void *)kernel);
+    attr.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attr.val.programmaticStreamSerializationAllowed = 1;
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared_bytes;
+    config.stream = stream->cuda;
+    config.attrs = &attr;
+    config.numAttrs = device->prop.major >= 9;
+    device_fail(device, cudaLaunchKernelEx(&config, kernel, P(args)...), name);
+}
+
+__device__ __forceinline__ void pdl_wait()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void pdl_launch()
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ float to_f32(bf16 x)
 {
     return __bfloat162float(x);
@@ -55,6 +115,29 @@ __device__ __forceinline__ float to_f32(bf16 x)
 __device__ __forceinline__ float to_f32(float x)
 {
     return x;
+}
+
+/* 16 bytes, 8 values. */
+__device__ __forceinline__ void bf16x8_unpack(uint4 packed, float *out)
+{
+    const uint32_t words[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        out[2 * i] = __uint_as_float(words[i] << 16);
+        out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+}
+
+__device__ __forceinline__ uint32_t bf16x2_pack(float low, float high)
+{
+    __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *(uint32_t *)&pair;
+}
+
+__device__ __forceinline__ uint4 bf16x8_pack(const float *in)
+{
+    return make_uint4(bf16x2_pack(in[0], in[1]), bf16x2_pack(in[2], in[3]),
+                      bf16x2_pack(in[4], in[5]), bf16x2_pack(in[6], in[7]));
 }
 
 __device__ __forceinline__ float warp_sum(float x)

@@ -1,6 +1,6 @@
 /* elementwise - page table, token resolution, embedding, silu-mul, row gather.
  *
- * One thread an element (embedding and gather: one block a row). Bound by bytes; no shared memory.
+ * Bound by bytes: 16 bytes a thread and round where sizes and addresses allow, no shared memory.
  */
 #include "kernels/cuda/cuda_util.cuh"
 
@@ -10,6 +10,8 @@ __global__ void page_table_kernel(uint32_t *table, uint32_t pages_per_slot,
                                   const struct page_set *deltas, uint32_t count)
 {
     uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    pdl_launch();
+    pdl_wait();
     if (i < count && deltas[i].slot != SLOT_NONE)
         table[(size_t)deltas[i].slot * pages_per_slot + deltas[i].idx] = deltas[i].page;
 }
@@ -17,17 +19,17 @@ __global__ void page_table_kernel(uint32_t *table, uint32_t pages_per_slot,
 CUDA_OP cuda_page_table_set(struct device *device, struct stream *stream, uint32_t *page_table,
                             uint32_t pages_per_slot, const struct page_set *deltas, uint32_t count)
 {
-    if (count == 0)
-        return;
-    page_table_kernel<<<DIV_CEIL(count, THREADS), THREADS, 0, stream->cuda>>>(
-        page_table, pages_per_slot, deltas, count);
-    LAUNCHED(device, "page_table_set");
+    if (count > 0)
+        cuda_launch(device, stream, "page_table_set", page_table_kernel, DIV_CEIL(count, THREADS),
+                    THREADS, 0, page_table, pages_per_slot, deltas, count);
 }
 
 __global__ void resolve_kernel(uint32_t *ids, const uint32_t *tokens, const uint32_t *slots,
                                const uint32_t *last, uint32_t count)
 {
     uint32_t i = blockIdx.x * THREADS + threadIdx.x;
+    pdl_launch();
+    pdl_wait();
     if (i < count)
         ids[i] = tokens[i] == UINT32_MAX ? last[slots[i]] : tokens[i];
 }
@@ -36,41 +38,83 @@ CUDA_OP cuda_resolve_tokens(struct device *device, struct stream *stream, uint32
                             const uint32_t *tokens, const uint32_t *token_slots,
                             const uint32_t *last_tokens, uint32_t count)
 {
-    if (count == 0)
-        return;
-    resolve_kernel<<<DIV_CEIL(count, THREADS), THREADS, 0, stream->cuda>>>(
-        ids, tokens, token_slots, last_tokens, count);
-    LAUNCHED(device, "resolve_tokens");
+    if (count > 0)
+        cuda_launch(device, stream, "resolve_tokens", resolve_kernel, DIV_CEIL(count, THREADS),
+                    THREADS, 0, ids, tokens, token_slots, last_tokens, count);
 }
 
-__global__ void embed_kernel(bf16 *x, const bf16 *table, const uint32_t *ids, uint32_t vocab_first,
-                             uint32_t vocab, uint32_t dim)
+/* y[row] = from[row of idx], rows of `dim` elements; zeros where idx - first >= limit. */
+template <typename T>
+__global__ void rows_kernel(T *y, const T *from, const uint32_t *idx, uint32_t first,
+                            uint32_t limit, uint32_t dim)
 {
-    uint32_t id = ids[blockIdx.x] - vocab_first; /* wraps when below: then >= vocab */
-    for (uint32_t i = threadIdx.x; i < dim; i += THREADS)
-        x[(size_t)blockIdx.x * dim + i] =
-            id < vocab ? table[(size_t)id * dim + i] : __float2bfloat16(0.0f);
+    pdl_launch();
+    pdl_wait();
+    uint32_t at = idx[blockIdx.x] - first; /* wraps when below: then >= limit */
+    for (uint32_t i = blockIdx.y * THREADS + threadIdx.x; i < dim; i += gridDim.y * THREADS)
+        y[(size_t)blockIdx.x * dim + i] = at < limit ? from[(size_t)at * dim + i] : T();
+}
+
+static void rows(struct device *device, struct stream *stream, const char *name, void *y,
+                 const void *from, const uint32_t *idx, uint32_t first, uint32_t limit,
+                 uint32_t count, uint32_t dim)
+{
+    if (count == 0)
+        return;
+    if (dim % 8 == 0 && ((uintptr_t)y | (uintptr_t)from) % 16 == 0)
+        cuda_launch(device, stream, name, rows_kernel<uint4>, count, THREADS, 0, (uint4 *)y,
+                    (const uint4 *)from, idx, first, limit, dim / 8);
+    else
+        cuda_launch(device, stream, name, rows_kernel<uint16_t>, count, THREADS, 0, (uint16_t *)y,
+                    (const uint16_t *)from, idx, first, limit, dim);
 }
 
 CUDA_OP cuda_embed(struct device *device, struct stream *stream, void *x,
                    const struct weight *table, const uint32_t *ids, uint32_t vocab_first,
                    uint32_t count)
 {
-    if (count == 0)
-        return;
-    embed_kernel<<<count, THREADS, 0, stream->cuda>>>((bf16 *)x, (const bf16 *)table->data, ids,
-                                                      vocab_first, table->n, table->k);
-    LAUNCHED(device, "embed");
+    rows(device, stream, "embed", x, table->data, ids, vocab_first, table->n, count, table->k);
 }
 
-__global__ void silu_mul_kernel(bf16 *y, const bf16 *gate_up, uint32_t dim, size_t count)
+CUDA_OP cuda_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,
+                         const uint32_t *idx, uint32_t count, uint32_t dim)
+{
+    rows(device, stream, "gather_rows", y, x, idx, 0, UINT32_MAX, count, dim);
+}
+
+__device__ __forceinline__ float silu(float x)
+{
+    return x / (1.0f + __expf(-x));
+}
+
+/* Block y is a row, block x 8 elements a thread of it. */
+__global__ void silu_mul_kernel(bf16 *y, const bf16 *gate_up, uint32_t dim, uint32_t rows)
+{
+    uint32_t i = (blockIdx.x * THREADS + threadIdx.x) * 8;
+    pdl_launch();
+    pdl_wait();
+    if (i >= dim)
+        return;
+    for (size_t row = blockIdx.y; row < rows; row += gridDim.y) {
+        const bf16 *from = gate_up + row * 2 * dim + i;
+        float gate[8], up[8];
+        bf16x8_unpack(*(const uint4 *)from, gate);
+        bf16x8_unpack(*(const uint4 *)(from + dim), up);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            gate[j] = silu(gate[j]) * up[j];
+        *(uint4 *)(y + row * dim + i) = bf16x8_pack(gate);
+    }
+}
+
+__global__ void silu_mul_any_kernel(bf16 *y, const bf16 *gate_up, uint32_t dim, size_t count)
 {
     size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    pdl_launch();
+    pdl_wait();
     if (i < count) {
-        size_t row = i / dim, col = i % dim;
-        float gate = to_f32(gate_up[row * 2 * dim + col]);
-        float up = to_f32(gate_up[row * 2 * dim + dim + col]);
-        y[i] = __float2bfloat16(gate / (1.0f + __expf(-gate)) * up);
+        const bf16 *row = gate_up + i / dim * 2 * dim + i % dim;
+        y[i] = __float2bfloat16(silu(to_f32(row[0])) * to_f32(row[dim]));
     }
 }
 
@@ -80,39 +124,40 @@ CUDA_OP cuda_silu_mul(struct device *device, struct stream *stream, void *y, con
     size_t count = (size_t)rows * dim;
     if (count == 0)
         return;
-    silu_mul_kernel<<<(unsigned)DIV_CEIL(count, (size_t)THREADS), THREADS, 0, stream->cuda>>>(
-        (bf16 *)y, (const bf16 *)gate_up, dim, count);
-    LAUNCHED(device, "silu_mul");
+    if (dim % 8 == 0 && ((uintptr_t)y | (uintptr_t)gate_up) % 16 == 0)
+        cuda_launch(device, stream, "silu_mul", silu_mul_kernel,
+                    dim3(DIV_CEIL(dim / 8, THREADS), MIN(rows, 8192u)), THREADS, 0, (bf16 *)y,
+                    (const bf16 *)gate_up, dim, rows);
+    else
+        cuda_launch(device, stream, "silu_mul", silu_mul_any_kernel,
+                    (unsigned)DIV_CEIL(count, (size_t)THREADS), THREADS, 0, (bf16 *)y,
+                    (const bf16 *)gate_up, dim, count);
 }
 
-__global__ void gather_kernel(bf16 *y, const bf16 *x, const uint32_t *idx, uint32_t dim)
+/* 8 elements a thread; the last few one by one. */
+__global__ void add_kernel(bf16 *x, const bf16 *y, size_t count, bool aligned)
 {
-    size_t from = (size_t)idx[blockIdx.x] * dim, to = (size_t)blockIdx.x * dim;
-    for (uint32_t i = threadIdx.x; i < dim; i += THREADS)
-        y[to + i] = x[from + i];
-}
-
-CUDA_OP cuda_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,
-                         const uint32_t *idx, uint32_t count, uint32_t dim)
-{
-    if (count == 0)
+    size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * 8;
+    pdl_launch();
+    pdl_wait();
+    if (aligned && i + 8 <= count) {
+        float sum[8], added[8];
+        bf16x8_unpack(*(const uint4 *)(x + i), sum);
+        bf16x8_unpack(*(const uint4 *)(y + i), added);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            sum[j] += added[j];
+        *(uint4 *)(x + i) = bf16x8_pack(sum);
         return;
-    gather_kernel<<<count, THREADS, 0, stream->cuda>>>((bf16 *)y, (const bf16 *)x, idx, dim);
-    LAUNCHED(device, "gather_rows");
-}
-
-__global__ void add_kernel(bf16 *x, const bf16 *y, size_t count)
-{
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i < count)
+    }
+    for (size_t end = min(i + 8, count); i < end; i++)
         x[i] = __float2bfloat16(to_f32(x[i]) + to_f32(y[i]));
 }
 
 CUDA_OP cuda_add(struct device *device, struct stream *stream, void *x, const void *y, size_t count)
 {
-    if (count == 0)
-        return;
-    add_kernel<<<(unsigned)DIV_CEIL(count, (size_t)THREADS), THREADS, 0, stream->cuda>>>(
-        (bf16 *)x, (const bf16 *)y, count);
-    LAUNCHED(device, "add");
+    if (count > 0)
+        cuda_launch(device, stream, "add", add_kernel,
+                    (unsigned)DIV_CEIL(count, (size_t)THREADS * 8), THREADS, 0, (bf16 *)x,
+                    (const bf16 *)y, count, ((uintptr_t)x | (uintptr_t)y) % 16 == 0);
 }

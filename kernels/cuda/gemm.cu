@@ -1,96 +1,152 @@
-/* gemm - matmul through cuBLASLt.
+/* gemm - matmul through cuBLASLt: what is bound by arithmetic, or by weights at 9 rows and more.
  *
- * y[m, n] = x[m, k] w[n, k]^T. cuBLASLt is column-major, so it is asked for y^T [n, m] = w x^T with
- * w transposed: leading dimensions k, k, n. Accumulation in f32. FLOP: 2 m n k.
+ * y[m, n] = x[m, k] w[n, k]^T (+ y). cuBLASLt is column-major, so it is asked for y^T [n, m] = w x^T
+ * with w transposed: leading dimensions k, k, n. Accumulation in f32; adding to y is beta = 1 with
+ * C = D, one rounding. FLOP: 2 m n k.
+ *
+ * The library's choice for a shape is asked for once and kept in the device: m is rounded up to a
+ * bucket, so that a few dozen choices serve every prompt. Descriptors live on the stack. An
+ * open-addressed table, no lock: one thread at a time uses a device.
  */
-#include "kernels/cuda/cuda_util.cuh"
+#include "kernels/cuda/gemm.cuh"
 
-__global__ void add_bias_kernel(bf16 *y, const float *bias, uint32_t n, size_t count)
+#include <stdlib.h>
+
+#define PLANS_MAX 4096u /* a power of two; a model has ~5 shapes, m ~40 buckets */
+
+struct gemm_key {
+    uint32_t n, k, bucket, kind; /* kind: bit 0 f32 output, bit 1 adds */
+};
+
+struct gemm_plan {
+    struct gemm_key key; /* n 0: free */
+    cublasLtMatmulAlgo_t algo;
+};
+
+struct gemm_plans {
+    struct gemm_plan slots[PLANS_MAX];
+    uint32_t used;
+};
+
+/* One product's descriptors, on the stack. */
+struct gemm_call {
+    cublasLtMatmulDescOpaque_t op;
+    cublasLtMatrixLayoutOpaque_t a, b, c;
+};
+
+struct gemm_plans *gemm_plans_new(void)
 {
-    size_t i = (size_t)blockIdx.x * 256 + threadIdx.x;
-    if (i < count)
-        y[i] = __float2bfloat16(to_f32(y[i]) + bias[i % n]);
+    return (struct gemm_plans *)calloc(1, sizeof(struct gemm_plans));
 }
 
-static void gemm(struct device *device, struct stream *stream, void *y, cudaDataType_t y_type,
-                 const void *x, const struct weight *w, uint32_t m)
+void gemm_plans_free(struct gemm_plans *plans)
 {
-    cublasLtMatmulDesc_t op = NULL;
-    cublasLtMatrixLayout_t a = NULL, b = NULL, c = NULL;
-    cublasLtMatmulPreference_t preference = NULL;
-    cublasLtMatmulHeuristicResult_t found;
+    free(plans);
+}
+
+/* Steps of an eighth of the power of two below, 16 at least: within 12 % of m. */
+static uint32_t bucket_of(uint32_t m)
+{
+    uint32_t step = 16;
+    while (step * 8 < m)
+        step *= 2;
+    return DIV_CEIL(m, step) * step;
+}
+
+static bool call_init(struct gemm_call *call, const struct gemm_key *key, uint32_t m)
+{
     cublasOperation_t transpose = CUBLAS_OP_T;
-    size_t workspace = WORKSPACE_BYTES;
-    float one = 1.0f, zero = 0.0f;
-    int count = 0;
-    bool ok;
-
-    ok = cublasLtMatmulDescCreate(&op, CUBLAS_COMPUTE_32F, CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatmulDescSetAttribute(op, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
-                                        sizeof(transpose)) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatrixLayoutCreate(&a, CUDA_R_16BF, w->k, w->n, w->k) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatrixLayoutCreate(&b, CUDA_R_16BF, w->k, m, w->k) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatrixLayoutCreate(&c, y_type, w->n, m, w->n) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatmulPreferenceCreate(&preference) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                              &workspace,
-                                              sizeof(workspace)) == CUBLAS_STATUS_SUCCESS &&
-         cublasLtMatmulAlgoGetHeuristic(device->lt, op, a, b, c, c, preference, 1, &found,
-                                        &count) == CUBLAS_STATUS_SUCCESS &&
-         count == 1 &&
-         cublasLtMatmul(device->lt, op, &one, w->data, a, x, b, &zero, y, c, y, c, &found.algo,
-                        device->workspace, workspace, stream->cuda) == CUBLAS_STATUS_SUCCESS;
-    cublasLtMatmulPreferenceDestroy(preference);
-    cublasLtMatrixLayoutDestroy(c);
-    cublasLtMatrixLayoutDestroy(b);
-    cublasLtMatrixLayoutDestroy(a);
-    cublasLtMatmulDescDestroy(op);
-    if (!ok)
-        device_fail(device, cudaErrorUnknown, "matmul (cuBLASLt)");
+    cudaDataType_t type = key->kind & 1 ? CUDA_R_32F : CUDA_R_16BF;
+    return cublasLtMatmulDescInit(&call->op, CUBLAS_COMPUTE_32F, CUDA_R_32F) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatmulDescSetAttribute(&call->op, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
+                                          sizeof(transpose)) == CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutInit(&call->a, CUDA_R_16BF, key->k, key->n, key->k) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutInit(&call->b, CUDA_R_16BF, key->k, m, key->k) ==
+               CUBLAS_STATUS_SUCCESS &&
+           cublasLtMatrixLayoutInit(&call->c, type, key->n, m, key->n) == CUBLAS_STATUS_SUCCESS;
 }
 
-CUDA_OP cuda_matmul(struct device *device, struct stream *stream, void *y, const void *x,
-                    const struct weight *w, const float *bias, uint32_t m)
+/* Up to `most` algorithms for `m` rows, best guess first; returns how many. */
+static int heuristics(struct device *device, struct gemm_call *call,
+                      cublasLtMatmulHeuristicResult_t *found, int most)
 {
-    size_t count = (size_t)m * w->n;
-    if (m == 0)
-        return;
-    gemm(device, stream, y, CUDA_R_16BF, x, w, m);
-    if (bias) {
-        add_bias_kernel<<<(unsigned)DIV_CEIL(count, (size_t)256), 256, 0, stream->cuda>>>(
-            (bf16 *)y, bias, w->n, count);
-        LAUNCHED(device, "matmul bias");
+    cublasLtMatmulPreferenceOpaque_t preference;
+    size_t workspace = WORKSPACE_BYTES;
+    uint32_t align = 16;
+    int count = 0;
+    bool ok = cublasLtMatmulPreferenceInit(&preference) == CUBLAS_STATUS_SUCCESS;
+    const cublasLtMatmulPreferenceAttributes_t aligns[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    ok = ok && cublasLtMatmulPreferenceSetAttribute(
+                   &preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                   sizeof(workspace)) == CUBLAS_STATUS_SUCCESS;
+    for (int i = 0; i < 4 && ok; i++)
+        ok = cublasLtMatmulPreferenceSetAttribute(&preference, aligns[i], &align, sizeof(align)) ==
+             CUBLAS_STATUS_SUCCESS;
+    ok = ok && cublasLtMatmulAlgoGetHeuristic(device->lt, &call->op, &call->a, &call->b, &call->c,
+                                              &call->c, &preference, most, found,
+                                              &count) == CUBLAS_STATUS_SUCCESS;
+    return ok ? count : 0;
+}
+
+static struct gemm_plan *plan_slot(struct gemm_plans *plans, const struct gemm_key *key)
+{
+    uint32_t hash = key->n * 2654435761u ^ key->k * 2246822519u ^ key->bucket * 3266489917u ^
+                    key->kind * 668265263u;
+    for (uint32_t i = (hash ^ hash >> 15) % PLANS_MAX;; i = (i + 1) % PLANS_MAX) {
+        struct gemm_plan *slot = &plans->slots[i];
+        if (slot->key.n == 0 || (slot->key.n == key->n && slot->key.k == key->k &&
+                                 slot->key.bucket == key->bucket && slot->key.kind == key->kind))
+            return slot;
     }
 }
 
-CUDA_OP cuda_matmul_f32(struct device *device, struct stream *stream, float *y, const void *x,
-                        const struct weight *w, uint32_t m)
+/* The kept choice; else a new one, kept while there is room. NULL: the library has none. */
+static const cublasLtMatmulAlgo_t *plan_get(struct device *device, const struct gemm_key *key,
+                                            cublasLtMatmulHeuristicResult_t *fresh)
 {
-    if (m)
-        gemm(device, stream, y, CUDA_R_32F, x, w, m);
+    struct gemm_plan *slot = plan_slot(device->plans, key);
+    struct gemm_call call;
+    if (slot->key.n != 0)
+        return &slot->algo;
+    if (!call_init(&call, key, key->bucket) || heuristics(device, &call, fresh, 1) == 0)
+        return NULL;
+    if (device->plans->used >= PLANS_MAX / 2)
+        return &fresh->algo;
+    device->plans->used++;
+    slot->key = *key;
+    slot->algo = fresh->algo;
+    return &slot->algo;
 }
 
-CUDA_OP cuda_norm_matmul(struct device *device, struct stream *stream, void *y, const void *x,
-                         const struct norm *norm, const struct weight *w, const float *bias,
-                         uint32_t m, void *scratch)
+bool gemm(struct device *device, struct stream *stream, void *y, const void *x,
+          const struct weight *w, uint32_t m, enum gemm_kind kind)
 {
-    cuda_rmsnorm(device, stream, scratch, x, norm->w, m, w->k, norm->eps);
-    cuda_matmul(device, stream, y, scratch, w, bias, m);
-}
+    struct gemm_key key = {w->n, w->k, bucket_of(m), (uint32_t)kind};
+    float one = 1.0f, beta = kind == GEMM_ADD ? 1.0f : 0.0f;
+    cublasLtMatmulHeuristicResult_t fresh;
+    struct gemm_call call;
+    const cublasLtMatmulAlgo_t *algo;
+    cublasStatus_t status;
 
-CUDA_OP cuda_norm_gate_up_silu(struct device *device, struct stream *stream, void *y, const void *x,
-                               const struct norm *norm, const struct weight *w, const float *bias,
-                               uint32_t m, void *scratch)
-{
-    bf16 *normed = (bf16 *)scratch, *gate_up = normed + (size_t)m * w->k;
-    cuda_rmsnorm(device, stream, normed, x, norm->w, m, w->k, norm->eps);
-    cuda_matmul(device, stream, gate_up, normed, w, bias, m);
-    cuda_silu_mul(device, stream, y, gate_up, m, w->n / 2);
-}
-
-CUDA_OP cuda_matmul_add(struct device *device, struct stream *stream, void *x, const void *a,
-                        const struct weight *w, const float *bias, uint32_t m, void *scratch)
-{
-    cuda_matmul(device, stream, scratch, a, w, bias, m);
-    cuda_add(device, stream, x, scratch, (size_t)m * w->n);
+    if (w->k % 8 != 0 || w->n % 8 != 0 || (uintptr_t)x % 16 != 0 || (uintptr_t)y % 16 != 0 ||
+        !call_init(&call, &key, m))
+        return false;
+    algo = plan_get(device, &key, &fresh);
+    if (!algo)
+        return false;
+    status = cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y,
+                            &call.c, y, &call.c, algo, device->workspace, WORKSPACE_BYTES,
+                            stream->cuda);
+    if (status != CUBLAS_STATUS_SUCCESS && m != key.bucket && /* a choice that m does not suit */
+        heuristics(device, &call, &fresh, 1) == 1)
+        status = cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y,
+                                &call.c, y, &call.c, &fresh.algo, device->workspace,
+                                WORKSPACE_BYTES, stream->cuda);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        device_fail(device, cudaErrorUnknown, "matmul (cuBLASLt)");
+    return true;
 }

@@ -1,57 +1,129 @@
 /* norm - RMSNorm and add+RMSNorm.
  *
- * y = x / sqrt(mean(x^2) + eps) * w, one block a row, 8 bf16 (16 bytes) a thread and round when
- * dim % 8 == 0. Bytes: rows * dim * 2 * (2 to 4). Sums in f32; tolerance 1 bf16 ulp.
+ * y = x / sqrt(mean(x^2) + eps) * w, one block a row. The row stays in registers, UNITS times 16
+ * bytes a thread, so it is read once: rows * dim * 2 * (2, with a residual 4) bytes. The weights
+ * are loaded before the wait for the predecessor. Sums in f32; tolerance 1 bf16 ulp.
  */
 #include "kernels/cuda/cuda_util.cuh"
 
 #define NORM_THREADS 256
 
-template <bool ADD>
-__global__ void norm_kernel(bf16 *y, bf16 *residual, const bf16 *x, const float *w, uint32_t dim,
-                            float eps)
+struct norm_args {
+    bf16 *y, *residual; /* residual NULL: plain */
+    const bf16 *x;      /* NULL: nothing is added */
+    const float *w;
+    uint32_t dim;
+    float eps;
+};
+
+/* dim % 8 == 0, dim / 8 <= UNITS * blockDim.x */
+template <int UNITS> __global__ void __launch_bounds__(512) norm_kernel(struct norm_args args)
 {
     __shared__ float scratch[32];
-    size_t row = (size_t)blockIdx.x * dim;
+    uint32_t units = args.dim / 8;
+    size_t row = (size_t)blockIdx.x * args.dim;
+    float v[UNITS][8], w[UNITS][8], sum = 0.0f, scale;
+
+#pragma unroll
+    for (int i = 0; i < UNITS; i++) {
+        uint32_t u = threadIdx.x + i * blockDim.x;
+        if (u < units) {
+            *(float4 *)w[i] = ((const float4 *)args.w)[u * 2];
+            *(float4 *)(w[i] + 4) = ((const float4 *)args.w)[u * 2 + 1];
+        }
+    }
+    pdl_launch();
+    pdl_wait();
+#pragma unroll
+    for (int i = 0; i < UNITS; i++) {
+        uint32_t u = threadIdx.x + i * blockDim.x;
+        if (u >= units)
+            continue;
+        if (args.residual) {
+            uint4 *at = (uint4 *)(args.residual + row) + u;
+            uint4 sums = *at;
+            if (args.x) {
+                float added[8];
+                bf16x8_unpack(sums, v[i]);
+                bf16x8_unpack(((const uint4 *)(args.x + row))[u], added);
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    v[i][j] += added[j];
+                sums = bf16x8_pack(v[i]);
+                *at = sums;
+            }
+            bf16x8_unpack(sums, v[i]);
+        } else {
+            bf16x8_unpack(((const uint4 *)(args.x + row))[u], v[i]);
+        }
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            sum += v[i][j] * v[i][j];
+    }
+    scale = rsqrtf(block_sum(sum, scratch) / (float)args.dim + args.eps);
+#pragma unroll
+    for (int i = 0; i < UNITS; i++) {
+        uint32_t u = threadIdx.x + i * blockDim.x;
+        if (u >= units)
+            continue;
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            v[i][j] = v[i][j] * scale * w[i][j];
+        ((uint4 *)(args.y + row))[u] = bf16x8_pack(v[i]);
+    }
+}
+
+/* Any dim: the row is read twice. */
+__global__ void norm_any_kernel(struct norm_args args)
+{
+    __shared__ float scratch[32];
+    size_t row = (size_t)blockIdx.x * args.dim;
+    const bf16 *in = args.residual ? args.residual : args.x;
     float sum = 0.0f, scale;
 
-    for (uint32_t i = threadIdx.x; i < dim; i += NORM_THREADS) {
-        float value;
-        if (ADD) {
-            value = to_f32(residual[row + i]);
-            if (x) {
-                bf16 added = __float2bfloat16(value + to_f32(x[row + i]));
-                residual[row + i] = added;
-                value = to_f32(added);
-            }
-        } else {
-            value = to_f32(x[row + i]);
-        }
+    pdl_launch();
+    pdl_wait();
+    for (uint32_t i = threadIdx.x; i < args.dim; i += NORM_THREADS) {
+        if (args.residual && args.x)
+            args.residual[row + i] =
+                __float2bfloat16(to_f32(args.residual[row + i]) + to_f32(args.x[row + i]));
+        float value = to_f32(in[row + i]);
         sum += value * value;
     }
-    scale = rsqrtf(block_sum(sum, scratch) / (float)dim + eps);
-    for (uint32_t i = threadIdx.x; i < dim; i += NORM_THREADS) {
-        float value = to_f32(ADD ? residual[row + i] : x[row + i]);
-        y[row + i] = __float2bfloat16(value * scale * w[i]);
-    }
+    scale = rsqrtf(block_sum(sum, scratch) / (float)args.dim + args.eps);
+    for (uint32_t i = threadIdx.x; i < args.dim; i += NORM_THREADS)
+        args.y[row + i] = __float2bfloat16(to_f32(in[row + i]) * scale * args.w[i]);
+}
+
+static void norm(struct device *device, struct stream *stream, const struct norm_args *args,
+                 uint32_t rows, const char *name)
+{
+    uint32_t units = args->dim / 8;
+    uintptr_t all = (uintptr_t)args->y | (uintptr_t)args->residual | (uintptr_t)args->x |
+                    (uintptr_t)args->w;
+    if (rows == 0)
+        return;
+    if (args->dim % 8 != 0 || units > 2048 || all % 16 != 0)
+        cuda_launch(device, stream, name, norm_any_kernel, rows, NORM_THREADS, 0, *args);
+    else if (units <= 256)
+        cuda_launch(device, stream, name, norm_kernel<1>, rows, ROUND_UP(units, 32u), 0, *args);
+    else if (units <= 1024)
+        cuda_launch(device, stream, name, norm_kernel<2>, rows, ROUND_UP(DIV_CEIL(units, 2), 32u),
+                    0, *args);
+    else
+        cuda_launch(device, stream, name, norm_kernel<4>, rows, 512, 0, *args);
 }
 
 CUDA_OP cuda_rmsnorm(struct device *device, struct stream *stream, void *y, const void *x,
                      const float *w, uint32_t rows, uint32_t dim, float eps)
 {
-    if (rows == 0)
-        return;
-    norm_kernel<false><<<rows, NORM_THREADS, 0, stream->cuda>>>((bf16 *)y, NULL, (const bf16 *)x,
-                                                                w, dim, eps);
-    LAUNCHED(device, "rmsnorm");
+    struct norm_args args = {(bf16 *)y, NULL, (const bf16 *)x, w, dim, eps};
+    norm(device, stream, &args, rows, "rmsnorm");
 }
 
 CUDA_OP cuda_add_rmsnorm(struct device *device, struct stream *stream, void *y, void *residual,
                          const void *x, const float *w, uint32_t rows, uint32_t dim, float eps)
 {
-    if (rows == 0)
-        return;
-    norm_kernel<true><<<rows, NORM_THREADS, 0, stream->cuda>>>(
-        (bf16 *)y, (bf16 *)residual, (const bf16 *)x, w, dim, eps);
-    LAUNCHED(device, "add_rmsnorm");
+    struct norm_args args = {(bf16 *)y, (bf16 *)residual, (const bf16 *)x, w, dim, eps};
+    norm(device, stream, &args, rows, "add_rmsnorm");
 }

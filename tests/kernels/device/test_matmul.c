@@ -272,7 +272,9 @@ static void run_models(struct rig *rig)
             if ((size_t)rows[j] * shapes[i].n > 8u << 20 ||
                 (rig->effort == EFFORT_QUICK && rows[j] > 64))
                 continue;
-            if (!rig->cuda && rows[j] > 16)
+            bool large = (size_t)shapes[i].n * shapes[i].k > 20u << 20;
+            if ((!rig->cuda && rows[j] > 16) || (large && rows[j] != 1 && rows[j] != 3 &&
+                                                 rows[j] != 8 && rows[j] != 64))
                 continue;
             shape_init(rig, shapes[i].n, shapes[i].k, j % 2 == 0, &s);
             check_rows(&s, rows[j]);
