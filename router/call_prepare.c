@@ -1,6 +1,10 @@
 /* The part of a call that may take long: JSON, template, tokens. Any thread; touches only the call
  * and what is immutable. */
+#include <malloc.h>
+
 #include "router/call.h"
+
+#define TRIM_BYTES (1u << 20) /* a body this large may parse into gigabytes: give them back */
 
 static enum status parse_body(struct str body, json_t **out, struct api_error *error)
 {
@@ -84,4 +88,6 @@ void call_prepare(struct call *call)
     if (call->prepared == STATUS_OK)
         call->prepared = prepare(call, body);
     json_decref(body);
+    if (call->body.len >= TRIM_BYTES)
+        malloc_trim(0);
 }

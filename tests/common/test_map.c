@@ -2,6 +2,7 @@
 #include "common/mem.h"
 #include "common/rng.h"
 #include "tests/common/suite.h"
+#include "tests/effort.h"
 
 /* A plain array of small keys says what the map must hold after any mix of calls. */
 START_TEST(test_equals_a_plain_array)
@@ -13,10 +14,11 @@ START_TEST(test_equals_a_plain_array)
     struct map map;
 
     map_init(&map);
-    for (int step = 0; step < 200000; step++) {
+    uint64_t steps = effort(200000);
+    for (uint64_t step = 0; step < steps; step++) {
         uint64_t index = rng_below(&rng, KEYS), value = rng_next(&rng);
         uint64_t key = index * 0x9e3779b97f4a7c15u; /* 0 is a key too */
-        if (rng_below(&rng, 5) < (step / 20000 % 2 ? 2 : 3)) {
+        if (rng_below(&rng, 5) < (step * 10 / steps % 2 ? 2 : 3)) {
             ck_assert(map_put(&map, key, value) == !there[index]);
             count += !there[index];
             there[index] = true;

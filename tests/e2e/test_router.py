@@ -606,6 +606,55 @@ def test_body_limit_is_json(bench):
     assert b" 400 " in head  # not HTTP at all: h2o's own words
 
 
+@pytest.mark.parametrize("start,drop", [
+    (b"", b""), (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n"),
+    (b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n", b" "),
+], ids=["silent", "head", "body"])
+def test_slow_loris_is_cut_off(bench, start, drop):
+    """A request must arrive whole within --idle-timeout-s, however often a byte of it comes."""
+    b = bench("--idle-timeout-s", "1")
+    b.worker()
+    with socket.create_connection(("127.0.0.1", b.c.ports[0][0])) as s:
+        began = time.monotonic()
+        s.sendall(start)
+        s.settimeout(0.2)
+        while True:
+            assert time.monotonic() - began < 4 * SLOW
+            try:
+                s.sendall(drop)
+                if s.recv(4096) == b"":
+                    break
+            except socket.timeout:
+                continue
+            except OSError:  # reset: cut off as well
+                break
+        assert time.monotonic() - began > 0.8
+    assert b.text(prompt="one two", tokens=2) == "one two"
+
+
+@pytest.mark.parametrize("body,status", [
+    ({"prompt": list(range(1000, 41000)) * 50}, 400),                      # two million ids
+    ({"prompt": "word " * 2_500_000}, 400), ({"prompt": ["x"] * 200_000}, 400),
+    ({"prompt": "x", "stop": ["y" * 1_000_000] * 12}, 400),
+    ({"prompt": "x", "unknown": [{"a": [1] * 20}] * 150_000}, 200),        # what is unknown is ignored
+], ids=["ids", "text", "prompts", "stop", "unknown"])
+def test_huge_bodies(bench, body, status):
+    """Legal JSON of up to --body-max-mib: an answer, no memory kept, and nobody else waits for long."""
+    b = bench()
+    b.worker()
+    waits, reply = [], []
+    thread = threading.Thread(target=lambda: reply.append(b.post(max_tokens=1, **body)))
+    thread.start()
+    while thread.is_alive():
+        began = time.monotonic()
+        assert requests.get(b.c.url() + "/health", timeout=10 * SLOW).status_code == 200
+        waits.append(time.monotonic() - began)
+        time.sleep(0.01)
+    assert reply[0].status_code == status, reply[0].text[:300]
+    assert max(waits) < 0.5 * SLOW, max(waits)
+    wait_for(lambda: b.c.routers[0].rss_mib() < 150 * SLOW, 5)
+
+
 def test_drain(bench):
     b = bench()
     worker = b.worker(step_s=0.01)

@@ -1,5 +1,5 @@
-"""The seeded part of the tokenizer's differential test that runs every time; tokenizer_fuzz.py with
-its default of 200,000 strings is the whole. MSGL_BUILD names the build folder (default: build/)."""
+"""The tokenizer beside the `tokenizers` package: a small seeded part every time, 200,000 strings a
+tokenizer when marked long. MSGL_BUILD names the build folder (default: build/)."""
 import os
 import sys
 
@@ -16,15 +16,25 @@ FOLDERS = {
     "qwen3": os.path.join(ROOT, "..", "shared", "tokenizers", "qwen3"),
     "llama3_1": os.path.join(ROOT, "..", "shared", "tokenizers", "llama3_1"),
 }
-SEED, COUNT = 20_001, 2500
+SEED, COUNT, LONG_COUNT = 20_001, 2500, 200_000
+
+
+def check(name, seed, count):
+    folder = FOLDERS[name]
+    if not any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.json.xz")):
+        pytest.skip(f"{name}: there is no tokenizer in {folder}")
+    assert tokenizer_fuzz.check(folder, PIPE, seed, count) == 0
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_same_as_the_package(name):
-    folder = FOLDERS[name]
-    if not any(os.path.exists(os.path.join(folder, f)) for f in ("tokenizer.json", "tokenizer.json.xz")):
-        pytest.skip(f"{name}: there is no tokenizer in {folder}")
-    assert tokenizer_fuzz.check(folder, PIPE, SEED, COUNT) == 0
+    check(name, SEED, COUNT)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", FOLDERS)
+def test_same_as_the_package_at_length(name):
+    check(name, 1, LONG_COUNT)
 
 
 def test_small_tokenizers_same_as_the_package():

@@ -10,6 +10,7 @@
 #include "common/rng.h"
 #include "proto/codec.h"
 #include "proto/codec_fields.h"
+#include "tests/effort.h"
 
 static uint64_t seed;
 static uint64_t frames_many;
@@ -494,7 +495,7 @@ int main(void)
     int failed;
 
     seed = given ? strtoull(given, NULL, 0) : rng_os();
-    frames_many = many ? strtoull(many, NULL, 0) : 200000;
+    frames_many = many ? strtoull(many, NULL, 0) : effort(200000);
     printf("MSGL_SEED=%llu\n", (unsigned long long)seed);
     tcase_set_timeout(tc, 240);
     tcase_add_test(tc, every_frame_comes_back);

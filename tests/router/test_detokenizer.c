@@ -10,6 +10,7 @@
 
 #include "common/rng.h"
 #include "common/utf8.h"
+#include "tests/effort.h"
 
 static char dir[] = "/tmp/msgl-test-detokenizer-XXXXXX";
 static struct tokenizer *tokenizer; /* one token a byte, id = byte, and a special one, 256 */
@@ -115,7 +116,7 @@ START_TEST(test_stream_equals_whole)
     static const unsigned char rich[] = {0xf0, 0x9f, 0x98, 0x80, 0xe4, 0xbd, 0xa0, 0xed, 0xa0, 0xc3,
                                          0xa9, 0xf4, 0x90, 0xe0, 0x80, 0xff, 'a',  0xc0, 0xf1, 0x8f};
     uint64_t rng = 11;
-    for (int round = 0; round < 20000; round++) {
+    for (uint64_t round = 0, rounds = effort(20000); round < rounds; round++) {
         uint32_t ids[24];
         size_t count = (size_t)rng_below(&rng, 24);
         bool skip = rng_below(&rng, 2);

@@ -6,6 +6,7 @@
 
 #include "common/mem.h"
 #include "common/rng.h"
+#include "tests/effort.h"
 
 START_TEST(test_chains)
 {
@@ -70,7 +71,7 @@ START_TEST(test_random_against_table)
     uint64_t state = 7, counts[WORKERS] = {0};
     memset(table, 0, sizeof(table));
     prefix_index_init(&index);
-    for (int step = 0; step < 200000; step++) {
+    for (uint64_t step = 0, steps = effort(200000); step < steps; step++) {
         uint32_t w = (uint32_t)rng_below(&state, WORKERS), k = (uint32_t)rng_below(&state, HASHES);
         uint64_t hash = (uint64_t)k << 20; /* the low bits are all alike */
         switch (rng_below(&state, 100)) {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/rng.h"
+#include "tests/effort.h"
 
 /* The rule in its plainest form: the match that completes first, of these the longest. */
 static size_t reference(const char *text, const char *const *stops, size_t count, bool include,
@@ -78,7 +79,7 @@ END_TEST
 START_TEST(test_random)
 {
     uint64_t state = 42;
-    for (int round = 0; round < 5000; round++) {
+    for (uint64_t round = 0, rounds = effort(5000); round < rounds; round++) {
         char text[64] = {0}, stops[4][6] = {{0}};
         const char *list[4];
         size_t len = rng_below(&state, 60), count = 1 + rng_below(&state, 4);

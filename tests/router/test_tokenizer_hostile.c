@@ -9,6 +9,7 @@
 #include "common/mem.h"
 #include "common/rng.h"
 #include "router/tokenizer_model.h"
+#include "tests/effort.h"
 
 #define VECTORS "tests/golden/tokenizer_vectors.json"
 #define ROUNDS 600
@@ -116,7 +117,7 @@ START_TEST(test_mutants)
 {
     const char *seed_text = getenv("MSGL_SEED"), *rounds_text = getenv("MSGL_ROUNDS");
     uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1, loaded = 0, refused = 0;
-    uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : ROUNDS;
+    uint64_t rounds = rounds_text ? strtoull(rounds_text, NULL, 10) : effort(ROUNDS);
     for (uint64_t i = 0; i < rounds; i++) {
         uint64_t rng = seed + i;
         json_t *root = mutant(&rng);

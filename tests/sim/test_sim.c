@@ -6,6 +6,7 @@
  * Each world runs in a child process, so that an abort is a failure like any other.
  */
 #include "tests/sim/sim_world.c"
+#include "tests/effort.h"
 
 #include <check.h>
 #include <sys/mman.h>
@@ -90,7 +91,7 @@ START_TEST(worlds_hold)
                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(verdict, MAP_FAILED);
     uint64_t seed = env_number("SIM_SEED", 1), first = seed;
-    uint64_t steps_max = env_number("SIM_STEPS", STEPS_DEFAULT);
+    uint64_t steps_max = env_number("SIM_STEPS", effort(STEPS_DEFAULT));
     do {
         struct sim_plan plan;
         sim_plan_make(&plan, seed);
@@ -110,7 +111,7 @@ START_TEST(worlds_hold)
            " deadline; %" PRIu64 " refused; %" PRIu64 " groups of %" PRIu64 " rows\n",
            t->stops, t->lengths, t->cancelled, t->deadlines, t->refused, t->groups,
            t->grouped_rows);
-    if (steps_max >= STEPS_DEFAULT) { /* the worlds reach what they are there for */
+    if (steps_max >= effort(STEPS_DEFAULT)) { /* the worlds reach what they are there for */
         ck_assert_uint_gt(t->retractions, 100);
         ck_assert_uint_gt(t->cached_tokens, 1000);
         ck_assert_uint_gt(t->mixed_steps, 1000);

@@ -3,6 +3,7 @@
 
 #include "common/rng.h"
 #include "worker/req_table.h"
+#include "tests/effort.h"
 
 START_TEST(attempts_of_a_choice)
 {
@@ -60,7 +61,7 @@ START_TEST(agrees_with_a_plain_array)
 
     req_table_init(&table, CAP);
     list_init(&link_reqs);
-    for (int n = 0; n < 200000; n++) {
+    for (uint64_t n = 0, rounds = effort(200000); n < rounds; n++) {
         struct req_key key = {1, rng_below(&rng, CALLS), 0, (uint32_t)rng_below(&rng, 3)};
         bool *is_held = &held[key.call][key.attempt];
         struct req_entry *entry = req_table_find(&table, &key);

@@ -6,6 +6,7 @@
 
 #include "common/rng.h"
 #include "common/utf8.h"
+#include "tests/effort.h"
 
 static const char *const seeds[] = {
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m.content | trim }}{% endfor %}",
@@ -135,7 +136,7 @@ START_TEST(random_bytes)
     uint64_t rng;
 
     rng = 99;
-    for (int i = 0; i < 5000; i++) {
+    for (uint64_t i = 0, rounds = effort(5000); i < rounds; i++) {
         buf_clear(&text);
         buf_str(&text, rng_below(&rng, 2) ? "{{" : "{%");
         for (uint64_t n = rng_below(&rng, 40); n-- > 0;)
