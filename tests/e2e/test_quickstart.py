@@ -121,6 +121,36 @@ def test_install_without_the_python_registry(stubbed):
     assert done.returncode != 0 and "pip" in done.stderr and "network" in done.stderr
 
 
+def test_an_older_environment_is_updated_in_place(stubbed, tmp_path):
+    """Other pins: pip runs in the environment that is there, and the tests' packages stay if they were there."""
+    venv, said = tmp_path / "home" / "venv", tmp_path / "said"
+    for had, wanted in (("tests=1", True), ("tests=", False)):
+        (venv / "bin").mkdir(parents=True, exist_ok=True)
+        (venv / "bin" / "python").write_text(f'#!/bin/sh\necho "$@" >>{said}\n')
+        (venv / "bin" / "python").chmod(0o755)
+        (venv / "msgl-made-for").write_text(f"numpy==0.1\n{had}\n")
+        said.write_text("")
+        done = stubbed("install", {})
+        assert done.returncode == 0, done.stderr
+        assert "-m pip install" in said.read_text() and "-m venv" not in said.read_text()
+        assert ("pytest" in said.read_text()) == wanted
+        assert (venv / "msgl-made-for").read_text().endswith(had + "\n")
+        said.write_text("")
+        assert stubbed("install", {}).returncode == 0 and said.read_text() == ""  # now it is as wanted
+
+
+def test_install_with_sudo(stubbed, tmp_path):
+    """Not root: apt-get runs through sudo, after sudo was asked for the rights."""
+    said = tmp_path / "said"
+    done = stubbed("install", {"dpkg-query": f'[ -f {said} ] && grep -q apt-get {said} && printf installed', "id": "echo 1000",
+                               "sudo": f'echo "$@" >>{said}; [ "$1" = -v ] || exec "$@"', "apt-get": "exit 0",
+                               "df": "echo head; echo x 9000000 5 8000000 5% /"},
+                   PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_NO_CACHE_DIR="1")
+    lines = said.read_text().splitlines()
+    assert lines[0] == "-v" and "apt-get install" in lines[1] and "libh2o-dev" in lines[1], lines
+    assert "pip" in done.stderr  # the next step, which has no network here
+
+
 def test_home_that_cannot_be_written(stubbed, tmp_path):
     (tmp_path / "file").write_text("")
     done = stubbed("quickstart", {}, MSGL_HOME=str(tmp_path / "file" / "home"))
