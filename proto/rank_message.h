@@ -22,6 +22,7 @@ enum rank_kind {
     RANK_BEAT,     /* both, every RANK_BEAT_EVERY_MS: value = steps done */
     RANK_FAILED,   /* both: body = why; the sender leaves */
     RANK_STOP,     /* rank 0: leave cleanly */
+    RANK_LEFT,     /* rank N: has got STOP */
     RANK_KIND_END,
 };
 #define RANK_BEAT_EVERY_MS 250

@@ -71,11 +71,13 @@ static int receive_parts(void *socket, zmq_msg_t parts[PART_COUNT])
     return count;
 }
 
+/* No is 300, "not now": the client tries again, so a key that is added to the list lets its worker
+ * in. After a 400 libzmq's client would be silent for ever. */
 static void answer(void *socket, zmq_msg_t *id, bool ok)
 {
     zmq_send(socket, "1.0", 3, ZMQ_SNDMORE);
     zmq_msg_send(id, socket, ZMQ_SNDMORE);
-    zmq_send(socket, ok ? "200" : "400", 3, ZMQ_SNDMORE);
+    zmq_send(socket, ok ? "200" : "300", 3, ZMQ_SNDMORE);
     zmq_send(socket, ok ? "OK" : "no", 2, ZMQ_SNDMORE);
     zmq_send(socket, "worker", 6, ZMQ_SNDMORE);
     zmq_send(socket, "", 0, 0);
@@ -84,6 +86,7 @@ static void answer(void *socket, zmq_msg_t *id, bool ok)
 static void *zap_main(void *arg)
 {
     struct zap *zap = arg;
+    uint64_t refused = 0;
 
     for (int count = 0; count >= 0;) {
         zmq_msg_t parts[PART_COUNT];
@@ -95,9 +98,10 @@ static void *zap_main(void *arg)
                       memcmp(zmq_msg_data(&parts[PART_MECHANISM]), "CURVE", 5) == 0 &&
                       zmq_msg_size(&parts[PART_KEY]) == KEY_BYTES &&
                       allowed(zap, zmq_msg_data(&parts[PART_KEY]));
-            if (!ok)
-                LOG_WARN("transport", "key_refused", "address=%.*s",
-                         (int)zmq_msg_size(&parts[PART_ADDRESS]),
+            refused += !ok;
+            if (!ok && (refused & (refused - 1)) == 0) /* 1, 2, 4, 8 … */
+                LOG_WARN("transport", "key_refused", "count=%llu address=%.*s",
+                         (unsigned long long)refused, (int)zmq_msg_size(&parts[PART_ADDRESS]),
                          (char *)zmq_msg_data(&parts[PART_ADDRESS]));
             answer(zap->socket, &parts[PART_ID], ok);
         }

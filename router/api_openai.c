@@ -100,19 +100,6 @@ static const struct {
     {"/openapi.json", document},
 };
 
-/* Takes as long for any wrong key of the right length. */
-static bool key_fits(struct str header, const char *key)
-{
-    static const char scheme[] = "Bearer ";
-    size_t skip = sizeof(scheme) - 1, len = strlen(key);
-    if (header.len != skip + len || strncasecmp(header.data, scheme, skip) != 0)
-        return false;
-    unsigned char differs = 0;
-    for (size_t i = 0; i < len; i++)
-        differs |= (unsigned char)(header.data[skip + i] ^ key[i]);
-    return differs == 0;
-}
-
 static void echo_request_id(struct http_exchange *exchange)
 {
     struct str id = http_header(exchange, "x-request-id");
@@ -149,11 +136,13 @@ void api_request(void *ctx, struct http_exchange *exchange)
 {
     struct router *router = ctx;
     struct str path = http_path(exchange), method = http_method(exchange);
-    const char *key = router->config.api_key;
+    bool guarded = api_keys_needed(&router->keys) && openapi_guarded(path);
     echo_request_id(exchange);
     if (router->config.cors_origin && allow_origin(router, exchange))
         return;
-    if (key && openapi_guarded(path) && !key_fits(http_header(exchange, "authorization"), key)) {
+    router->caller =
+        guarded ? api_keys_find(&router->keys, http_header(exchange, "authorization")) : NULL;
+    if (guarded && !router->caller) {
         http_add_header(exchange, "www-authenticate", STR("Bearer"));
         api_reply_error(exchange, STATUS_DENIED, 401, "the API key is missing or wrong");
         return;

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/rng.h"
@@ -21,6 +20,7 @@ static void call_free(struct call *call)
     for (uint32_t i = 0; i < call->stream_count; i++)
         stream_release(&call->streams[i]);
     router->streams -= call->stream_open;
+    api_key_done(call->key, call->key_streams);
     if (call->id != 0)
         map_remove(&router->calls, call->id);
     list_remove(&call->node);
@@ -54,8 +54,11 @@ void call_drop(struct call *call)
 static void reply_error(struct call *call, const struct api_error *error)
 {
     int http = status_http(error->err.status);
-    if (http == 429 || http == 503)
-        http_add_header(call->exchange, "retry-after", STR("1"));
+    if (http == 429 || http == 503) {
+        char seconds[16];
+        snprintf(seconds, sizeof(seconds), "%u", MAX(call->retry_s, 1u));
+        http_add_header(call->exchange, "retry-after", str_from(seconds));
+    }
     if (error->err.status == STATUS_DENIED)
         http_add_header(call->exchange, "www-authenticate", STR("Bearer"));
     buf_clear(&call->out);
@@ -150,6 +153,19 @@ static enum status check_features(struct call *call, struct api_error *error)
     return STATUS_OK;
 }
 
+/* The last thing that can refuse a call: a key pays only for what is taken. */
+static enum status pay(struct call *call, uint32_t choices, struct api_error *error)
+{
+    uint64_t tokens = 0;
+    struct err err = {.text = ""};
+    for (uint32_t i = 0; i < call->prompts.count; i++)
+        tokens += call->prompts.items[i].tokens.count;
+    if (api_key_admit(call->key, choices, tokens, clock_now_ms(), &call->retry_s, &err) != STATUS_OK)
+        return api_fail(error, err.status, NULL, "%s", err.text);
+    call->key_streams = choices;
+    return STATUS_OK;
+}
+
 static enum status admit(struct call *call, struct api_error *error)
 {
     struct router *router = call->router;
@@ -165,6 +181,7 @@ static enum status admit(struct call *call, struct api_error *error)
         if (tokens_max[i] == 0)
             return error->err.status;
     }
+    TRY(pay(call, choices, error));
     call->id = ++router->call_last;
     map_put_ptr(&router->calls, call->id, call);
     call->streams = arena_array(&call->arena, choices, sizeof(*call->streams));
@@ -195,13 +212,8 @@ static void answer_tokens(struct call *call)
 static void prepared(struct call *call)
 {
     struct router *router = call->router;
-    if (call->prepared == STATUS_OK && call->params.salt.len > 0) {
-        /* A key's namespaces are its own: no client can name another key's. */
-        const char *key = router->config.api_key;
-        uint64_t seed = key ? hash_bytes(key, strlen(key)) : 0;
-        call->namespace_hash =
-            hash_bytes_seeded(call->params.salt.data, call->params.salt.len, seed) | 1;
-    }
+    if (call->prepared == STATUS_OK)
+        call->namespace_hash = api_key_namespace(call->key, call->params.salt);
     if (call->prepared == STATUS_OK && call->kind >= API_TOKENIZE) {
         answer_tokens(call);
         return;
@@ -258,6 +270,7 @@ void call_begin(struct router *router, struct http_exchange *exchange, enum api_
     call->router = router;
     call->exchange = exchange;
     call->kind = kind;
+    call->key = router->caller;
     call->created_s = clock_unix_s();
     call->began_ns = clock_now_ns();
     call->params.sampling.seed = rng_next(&router->random);

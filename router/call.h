@@ -42,6 +42,9 @@ struct call {
     uint32_t stream_count, stream_open;
     uint64_t namespace_hash;
     uint32_t needs; /* enum feature: of the workers that may run it */
+    struct api_key *key;  /* who pays; NULL: nobody needs a key */
+    uint32_t key_streams; /* counted there until the call is freed */
+    uint32_t retry_s;     /* Retry-After of a 429 or 503 */
     bool started;   /* the 200 is promised: errors are events from now on */
     struct buf out; /* scratch for one event or the whole answer */
 };

@@ -31,7 +31,8 @@ struct router_config {
     uint64_t stream_buffer_kib;
     uint64_t inline_bytes;
     uint64_t text_threads;
-    const char *api_key;
+    const char *tls_cert_file, *tls_key_file;
+    const char *api_key, *api_key_file;
     const char *cors_origin; /* NULL: no CORS headers */
     bool print_api;
     uint32_t log_level; /* enum log_level */

@@ -31,6 +31,7 @@ struct http_server {
     size_t conn_count, exchange_count;
     size_t handles_open; /* listener and prepare */
     bool stopping;
+    uint64_t tls_stamp; /* of the files that accept.ssl_ctx was made from */
     struct pollfd *polls;
     struct http_exchange **polled;
     size_t poll_cap;
@@ -54,6 +55,8 @@ struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *r
 void http_exchange_flush(struct http_exchange *exchange);
 void http_exchange_lost(struct http_exchange *exchange); /* the client left */
 int http_exchange_fd(const struct http_exchange *exchange);
+enum status MUST_USE http_tls_start(struct http_server *server, struct err *err);
+void http_tls_stop(struct http_server *server);
 void http_filter_errors(h2o_pathconf_t *path); /* h2o's own errors as JSON */
 
 #endif

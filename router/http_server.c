@@ -118,6 +118,8 @@ enum status http_server_start(uv_loop_t *loop, const struct http_opts *opts,
     server->handles_open++;
     uv_prepare_start(&server->prepare, on_prepare);
     *out = server;
+    if (opts->tls_cert_file)
+        TRY(http_tls_start(server, err));
     return listen_on(server, loop, err);
 }
 
@@ -178,6 +180,7 @@ void http_server_free(struct http_server *server)
         h2o_context_dispose(&server->context);
         h2o_config_dispose(&server->config);
     }
+    http_tls_stop(server);
     mem_free(server->polls);
     mem_free(server->polled);
     mem_free(server);

@@ -32,6 +32,7 @@ struct http_opts {
     size_t buffer_max;
     size_t connections_max;
     uint64_t idle_timeout_ms;
+    const char *tls_cert_file, *tls_key_file; /* NULL: plain HTTP */
     void *ctx;
     void (*request)(void *ctx, struct http_exchange *exchange);
 };
@@ -40,6 +41,8 @@ struct http_opts {
 enum status MUST_USE http_server_start(uv_loop_t *loop, const struct http_opts *opts,
                                        struct http_server **out, struct err *err);
 uint16_t http_server_port(const struct http_server *server);
+/* Takes a changed certificate for new connections. */
+void http_server_refresh(struct http_server *server);
 /* No new connections; every response from now on closes its connection. */
 void http_server_stop(struct http_server *server);
 /* Cuts all connections off. The loop must run until http_server_closed() before free. */

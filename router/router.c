@@ -2,14 +2,13 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "common/clock.h"
-#include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "proto/keys.h"
 #include "router/admin.h"
 #include "router/api_openai.h"
 #include "router/frames_in.h"
@@ -71,8 +70,11 @@ static void on_tick(uv_timer_t *timer)
     fleet_tick(&router->fleet, now_ms);
     queue_pump(router);
     queue_expire(router, now_ms);
-    if (router->ticks % (1000 / TICK_MS) == 0)
+    if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
+        http_server_refresh(router->api);
+    }
+    api_keys_refresh(&router->keys, now_ms);
     if (router->draining && !router->stopped)
         go_on_draining(router, now_ms);
 }
@@ -115,37 +117,26 @@ static void start_handles(struct router *router)
     }
 }
 
-/* Two lines of Z85: public key, secret key. */
-static enum status read_keys(const char *path, struct buf *out, char **public_key,
-                             char **secret_key, struct err *err)
-{
-    TRY(file_read(path, 4096, out, err));
-    char *save = NULL;
-    *public_key = strtok_r(out->data, " \r\n", &save);
-    *secret_key = strtok_r(NULL, " \r\n", &save);
-    if (!*public_key || !*secret_key || strlen(*public_key) != 40 || strlen(*secret_key) != 40)
-        return err_set(err, STATUS_INVALID,
-                       "%s must hold a CURVE public and secret key of 40 characters, one a line", path);
-    return STATUS_OK;
-}
-
 static enum status start_wire(struct router *router, struct err *err)
 {
     const struct router_config *config = &router->config;
     struct transport_security security = {.allow_plain = config->wire_plain,
                                           .allow_file = config->wire_allow_file};
-    struct buf keys = {0};
-    char *public_key = NULL, *secret_key = NULL;
+    struct key_pair keys = {0};
     enum status status = STATUS_OK;
-    if (config->wire_key_file)
-        TRY_OUT(read_keys(config->wire_key_file, &keys, &public_key, &secret_key, err));
-    security.public_key = public_key;
-    security.secret_key = secret_key;
+
+    if (!config->wire_key_file != !config->wire_allow_file)
+        return err_set(err, STATUS_INVALID, "--wire-key-file and --wire-allow-file go together");
+    if (config->wire_key_file) {
+        TRY_OUT(key_pair_read(config->wire_key_file, &keys, err));
+        security.public_key = keys.public_key;
+        security.secret_key = keys.secret_key;
+    }
     router->wire = transport_context_new();
     TRY_OUT(transport_bind(router->wire, config->worker_endpoint, &security, &router->transport, err));
     TRY_OUT(link_start(&router->link, &router->loop, router->transport, &frames_in_ops, router, err));
 out:
-    buf_release(&keys);
+    key_pair_wipe(&keys);
     return status;
 }
 
@@ -159,12 +150,17 @@ static enum status start_http(struct router *router, struct err *err)
         .buffer_max = config->stream_buffer_kib << 10,
         .connections_max = config->connections_max,
         .idle_timeout_ms = config->idle_timeout_s * 1000,
+        .tls_cert_file = config->tls_cert_file,
+        .tls_key_file = config->tls_key_file,
         .ctx = router,
         .request = api_request,
     };
+    if (!config->tls_cert_file != !config->tls_key_file)
+        return err_set(err, STATUS_INVALID, "--tls-cert-file and --tls-key-file go together");
     TRY(http_server_start(&router->loop, &opts, &router->api, err));
     if (config->admin_port == 0)
         return STATUS_OK;
+    opts.tls_cert_file = opts.tls_key_file = NULL;
     opts.host = config->admin_host;
     opts.port = (uint16_t)config->admin_port;
     opts.body_max = 4096;
@@ -193,6 +189,7 @@ enum status router_init(struct router *router, const struct router_config *confi
     fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops,
                router);
     router->fleet.dead_ms = config->worker_dead_ms;
+    TRY(api_keys_init(&router->keys, config->api_key, config->api_key_file, err));
     /* Ports before models: who starts a second router hears at once that they are taken. */
     TRY(start_wire(router, err));
     TRY(start_http(router, err));
@@ -255,6 +252,7 @@ void router_release(struct router *router)
     models_release(&router->models);
     metrics_free(router->metrics);
     map_release(&router->calls);
+    api_keys_release(&router->keys);
     for (int i = 0; i < 100 && uv_loop_close(&router->loop) == UV_EBUSY; i++)
         uv_run(&router->loop, UV_RUN_NOWAIT);
 }

@@ -10,6 +10,7 @@
 #define MSGL_ROUTER_ROUTER_H
 
 #include "common/metrics.h"
+#include "router/api_keys.h"
 #include "router/config.h"
 #include "router/fleet.h"
 #include "router/http_server.h"
@@ -23,6 +24,8 @@ struct router {
     uint64_t epoch;
     uint64_t random; /* state of rng_next, for seeds */
     struct models models;
+    struct api_keys keys;
+    struct api_key *caller; /* whose request is being handed on right now */
     struct transport_context *wire;
     struct transport *transport;
     struct link link;

@@ -154,6 +154,7 @@ void telemetry_tokens(struct call *call, uint32_t count)
     struct metrics *metrics = call->router->metrics;
     uint64_t now_ns = clock_now_ns();
     metrics_add(metrics, METRIC_GENERATED_TOKENS, "", count);
+    api_key_generated(call->key, count);
     if (call->first_token_ns == 0) {
         call->first_token_ns = now_ns;
         metrics_observe(metrics, METRIC_TTFT, "", (double)(now_ns - call->began_ns) * 1e-9);

@@ -38,8 +38,8 @@ struct worker_config {
     uint64_t context_max;
     uint64_t router_dead_ms;
     uint64_t drain_timeout_s;
-    const char *curve_public_file, *curve_secret_file, *curve_server_file;
-    bool allow_plain;
+    const char *wire_key_file, *wire_router_key_file;
+    bool wire_plain;
     uint32_t log_level; /* enum log_level */
 };
 

@@ -90,6 +90,7 @@ static enum status handle(struct follower *follower, const struct rank_message *
         return on_step(follower, message, err);
     case RANK_STOP:
         follower->stop = true;
+        (void)!say(follower, RANK_LEFT, follower->done, STR(""));
         return STATUS_OK;
     case RANK_FAILED:
         return err_set(err, STATUS_UNAVAILABLE, "rank 0 says: %.*s", (int)message->body.len,
@@ -125,7 +126,7 @@ static enum status connect_to_master(struct follower *follower, struct err *err)
 
     snprintf(identity, sizeof(identity), "rank-%" PRIu64, config->rank);
     buf_printf(&endpoint, "tcp://%s", config->master);
-    TRY_OUT(ranks_security(config, follower->keys, &follower->security, err));
+    TRY_OUT(ranks_security(config, &follower->keys, &follower->security, err));
     follower->context = transport_context_new();
     TRY_OUT(transport_connect(follower->context, endpoint.data, identity, &follower->security,
                               &follower->transport, err));
@@ -259,8 +260,7 @@ void follower_close(struct follower *follower)
         follower->kind->close(follower->engine);
     transport_free(follower->transport);
     transport_context_free(follower->context);
-    for (size_t i = 0; i < ARRAY_LEN(follower->keys); i++)
-        mem_free(follower->keys[i]);
+    key_pair_wipe(&follower->keys);
     mem_free(follower->block);
     mem_free(follower->model_dir);
 }

@@ -9,6 +9,7 @@
 #ifndef MSGL_WORKER_FOLLOWER_H
 #define MSGL_WORKER_FOLLOWER_H
 
+#include "proto/keys.h"
 #include "proto/transport.h"
 #include "worker/children.h"
 #include "worker/config.h"
@@ -21,7 +22,7 @@ struct follower {
     struct transport_context *context;
     struct transport *transport;
     struct transport_security security;
-    char *keys[2];
+    struct key_pair keys;
     uint64_t group;
     char comm[64];
 

@@ -4,44 +4,38 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/file.h"
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "worker/worker.h"
 
-#define KEY_FILE_BYTES_MAX 4096
 #define LOAD_GAP_MS        5  /* between LOADs that a change brings forward */
 #define HELLO_RETRY_MS     50 /* the connection does not stand yet */
 
-enum status links_read_key(const char *path, char **key, struct err *err)
+/* Keys, when files name them. */
+static enum status read_keys(const struct worker_config *config, struct links *links,
+                             struct err *err)
 {
-    struct buf text = {0};
-    enum status status = STATUS_OK;
-
-    if (!path)
+    links->security.allow_plain = config->wire_plain;
+    if (!config->wire_key_file && !config->wire_router_key_file)
         return STATUS_OK;
-    TRY_OUT(file_read(path, KEY_FILE_BYTES_MAX, &text, err));
-    *key = mem_strndup(text.len ? text.data : "", text.len ? strcspn(text.data, "\r\n") : 0);
-out:
-    buf_release(&text);
-    return status;
+    if (!config->wire_key_file || !config->wire_router_key_file)
+        return err_set(err, STATUS_INVALID, "--wire-key-file and --wire-router-key-file go together");
+    TRY(key_pair_read(config->wire_key_file, &links->keys, err));
+    TRY(key_read(config->wire_router_key_file, links->router_key, err));
+    links->security.public_key = links->keys.public_key;
+    links->security.secret_key = links->keys.secret_key;
+    links->security.server_key = links->router_key;
+    return STATUS_OK;
 }
 
 enum status links_init(struct worker *worker, struct err *err)
 {
-    const struct worker_config *config = worker->config;
     struct links *links = &worker->links;
 
-    TRY(links_read_key(config->curve_public_file, &links->keys[0], err));
-    TRY(links_read_key(config->curve_secret_file, &links->keys[1], err));
-    TRY(links_read_key(config->curve_server_file, &links->keys[2], err));
-    links->security = (struct transport_security){.public_key = links->keys[0],
-                                                  .secret_key = links->keys[1],
-                                                  .server_key = links->keys[2],
-                                                  .allow_plain = config->allow_plain};
+    TRY(read_keys(worker->config, links, err));
     links->context = transport_context_new();
-    return resolver_start(&config->routers, &links->resolver, err);
+    return resolver_start(&worker->config->routers, &links->resolver, err);
 }
 
 static void link_free(struct worker *worker, struct link *link)
@@ -64,8 +58,7 @@ void links_release(struct worker *worker)
     for (uint32_t i = 0; i < links->count; i++)
         link_free(worker, links->items[i]);
     transport_context_free(links->context);
-    for (size_t i = 0; i < ARRAY_LEN(links->keys); i++)
-        mem_free(links->keys[i]);
+    key_pair_wipe(&links->keys);
     memset(links, 0, sizeof(*links));
 }
 

@@ -17,6 +17,7 @@
 
 #include "common/list.h"
 #include "proto/frames.h"
+#include "proto/keys.h"
 #include "proto/transport.h"
 #include "worker/resolver.h"
 
@@ -49,7 +50,8 @@ struct link {
 struct links {
     struct transport_context *context;
     struct transport_security security;
-    char *keys[3]; /* what `security` points at */
+    struct key_pair keys; /* what `security` points at */
+    char router_key[KEY_TEXT_BYTES];
     struct resolver *resolver;
     struct link *items[RESOLVER_ADDRESSES_MAX];
     uint32_t count;
@@ -57,9 +59,6 @@ struct links {
 
 enum status MUST_USE links_init(struct worker *worker, struct err *err);
 void links_release(struct worker *worker); /* lets frames in hand go out, at most 200 ms */
-
-/* The first line of a key file, on the heap; no path gives NULL. */
-enum status MUST_USE links_read_key(const char *path, char **key, struct err *err);
 
 /* Everything that time brings: new addresses, HELLOs, silence, LOADs. */
 void links_tick(struct worker *worker, uint64_t now_ms);

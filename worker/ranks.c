@@ -17,6 +17,7 @@
 #define WAIT_SAY_MS      10000 /* between "still waiting" lines */
 #define LATE_MS          500   /* a tick this late: we slept, not the others */
 #define STOP_GRACE_MS    5000
+#define LEFT_WAIT_MS     2000
 
 /* ---- what rank 0 and the others share ---- */
 
@@ -67,16 +68,15 @@ out:
     return status;
 }
 
-enum status ranks_security(const struct worker_config *config, char *keys[2],
+enum status ranks_security(const struct worker_config *config, struct key_pair *keys,
                            struct transport_security *out, struct err *err)
 {
-    TRY(links_read_key(config->curve_public_file, &keys[0], err));
-    TRY(links_read_key(config->curve_secret_file, &keys[1], err));
-    *out = (struct transport_security){.public_key = keys[0],
-                                       .secret_key = keys[1],
-                                       .server_key = keys[0],
-                                       .allow_key = keys[0],
-                                       .allow_plain = config->allow_plain};
+    *out = (struct transport_security){.allow_plain = config->wire_plain};
+    if (!config->wire_key_file)
+        return STATUS_OK;
+    TRY(key_pair_read(config->wire_key_file, keys, err));
+    out->public_key = out->server_key = out->allow_key = keys->public_key;
+    out->secret_key = keys->secret_key;
     return STATUS_OK;
 }
 
@@ -121,7 +121,7 @@ static enum status open_transport(struct worker *worker, struct err *err)
         buf_printf(&endpoint, "tcp://%s", config->master);
     else
         buf_printf(&endpoint, "tcp://*:%s", strrchr(config->master, ':') + 1);
-    TRY_OUT(ranks_security(config, ranks->keys, &ranks->security, err));
+    TRY_OUT(ranks_security(config, &ranks->keys, &ranks->security, err));
     ranks->context = transport_context_new();
     status = transport_bind(ranks->context, endpoint.data, &ranks->security, &ranks->transport, err);
     if (status != STATUS_OK)
@@ -149,6 +149,8 @@ static enum status on_message(struct ranks *ranks, const struct rank_message *me
                        (int)message->body.len, message->body.data);
     if (message->kind == RANK_READY)
         peer->ready = true;
+    if (message->kind == RANK_LEFT)
+        peer->left = true;
     if (message->kind != RANK_JOIN)
         return STATUS_OK;
     if (message->value != options_hash)
@@ -323,6 +325,30 @@ int ranks_fd(const struct worker *worker)
     return worker->ranks.transport ? transport_fd(worker->ranks.transport) : -1;
 }
 
+static bool all_left(const struct ranks *ranks)
+{
+    for (uint32_t rank = 1; rank < ranks->tp; rank++)
+        if (!ranks->peers[rank].left)
+            return false;
+    return true;
+}
+
+/* What lies in a socket that is closed may be lost: STOP has arrived when LEFT comes back. */
+static void wait_left(struct worker *worker)
+{
+    struct ranks *ranks = &worker->ranks;
+    uint64_t end_ms = clock_now_ms() + LEFT_WAIT_MS;
+    struct err err;
+
+    while (!all_left(ranks) && clock_now_ms() < end_ms) {
+        struct pollfd fd = {.fd = transport_fd(ranks->transport), .events = POLLIN};
+        if (receive(worker, 0, clock_now_ms(), &err) != STATUS_OK)
+            break;
+        if (!all_left(ranks) && !transport_readable(ranks->transport))
+            poll(&fd, 1, 20);
+    }
+}
+
 void ranks_stop(struct worker *worker)
 {
     struct ranks *ranks = &worker->ranks;
@@ -330,11 +356,12 @@ void ranks_stop(struct worker *worker)
     if (ranks->transport) {
         send_all(ranks, ranks->broken ? RANK_FAILED : RANK_STOP, 0,
                  ranks->broken ? STR("another rank failed") : STR(""), NULL);
+        if (!ranks->broken)
+            wait_left(worker);
         transport_free(ranks->transport);
     }
     transport_context_free(ranks->context);
-    for (size_t i = 0; i < ARRAY_LEN(ranks->keys); i++)
-        mem_free(ranks->keys[i]);
+    key_pair_wipe(&ranks->keys);
     if (worker->children)
         children_stop(worker->children, ranks->broken ? 0 : STOP_GRACE_MS);
     memset(ranks, 0, sizeof(*ranks));

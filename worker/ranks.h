@@ -16,6 +16,7 @@
 #ifndef MSGL_WORKER_RANKS_H
 #define MSGL_WORKER_RANKS_H
 
+#include "proto/keys.h"
 #include "proto/transport.h"
 #include "worker/children.h"
 #include "worker/config.h"
@@ -24,7 +25,7 @@
 struct worker;
 
 struct rank_peer {
-    bool joined, ready;
+    bool joined, ready, left;
     uint64_t heard_ms;
 };
 
@@ -35,7 +36,7 @@ struct ranks {
     struct transport_context *context;
     struct transport *transport;
     struct transport_security security;
-    char *keys[2]; /* what `security` points at */
+    struct key_pair keys; /* what `security` points at */
     struct rank_peer peers[CHILDREN_MAX];
     uint64_t steps, beat_ms, tick_ms;
     bool broken; /* a collective may wait for ever: leave without closing the engine */
@@ -60,7 +61,7 @@ enum status MUST_USE ranks_options_hash(const struct worker_config *config, cons
 enum status MUST_USE ranks_spawn(const struct worker_config *config, const char *model_dir,
                                  const char *master, struct children *children, struct err *err);
 /* The worker's key pair is both ends' of the connection between its ranks. */
-enum status MUST_USE ranks_security(const struct worker_config *config, char *keys[2],
+enum status MUST_USE ranks_security(const struct worker_config *config, struct key_pair *keys,
                                     struct transport_security *out, struct err *err);
 
 #endif

@@ -9,6 +9,7 @@ int command_serve(int argc, char **argv);    /* router and workers on this machi
 int command_chat(int argc, char **argv);     /* talk to a server */
 int command_bench(int argc, char **argv);    /* load a server, print times and tokens/s */
 int command_doctor(int argc, char **argv);   /* what this machine has, in sentences */
+int command_keys(int argc, char **argv);     /* the keys of a cluster */
 int command_fetch(int argc, char **argv);    /* download a model */
 int command_tokenize(int argc, char **argv); /* text to ids and back */
 int command_prompt(int argc, char **argv);   /* a chat request to its prompt */

@@ -14,6 +14,7 @@ static const struct {
     {"chat", command_chat, "talk to a server in the terminal"},
     {"doctor", command_doctor, "what this machine has and lacks, in sentences"},
     {"bench", command_bench, "put load on a server; prints times and tokens/s"},
+    {"keys", command_keys, "make the keys of a cluster's wire"},
     {"fetch", command_fetch, "download a model by name"},
     {"tokenize", command_tokenize, "text to token ids and back"},
     {"prompt", command_prompt, "what a chat request becomes"},

@@ -144,7 +144,7 @@ class Cluster:
             self.routers[i] = process
         else:
             self.routers.append(process)
-        wait_for(lambda: self._get(i, "/health") == 200 or not process.alive(), 20)
+        wait_for(lambda: self._get(i, "/health", admin=True) == 200 or not process.alive(), 20)
         assert process.alive(), process.text()
         return process
 
@@ -163,9 +163,9 @@ class Cluster:
         self.workers[i] = process
         return process
 
-    def _get(self, i, path):
+    def _get(self, i, path, admin=False):
         try:
-            return requests.get(self.url(i) + path, timeout=5 * SLOW).status_code
+            return requests.get((self.admin(i) if admin else self.url(i)) + path, timeout=5 * SLOW).status_code
         except requests.RequestException:
             return 0
 

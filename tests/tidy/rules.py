@@ -12,7 +12,7 @@ INCLUDES = {
     "router/jinja": ["router/jinja/", "common/"],
     "router": ["router/", "proto/", "common/"],
     "deploy/local": ["deploy/local/", "router/tokenizer.h", "router/detokenizer.h",
-                     "router/chat_template.h", "common/"],
+                     "router/chat_template.h", "proto/keys.h", "common/"],
 }
 
 # third-party header -> folders that may include it.
@@ -25,6 +25,9 @@ LIBRARY_HEADERS = {
     "pcre2.h": ["router"],
     "utf8proc.h": ["router"],
     "histedit.h": ["deploy/local"],
+    "openssl/sha.h": ["router"],
+    "openssl/ssl.h": ["router"],
+    "openssl/crypto.h": ["router"],
     "cuda_runtime.h": ["kernels/cuda"],
     "cublasLt.h": ["kernels/cuda"],
     "nccl.h": ["kernels/cuda"],
