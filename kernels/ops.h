@@ -138,6 +138,7 @@ struct slot_setup {
     uint32_t history_first, history_count; /* token ids: the prompt, then what was generated */
     uint32_t stop_first, stop_count;       /* token ids */
     uint32_t bias_first, bias_count;       /* pairs of words: id, bits of an f32 */
+    uint32_t grammar, text_first, text_count; /* the engine's own; ops look away */
 };
 
 struct logprob_args {

@@ -103,7 +103,7 @@ struct frame_generate {
     uint32_t logprobs;        /* 0 = off, else 1 + alternatives, of all that comes back */
     uint32_t score_from;      /* prompt tokens from this index on are scored too; 0 = none */
     struct str bias;          /* packed (u32 id, f32 value) pairs */
-    struct str automaton;     /* reserved */
+    struct str automaton;     /* common/automaton.h; empty = none */
 };
 
 struct frame_cancel {

@@ -28,6 +28,7 @@ static void call_free(struct call *call)
     prompts_release(&call->prompts);
     mem_free(call->body_copy);
     buf_release(&call->out);
+    buf_release(&call->automaton);
     struct arena arena = call->arena;
     arena_release(&arena);
 }

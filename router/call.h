@@ -35,6 +35,7 @@ struct call {
     struct model *model;
     struct params params;
     struct prompts prompts;
+    struct buf automaton; /* what the answer must look like; empty: anything */
     enum status prepared;
     struct api_error error;
     /* run */

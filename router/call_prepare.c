@@ -3,6 +3,7 @@
 #include <malloc.h>
 
 #include "router/call.h"
+#include "router/grammar.h"
 
 #define TRIM_BYTES (1u << 20) /* a body this large may parse into gigabytes: give them back */
 
@@ -66,6 +67,51 @@ static enum status make_prompts(struct call *call, const json_t *body)
                                &call->error);
 }
 
+/* A schema may come as JSON or as a string of it. */
+static enum status make_schema(struct call *call, const json_t *schema)
+{
+    struct err *err = &call->error.err;
+    json_t *parsed = NULL;
+    if (json_is_string(schema))
+        TRY(json_parse(json_string_value(schema), json_string_length(schema), &parsed, err));
+    enum status status = grammar_from_schema(parsed ? parsed : schema, &call->automaton, err);
+    json_decref(parsed);
+    return status;
+}
+
+static enum status make_grammar(struct call *call)
+{
+    const struct params *params = &call->params;
+    struct err *err = &call->error.err;
+    const json_t *of = params->grammar_of;
+    enum status status = STATUS_OK;
+    switch (params->grammar) {
+    case GRAMMAR_NONE:
+        break;
+    case GRAMMAR_OBJECT:
+        status = grammar_from_schema(NULL, &call->automaton, err);
+        break;
+    case GRAMMAR_SCHEMA:
+        status = make_schema(call, of);
+        break;
+    case GRAMMAR_REGEX:
+        if (!json_is_string(of))
+            status = err_set(err, STATUS_INVALID, "the expression must be a string");
+        else
+            status = grammar_from_regex(
+                (struct str){json_string_value(of), json_string_length(of)}, &call->automaton, err);
+        break;
+    case GRAMMAR_CHOICE:
+        status = grammar_from_choices(of, &call->automaton, err);
+        break;
+    }
+    if (status == STATUS_OK)
+        return STATUS_OK;
+    struct err cause = *err;
+    return api_fail(&call->error, status, params->grammar_param, "%s: %s", params->grammar_param,
+                    cause.text);
+}
+
 static enum status prepare(struct call *call, const json_t *body)
 {
     TRY(find_model(call, body));
@@ -78,6 +124,7 @@ static enum status prepare(struct call *call, const json_t *body)
             return api_fail(&call->error, STATUS_INVALID, "logit_bias",
                             "logit_bias names %u, which is no token id of %s",
                             call->params.bias[i].id, call->model->name);
+    TRY(make_grammar(call));
     return make_prompts(call, body);
 }
 

@@ -120,6 +120,7 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
         generate->score_from = 1 + stream->prompt_scores.count;
     generate->bias = (struct str){(const char *)call->params.bias,
                                   call->params.bias_count * sizeof(*call->params.bias)};
+    generate->automaton = (struct str){call->automaton.data, call->automaton.len};
     generate->namespace_hash = call->namespace_hash;
     generate->priority = call->params.priority;
     uint64_t age_ms = (clock_now_ns() - call->began_ns) / 1000000u;

@@ -141,6 +141,10 @@ static enum status check_together(struct params *out, struct api_error *error)
     if (out->continue_final && out->generation_prompt == 1)
         return api_fail(error, STATUS_INVALID, "continue_final_message",
                         "continue_final_message and add_generation_prompt exclude each other");
+    if (out->grammar_param && (out->ignore_eos || out->tokens_min > 0))
+        return api_fail(error, STATUS_UNSUPPORTED, out->ignore_eos ? "ignore_eos" : "min_tokens",
+                        "%s does not go with %s", out->ignore_eos ? "ignore_eos" : "min_tokens",
+                        out->grammar_param);
     out->logprobs += out->top_logprobs;
     return STATUS_OK;
 }
@@ -180,7 +184,7 @@ const char *params_needs(const struct params *params, enum feature feature)
     case FEATURE_LOGPROBS:
         return params->logprobs > 0 ? "logprobs" : NULL;
     case FEATURE_GRAMMAR:
-        break;
+        return params->grammar_param;
     }
     return NULL;
 }

@@ -25,8 +25,14 @@ struct token_bias {
     float value;
 };
 
+/* What an answer must look like; the JSON is the body's, and dies with it. */
+enum grammar_kind { GRAMMAR_NONE, GRAMMAR_OBJECT, GRAMMAR_SCHEMA, GRAMMAR_REGEX, GRAMMAR_CHOICE };
+
 struct params {
     enum api_kind kind;
+    enum grammar_kind grammar;
+    const json_t *grammar_of; /* schema, expression or choices */
+    const char *grammar_param;
     bool plain_events; /* /generate as mini-sglang has it: text lines */
     bool token_texts;  /* /tokenize: the tokens' strings too */
     bool want_logprobs; /* /generate, while parsing */

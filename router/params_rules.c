@@ -241,3 +241,89 @@ PARAM_RULE(rule_sampling_params)
                         json_type_name(value));
     return params_parse_place(value, PLACE_SAMPLING, arena, out, error);
 }
+
+/* ---- what the answer must look like ---- */
+
+static enum status set_grammar(struct params *out, enum grammar_kind kind, const json_t *of,
+                               const char *name, struct api_error *error)
+{
+    if (out->grammar_param)
+        return api_fail(error, STATUS_INVALID, name, "%s and %s exclude each other", name,
+                        out->grammar_param);
+    out->grammar = kind;
+    out->grammar_of = of;
+    out->grammar_param = name;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_response_format)
+{
+    const char *type = json_string_value(json_object_get(value, "type"));
+    if (!type)
+        return api_fail(error, STATUS_INVALID, name, "%s must be an object with a type", name);
+    if (strcmp(type, "text") == 0)
+        return STATUS_OK;
+    if (strcmp(type, "json_object") == 0)
+        return set_grammar(out, GRAMMAR_OBJECT, NULL, name, error);
+    if (strcmp(type, "json_schema") != 0)
+        return api_fail(error, STATUS_UNSUPPORTED, name,
+                        "%s of type %.40s is not supported: text, json_object and json_schema are",
+                        name, type);
+    const json_t *inner = json_object_get(value, "json_schema");
+    const json_t *schema = json_object_get(inner, "schema");
+    if (!json_is_object(inner))
+        return api_fail(error, STATUS_INVALID, name, "%s.json_schema must be an object", name);
+    return set_grammar(out, schema ? GRAMMAR_SCHEMA : GRAMMAR_OBJECT, schema, name, error);
+}
+
+PARAM_RULE(rule_schema)
+{
+    if (!json_is_object(value) && !json_is_string(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be a schema, not %s", name,
+                        json_type_name(value));
+    return set_grammar(out, GRAMMAR_SCHEMA, value, name, error);
+}
+
+PARAM_RULE(rule_regex)
+{
+    if (!json_is_string(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be a string, not %s", name,
+                        json_type_name(value));
+    return set_grammar(out, GRAMMAR_REGEX, value, name, error);
+}
+
+PARAM_RULE(rule_choice)
+{
+    if (json_array_size(value) == 0)
+        return json_is_array(value) ? STATUS_OK
+                                    : api_fail(error, STATUS_INVALID, name,
+                                               "%s must be a list of strings", name);
+    return set_grammar(out, GRAMMAR_CHOICE, value, name, error);
+}
+
+PARAM_RULE(rule_structured_outputs)
+{
+    static const struct {
+        const char *key;
+        enum grammar_kind kind;
+    } known[] = {{"json", GRAMMAR_SCHEMA}, {"regex", GRAMMAR_REGEX}, {"choice", GRAMMAR_CHOICE}};
+    const char *key;
+    json_t *item;
+    if (!json_is_object(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be an object, not %s", name,
+                        json_type_name(value));
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+        size_t i = 0;
+        while (i < ARRAY_LEN(known) && strcmp(known[i].key, key) != 0)
+            i++;
+        if (json_is_null(item) || json_is_false(item))
+            continue;
+        if (i < ARRAY_LEN(known))
+            TRY(set_grammar(out, known[i].kind, item, name, error));
+        else if (strcmp(key, "json_object") == 0)
+            TRY(set_grammar(out, GRAMMAR_OBJECT, NULL, name, error));
+        else
+            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name, key);
+    }
+    return STATUS_OK;
+}

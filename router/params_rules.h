@@ -25,6 +25,11 @@ PARAM_RULE(rule_stream_options);
 PARAM_RULE(rule_add_special);
 PARAM_RULE(rule_cache_salt);
 PARAM_RULE(rule_sampling_params);
+PARAM_RULE(rule_response_format);
+PARAM_RULE(rule_schema);
+PARAM_RULE(rule_regex);
+PARAM_RULE(rule_choice);
+PARAM_RULE(rule_structured_outputs);
 PARAM_RULE(rule_generation_prompt);
 
 #endif

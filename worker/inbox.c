@@ -41,7 +41,9 @@ static const char *unsupported(const struct worker *worker, const struct frame_g
         return "this worker has no min_tokens";
     if (!(has & FEATURE_LOGPROBS) && (frame->logprobs || frame->score_from))
         return "this worker has no log probabilities";
-    return frame->automaton.len ? "this worker has no grammars" : NULL;
+    if (!(has & FEATURE_GRAMMAR) && frame->automaton.len)
+        return "this worker has no grammars";
+    return NULL;
 }
 
 /* The scheduler wants aligned tokens and the model known ones. */
@@ -82,6 +84,10 @@ static enum status add_req(struct worker *worker, struct req_entry *entry,
         .bias = bias[0],
         .bias_count = (uint32_t)(frame->bias.len / sizeof(bias[0])),
     };
+
+    if (frame->automaton.len > 0)
+        TRY(worker->kind->grammar_add(worker->engine, frame->automaton, &entry->grammar, err));
+    spec.grammar = entry->grammar;
 
     if (frame->bias.len > 0) /* aligned, and within the wire's bound */
         memcpy(bias, frame->bias.data, frame->bias.len);
@@ -128,7 +134,7 @@ static void on_generate(struct worker *worker, struct link *link,
         return;
     }
     if (entry)
-        req_table_remove(&worker->reqs, entry);
+        worker_forget(worker, entry);
     LOG_DEBUG("inbox", "refused", "call=%llu status=%s", (unsigned long long)frame->key.call,
               status_name(status));
     outbox_error(worker, link, &frame->key, status, err.text);

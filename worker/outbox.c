@@ -202,7 +202,7 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
         if (events[i].finish == SCHED_EXPIRED && entry->link && is_open(entry->link))
             outbox_error(worker, entry->link, &entry->key, STATUS_TIMEOUT,
                          "the req's deadline has passed");
-        req_table_remove(&worker->reqs, entry);
+        worker_forget(worker, entry);
     }
 }
 

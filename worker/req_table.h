@@ -20,6 +20,7 @@ struct req_entry {
     struct link *link;  /* NULL: nobody waits for it */
     struct list node;   /* in link->reqs */
     uint64_t sched_req; /* the scheduler's handle */
+    uint32_t grammar;   /* the engine's number for it; 0 = none */
     uint32_t next;      /* in its bucket, or in the free list */
     bool live;
     bool answered; /* an item was sent */

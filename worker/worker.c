@@ -167,6 +167,13 @@ enum status worker_open(const struct worker_config *config, struct children *chi
     return STATUS_OK;
 }
 
+void worker_forget(struct worker *worker, struct req_entry *entry)
+{
+    if (entry->grammar)
+        worker->kind->grammar_drop(worker->engine, entry->grammar);
+    req_table_remove(&worker->reqs, entry);
+}
+
 void worker_close(struct worker *worker)
 {
     links_release(worker);

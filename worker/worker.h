@@ -46,6 +46,8 @@ struct worker {
 /* Loads the model and makes everything but the links. Seconds. */
 enum status MUST_USE worker_open(const struct worker_config *config, struct children *children,
                                  struct worker *worker, struct err *err);
+/* The req has ended: its name is free, its grammar no longer held. */
+void worker_forget(struct worker *worker, struct req_entry *entry);
 void worker_close(struct worker *worker); /* safe on a zeroed struct */
 
 /* What every rank opens its engine with; `comm` NULL for tp 1. */

@@ -57,7 +57,7 @@ static void cpu_info(const struct device *device, struct device_info *info)
         .memory_free_bytes = (uint64_t)MAX(0, pages) * (uint64_t)MAX(0, page_bytes),
         .act = DTYPE_F32,
         .weight_dtypes = {DTYPE_BF16, DTYPE_F32, DTYPE_F16},
-        .features = FEATURE_ADJUST | FEATURE_LOGPROBS,
+        .features = FEATURE_ADJUST | FEATURE_LOGPROBS | FEATURE_GRAMMAR,
     };
     snprintf(info->name, sizeof(info->name), "cpu (%s, %u threads)", device->isa->name,
              pool_threads(device->pool));

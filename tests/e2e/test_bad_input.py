@@ -48,7 +48,7 @@ def test_broken_json(shared, path, body):
     ({"seed": "x"}, "seed"), ({"stream": "yes"}, "stream"), ({"n": 0}, "n"), ({"model": 5}, "model"),
     ({"logit_bias": {"x": 5}}, "logit_bias"), ({"logprobs": 5}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
     ({"presence_penalty": 3}, "presence_penalty"), ({"store": True}, "store"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "xml"}}, "response_format"), ({"tool_choice": 5}, "tool_choice"),
 ])
 def test_bad_parameters_are_named(shared, fields, param):
     body = {"model": NAME, "messages": HELLO, "max_tokens": 1, **fields}

@@ -128,7 +128,10 @@ END_TEST
 
 START_TEST(test_unsupported_is_named)
 {
-    refuses("{\"response_format\":{\"type\":\"json_object\"}}", STATUS_UNSUPPORTED, "response_format");
+    refuses("{\"response_format\":{\"type\":\"xml\"}}", STATUS_UNSUPPORTED, "response_format");
+    refuses("{\"response_format\":5}", STATUS_INVALID, "response_format");
+    refuses("{\"guided_regex\":\"a\",\"guided_choice\":[\"b\"]}", STATUS_INVALID, "guided_choice");
+    refuses("{\"guided_regex\":\"a\",\"ignore_eos\":true}", STATUS_UNSUPPORTED, "ignore_eos");
     refuses("{\"tool_choice\":{\"type\":\"function\"}}", STATUS_UNSUPPORTED, "tool_choice");
     refuses("{\"store\":true}", STATUS_UNSUPPORTED, "store");
     ck_assert_int_eq(parse("{\"suffix\":\"x\"}", API_COMPLETIONS), STATUS_UNSUPPORTED);

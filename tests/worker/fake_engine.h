@@ -154,6 +154,16 @@ int engine_event_fd(const struct engine *engine)
     return engine->fd;
 }
 
+enum status engine_grammar_add(struct engine *engine, struct str automaton, uint32_t *id,
+                               struct err *err)
+{
+    return err_set(err, STATUS_UNSUPPORTED, "the fake engine has no grammars");
+}
+
+void engine_grammar_drop(struct engine *engine, uint32_t id)
+{
+}
+
 enum status hub_resolve(const char *model, enum hub_want want, const struct hub_opts *opts,
                         char **path, struct err *err)
 {

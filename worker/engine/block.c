@@ -122,7 +122,7 @@ static void fill_samples(const struct step_packet *packet, const struct block_la
         idx[i] = row->token_first + row->token_count - 1;
         out[i] = (struct sample_row){
             .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling,
-            .flags = samples[i].flags, .ban_until = samples[i].ban_until};
+            .flags = samples[i].flags, .ban_until = samples[i].ban_until, .mask = i};
     }
     const struct step_score *scores = step_scores(packet);
     for (uint32_t i = 0; i < packet->score_count; i++)

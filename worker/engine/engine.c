@@ -219,6 +219,20 @@ const struct engine_info *engine_info(const struct engine *engine)
     return &engine->info;
 }
 
+enum status engine_grammar_add(struct engine *engine, struct str automaton, uint32_t *id,
+                               struct err *err)
+{
+    struct grammars *grammars = engine->parts.runner.extras.grammars;
+    if (grammars == NULL)
+        return err_set(err, STATUS_UNSUPPORTED, "this worker has no grammars");
+    return grammars_add(grammars, automaton, id, err);
+}
+
+void engine_grammar_drop(struct engine *engine, uint32_t id)
+{
+    grammars_drop(engine->parts.runner.extras.grammars, id);
+}
+
 enum status engine_submit(struct engine *engine, const struct step_packet *packet, uint64_t *ticket,
                           struct err *err)
 {

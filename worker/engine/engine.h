@@ -29,6 +29,7 @@
 #ifndef MSGL_WORKER_ENGINE_ENGINE_H
 #define MSGL_WORKER_ENGINE_ENGINE_H
 
+#include "common/buf.h"
 #include "common/status.h"
 #include "worker/sched/batch.h"
 
@@ -74,6 +75,12 @@ enum status MUST_USE engine_open(const struct engine_opts *opts, struct engine *
                                  struct err *err);
 void engine_close(struct engine *engine); /* waits for what is in flight */
 const struct engine_info *engine_info(const struct engine *engine);
+
+/* A grammar (common/automaton.h) that packets may name, until it is dropped. Copied. UNSUPPORTED when
+ * info's features lack FEATURE_GRAMMAR. */
+enum status MUST_USE engine_grammar_add(struct engine *engine, struct str automaton, uint32_t *id,
+                                        struct err *err);
+void engine_grammar_drop(struct engine *engine, uint32_t id);
 
 enum status MUST_USE engine_submit(struct engine *engine, const struct step_packet *packet,
                                    uint64_t *ticket, struct err *err);

@@ -1,6 +1,7 @@
 /* extras - see extras.h; the maths is the backend's. */
 #include "worker/engine/extras.h"
 
+#include "common/file.h"
 #include "common/mem.h"
 
 #include <assert.h>
@@ -14,6 +15,20 @@ static enum status take(struct extras *extras, size_t bytes, void *slot, struct 
 {
     void **out = slot;
     return extras->ops->alloc(extras->device, bytes, out, err);
+}
+
+uint64_t extras_bytes(uint32_t rows, uint32_t slots, uint32_t vocab)
+{
+    uint64_t of_slots = (uint64_t)slots * (vocab * sizeof(uint16_t) + SAMPLE_SLOT_WORDS * 4);
+    return of_slots + (uint64_t)rows * (DIV_CEIL(vocab, 32) + 2 + 2 * SAMPLING_TOP_MAX) * 4;
+}
+
+static bool has_tokenizer(const struct extras_opts *opts)
+{
+    char *path = path_join(opts->model_dir, "tokenizer.json");
+    bool there = file_exists(path);
+    mem_free(path);
+    return there;
 }
 
 enum status extras_init(const struct extras_opts *opts, struct extras *out, struct err *err)
@@ -38,6 +53,13 @@ enum status extras_init(const struct extras_opts *opts, struct extras *out, stru
         TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(uint32_t), &out->top_ids, err));
         TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(float), &out->top_logprobs, err));
     }
+    if (opts->model_dir == NULL || !(info.features & FEATURE_ADJUST) || !has_tokenizer(opts))
+        out->features &= ~(uint32_t)FEATURE_GRAMMAR;
+    if (out->features & FEATURE_GRAMMAR) {
+        TRY_OUT(take(out, rows * DIV_CEIL(opts->vocab, 32) * sizeof(uint32_t), &out->masks, err));
+        out->pending = mem_array(rows, sizeof(*out->pending));
+        out->grammars = grammars_new(opts->model_dir, opts->slots, opts->vocab);
+    }
 out:
     if (status != STATUS_OK)
         extras_release(out);
@@ -47,16 +69,19 @@ out:
 void extras_release(struct extras *extras)
 {
     void *arrays[] = {extras->state.seen, extras->state.lists, extras->tops, extras->logprobs,
-                      extras->top_ids, extras->top_logprobs};
+                      extras->top_ids, extras->top_logprobs, extras->masks};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         if (arrays[i] != NULL)
             extras->ops->free(extras->device, arrays[i]);
+    grammars_free(extras->grammars);
+    mem_free(extras->pending);
     *extras = (struct extras){0};
 }
 
 void extras_io_init(struct extras_io *io, uint32_t rows_max)
 {
     size_t tops = (size_t)rows_max * SAMPLING_TOP_MAX;
+    io->rows_max = rows_max;
     io->tops = mem_array(rows_max, sizeof(*io->tops));
     io->targets = mem_array(rows_max, sizeof(*io->targets));
     io->logprobs = mem_array(rows_max, sizeof(*io->logprobs));
@@ -71,6 +96,7 @@ void extras_io_release(struct extras_io *io)
     mem_free(io->logprobs);
     mem_free(io->top_ids);
     mem_free(io->top_logprobs);
+    mem_free(io->masks);
     *io = (struct extras_io){0};
 }
 
@@ -85,7 +111,8 @@ enum status extras_check(const struct extras *extras, const struct step_packet *
         mask |= (samples[i].flags & SAMPLE_MASK) != 0;
         logprobs |= samples[i].logprobs != 0;
     }
-    if ((adjust && !(extras->features & FEATURE_ADJUST)) || mask ||
+    if ((adjust && !(extras->features & FEATURE_ADJUST)) ||
+        (mask && !(extras->features & FEATURE_GRAMMAR)) ||
         (logprobs && !(extras->features & FEATURE_LOGPROBS)))
         return err_set(err, STATUS_UNSUPPORTED, "this backend lacks what the step asks of sampling");
     for (uint32_t i = 0; i < packet->score_count; i++)
@@ -103,6 +130,58 @@ void extras_setup(struct extras *extras, const struct step_packet *packet)
                                 packet->setup_count, step_words(packet), packet->word_count);
 }
 
+/* Tokens that the step before has drawn. */
+static enum status take_drawn(struct extras *extras, struct err *err)
+{
+    if (extras->pending_count == 0)
+        return STATUS_OK;
+    TRY(extras->ops->event_sync(extras->device, extras->pending_end, err));
+    for (uint32_t i = 0; i < extras->pending_count; i++)
+        grammars_advance(extras->grammars, extras->pending[i].slot,
+                         extras->pending_tokens[extras->pending[i].sample]);
+    extras->pending_count = 0;
+    return STATUS_OK;
+}
+
+static void setup_grammars(struct extras *extras, const struct step_packet *packet)
+{
+    const struct step_setup *setups = step_setups(packet);
+    const uint32_t *words = step_words(packet);
+    for (uint32_t i = 0; i < packet->setup_count; i++)
+        grammars_setup(extras->grammars, setups[i].slot, setups[i].grammar,
+                       words + setups[i].text_first, setups[i].text_count,
+                       words + setups[i].stop_first, setups[i].stop_count);
+}
+
+enum status extras_masks(struct extras *extras, struct extras_io *io,
+                         const struct step_packet *packet, const uint32_t *drawn,
+                         struct event *end, struct err *err)
+{
+    const struct step_sample *samples = step_samples(packet);
+    const struct step_row *rows = step_rows(packet);
+    size_t words = DIV_CEIL(extras->state.vocab, 32), last = 0;
+    if (extras->grammars == NULL)
+        return STATUS_OK;
+    TRY(take_drawn(extras, err));
+    setup_grammars(extras, packet);
+    for (uint32_t i = 0; i < packet->sample_count; i++) {
+        if (!(samples[i].flags & SAMPLE_MASK))
+            continue;
+        if (io->masks == NULL)
+            io->masks = mem_array(io->rows_max * words, sizeof(*io->masks));
+        grammars_mask(extras->grammars, rows[samples[i].row].slot, io->masks + i * words);
+        extras->pending[extras->pending_count++] =
+            (struct extras_drawn){rows[samples[i].row].slot, i};
+        last = i + 1;
+    }
+    extras->pending_tokens = drawn;
+    extras->pending_end = end;
+    if (last > 0)
+        extras->ops->upload(extras->device, extras->stream, extras->masks, io->masks,
+                            last * words * sizeof(*io->masks));
+    return STATUS_OK;
+}
+
 void extras_adjust(struct extras *extras, const struct step_packet *packet, float *logits,
                    const struct sample_row *rows)
 {
@@ -112,7 +191,7 @@ void extras_adjust(struct extras *extras, const struct step_packet *packet, floa
         any |= samples[i].flags != 0;
     if (any)
         extras->ops->logits_adjust(extras->device, extras->stream, logits, extras->state.vocab,
-                                   &extras->state, NULL, rows, packet->sample_count);
+                                   &extras->state, extras->masks, rows, packet->sample_count);
 }
 
 /* Wanted alternatives of each row; true when any row wants a log probability. */

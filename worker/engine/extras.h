@@ -2,6 +2,10 @@
  *
  *   packet.setups ─► slot_setup        rows with flags ─► logits_adjust ─► sample ─► logprobs ─► io
  *   packet.scores ─► targets ──────────────────────────────────────────────────────────┘
+ *   drawn tokens of the step before ─► grammars ─► masks ─► logits_adjust
+ *
+ * Where a grammar binds a row, its mask needs the token that the step before draws: so the launching
+ * thread waits for that step's end, while this step's forward runs on the device already.
  *
  * Rows of logits, of drawn tokens and of results: first the packet's samples, then its scores.
  * Nothing is launched in a step that asks for nothing. The engine's thread.
@@ -10,6 +14,7 @@
 #define MSGL_WORKER_ENGINE_EXTRAS_H
 
 #include "kernels/ops.h"
+#include "worker/engine/grammars.h"
 #include "worker/sched/batch.h"
 
 struct extras {
@@ -18,10 +23,20 @@ struct extras {
     struct stream *stream;
     uint32_t features; /* enum feature */
     struct sample_state state;
+    struct grammars *grammars; /* NULL: not done here */
+    uint32_t *masks;           /* device [rows][DIV_CEIL(vocab, 32)] */
+    struct extras_drawn *pending; /* [rows] what the step launched last draws for grammars */
+    uint32_t pending_count;
+    const uint32_t *pending_tokens; /* host: where the draws will be */
+    struct event *pending_end;
     uint32_t *tops;      /* device [rows] */
     float *logprobs;     /* device [rows] */
     uint32_t *top_ids;   /* device [rows][SAMPLING_TOP_MAX] */
     float *top_logprobs; /* device, as top_ids */
+};
+
+struct extras_drawn {
+    uint32_t slot, sample;
 };
 
 /* The host's side of one step in flight. */
@@ -31,9 +46,12 @@ struct extras_io {
     float *logprobs;   /* [rows]; the results, valid where tops is not 0 */
     uint32_t *top_ids;
     float *top_logprobs;
+    uint32_t rows_max;
+    uint32_t *masks; /* [rows][DIV_CEIL(vocab, 32)]; NULL until the first that is wanted */
 };
 
 struct extras_opts {
+    const char *model_dir; /* for its tokenizer.json; NULL: no grammars */
     const struct ops *ops;
     struct device *device;
     struct stream *stream;
@@ -41,6 +59,8 @@ struct extras_opts {
     uint32_t slots, vocab, rows_max;
 };
 
+/* Device bytes that init takes at most. */
+uint64_t extras_bytes(uint32_t rows, uint32_t slots, uint32_t vocab);
 enum status MUST_USE extras_init(const struct extras_opts *opts, struct extras *out,
                                  struct err *err);
 void extras_release(struct extras *extras); /* safe on a zeroed struct */
@@ -52,6 +72,12 @@ enum status MUST_USE extras_check(const struct extras *extras, const struct step
                                   struct err *err);
 
 void extras_setup(struct extras *extras, const struct step_packet *packet);
+/* Between forward and extras_adjust, in every step: takes what the step before has drawn into the
+ * grammars (waits for it), and uploads this step's masks. Then the step's own draws are awaited:
+ * they will be at `drawn` (host) when `end` has passed. */
+enum status MUST_USE extras_masks(struct extras *extras, struct extras_io *io,
+                                  const struct step_packet *packet, const uint32_t *drawn,
+                                  struct event *end, struct err *err);
 void extras_adjust(struct extras *extras, const struct step_packet *packet, float *logits,
                    const struct sample_row *rows); /* device */
 /* After `sample`: drawn [samples + scores] is its output, whose end takes the scores' targets. */

@@ -22,6 +22,10 @@ struct engine_kind {
     enum status (*wait)(struct engine *engine, uint64_t ticket, struct step_result *result,
                         struct err *err);
     int (*event_fd)(const struct engine *engine);
+    /* NULL: the kind has no grammars */
+    enum status (*grammar_add)(struct engine *engine, struct str automaton, uint32_t *id,
+                               struct err *err);
+    void (*grammar_drop)(struct engine *engine, uint32_t id);
 };
 
 #define ENGINE_KINDS "model|sim" /* the table's order */

@@ -83,7 +83,8 @@ out:
 static struct step_runner_opts runner_opts_of(const struct engine_opts *opts,
                                               const struct engine_parts *parts, uint32_t context)
 {
-    struct step_runner_opts runner_opts = {.ops = parts->ops,
+    struct step_runner_opts runner_opts = {.model_dir = opts->tp == 1 ? opts->model_dir : NULL,
+                                           .ops = parts->ops,
                                            .device = parts->device,
                                            .stream = parts->stream,
                                            .slots = opts->slots,
@@ -170,7 +171,6 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     info->vocab = parts->config.vocab;
     info->weight_bytes = parts->weights.bytes;
     info->weights_hash = parts->weights.hash;
-    info->features = device.features;
     snprintf(info->device, sizeof(info->device), "%s", device.name);
     struct step_runner_opts runner_opts = runner_opts_of(opts, parts, info->context_max);
     info->limits = runner_opts.limits;
@@ -184,6 +184,7 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
                          &parts->cache, err));
     TRY_OUT(step_runner_init(&runner_opts, &parts->config, &parts->weights, &parts->cache,
                              &parts->runner, err));
+    info->features = parts->runner.extras.features;
     TRY_OUT(warmup_run(parts, info, err));
 out:
     if (status == STATUS_NO_SPACE && err != NULL) {

@@ -86,6 +86,7 @@ uint64_t step_runner_bytes(const struct step_runner_opts *opts, const struct mod
     block_planner_init(opts->ops, opts->device, config, &cache, shard->heads, opts->context_max,
                        &planner);
     return decoder_bytes(&decoder_opts, config, shard, act) +
+           extras_bytes(opts->limits.rows, opts->slots, config->vocab) +
            STEP_LANES * block_bytes_max(&planner, &opts->limits) +
            (opts->limits.tokens + opts->slots) * sizeof(uint32_t);
 }
@@ -120,7 +121,8 @@ enum status step_runner_init(const struct step_runner_opts *opts, const struct m
     TRY_OUT(words_alloc(out, opts->limits.tokens, &out->ids, err));
     TRY_OUT(words_alloc(out, opts->slots, &out->last_tokens, err));
     TRY_OUT(decoder_init(&decoder_opts, config, weights, cache, &out->decoder, err));
-    struct extras_opts extras_opts = {.ops = opts->ops,
+    struct extras_opts extras_opts = {.model_dir = opts->model_dir,
+                                      .ops = opts->ops,
                                       .device = opts->device,
                                       .stream = opts->stream,
                                       .last_tokens = out->last_tokens,
@@ -259,6 +261,7 @@ enum status step_launch(struct step_runner *runner, uint32_t idx, struct step_io
                             (const void *)(lane->device + at.more), at.more_n);
     extras_setup(&runner->extras, packet);
     TRY(forward(runner, idx, packet, size, &at, &io->graph, err));
+    TRY(extras_masks(&runner->extras, &io->extras, packet, lane->drawn, lane->end, err));
     if (at.samples > 0)
         sample(runner, lane, packet, &at, io);
     ops->event_record(runner->device, runner->stream, lane->end);

@@ -65,6 +65,7 @@ struct step_runner {
 };
 
 struct step_runner_opts {
+    const char *model_dir; /* NULL: no grammars */
     const struct ops *ops;
     struct device *device;
     struct stream *stream;

@@ -213,7 +213,8 @@ static bool setups_valid(const struct step_packet *packet, uint32_t slots)
             setup->bias_count > SAMPLING_BIAS_MAX || setup->stop_count > 64 ||
             !words_within(packet, setup->history_first, setup->history_count) ||
             !words_within(packet, setup->stop_first, setup->stop_count) ||
-            !words_within(packet, setup->bias_first, 2 * setup->bias_count))
+            !words_within(packet, setup->bias_first, 2 * setup->bias_count) ||
+            !words_within(packet, setup->text_first, setup->text_count))
             return false;
     }
     return true;

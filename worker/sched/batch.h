@@ -70,6 +70,8 @@ struct step_setup {
     uint32_t history_first, history_count; /* its tokens so far, the prompt's first */
     uint32_t stop_first, stop_count;
     uint32_t bias_first, bias_count; /* pairs: id, bits of an f32 */
+    uint32_t grammar;                /* the engine's number for it; 0 = none */
+    uint32_t text_first, text_count; /* with a grammar: the tokens generated so far */
 };
 
 /* Rows row_first .. row_first + row_count - 1, whose first `page_count` pages are the same physical

@@ -27,6 +27,7 @@ void req_fill(struct req *req, const struct req_spec *spec, uint32_t end_count, 
         .logprobs = spec->logprobs,
         .score_next = spec->score_from,
         .bias_count = spec->bias_count,
+        .grammar = spec->grammar,
     };
     req->tokens = mem_alloc(end_count * sizeof(*req->tokens));
     memcpy(req->tokens, spec->tokens, spec->token_count * sizeof(*req->tokens));
@@ -67,15 +68,18 @@ void req_hash(struct req *req, uint32_t page_count, uint32_t page_size)
     }
 }
 
-static bool bans_stops(const struct req *req)
+/* The device must know the stop tokens: to ban them, or to let them pass at a grammar's end. */
+static bool needs_stops(const struct req *req)
 {
-    return req->stop_id_count > 0 && req->token_count - req->prompt_count < req->tokens_min;
+    return req->stop_id_count > 0 &&
+           (req->grammar || req->token_count - req->prompt_count < req->tokens_min);
 }
 
 uint32_t req_setup_words(const struct req *req)
 {
     return (sampling_penalized(&req->sampling) ? req->token_count : 0) + 2 * req->bias_count +
-           (bans_stops(req) ? req->stop_id_count : 0);
+           (needs_stops(req) ? req->stop_id_count : 0) +
+           (req->grammar ? 1 + req->token_count - req->prompt_count : 0);
 }
 
 bool req_stops_at(const struct req *req, uint32_t token)

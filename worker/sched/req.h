@@ -37,6 +37,7 @@ struct req {
     uint32_t score_next;  /* prompt index whose log probability is to be reported next; 0 = none */
     uint32_t *bias;       /* pairs: id, bits of an f32 */
     uint32_t bias_count;
+    uint32_t grammar;     /* 0 = none */
 
     /* waiting */
     uint64_t order;       /* of arrival */

@@ -56,6 +56,7 @@ struct req_spec {
     uint32_t score_from;       /* prompt tokens from this index on get log probabilities; 0 = none */
     const uint32_t *bias;      /* pairs: token id, bits of an f32 */
     uint32_t bias_count;       /* pairs, <= SAMPLING_BIAS_MAX */
+    uint32_t grammar;          /* the engine's number for it; 0 = none */
 };
 #define SCHED_STOP_IDS_MAX 64
 

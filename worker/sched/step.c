@@ -25,7 +25,9 @@ static uint32_t put_words(struct step_builder *b, const uint32_t *words, uint32_
 static void put_setup(struct step_builder *b, struct req *req)
 {
     uint32_t history = sampling_penalized(&req->sampling) ? req->token_count : 0;
-    uint32_t stops = req_setup_words(req) - history - 2 * req->bias_count;
+    uint32_t text = req->grammar ? req->token_count - req->prompt_count : 0;
+    uint32_t stops = req_setup_words(req) - history - 2 * req->bias_count -
+                     (req->grammar ? 1 + text : 0);
     b->setups[b->setup_count++] = (struct step_setup){
         .slot = req->slot,
         .prompt_count = history ? req->prompt_count : 0,
@@ -35,6 +37,9 @@ static void put_setup(struct step_builder *b, struct req *req)
         .stop_count = stops,
         .bias_first = put_words(b, req->bias, 2 * req->bias_count),
         .bias_count = req->bias_count,
+        .grammar = req->grammar,
+        .text_first = put_words(b, req->tokens + req->prompt_count, text),
+        .text_count = text,
     };
 }
 
@@ -47,6 +52,8 @@ static void put_sample(struct step_builder *b, struct req *req, uint32_t row)
         flags |= SAMPLE_BIAS;
     if (req->stop_id_count > 0 && req->planned < ban_until)
         flags |= SAMPLE_BAN;
+    if (req->grammar)
+        flags |= SAMPLE_MASK;
     if (req->setup_due)
         put_setup(b, req);
     req->setup_due = false;

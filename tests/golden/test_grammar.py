@@ -1,0 +1,188 @@
+"""Schemas, expressions and choices against what Python says of them: every random walk through a compiled
+automaton is valid JSON and valid for its schema, and texts that must pass do. GRAMMAR_CASES=N asks for
+more than 10,000."""
+import json
+import os
+import random
+import re
+import subprocess
+
+import jsonschema
+import pytest
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+PIPE = os.path.join(ROOT, os.environ.get("MSGL_BUILD", "build"), "tests", "grammar_pipe")
+CASES = int(os.environ.get("GRAMMAR_CASES", "10000"))
+
+
+class Pipe:
+    def __init__(self):
+        self.process = subprocess.Popen([PIPE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, **fields):
+        self.process.stdin.write(json.dumps(fields) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    p = Pipe()
+    yield p
+    p.process.stdin.close()
+    p.process.wait()
+
+
+def name(rng):
+    return rng.choice(["a", "b", "name", "größe", "x y", 'q"q', "id", "items", "value", "next"]) + str(rng.randrange(4))
+
+
+def schema_of(rng, depth):
+    """A random schema of supported keywords."""
+    leaf = depth <= 0
+    kind = rng.choice(["string", "integer", "number", "boolean", "null", "enum", "const", "pattern", "format"] +
+                      ([] if leaf else ["array", "object", "object", "anyOf", "types", "map", "tuple"]))
+    if kind == "string":
+        low, high = sorted((rng.randrange(6), rng.randrange(30)))
+        return {"type": "string", **({"minLength": low} if rng.random() < .3 else {}), **({"maxLength": high} if rng.random() < .3 else {})}
+    if kind in ("integer", "number"):
+        low = rng.randrange(-2000, 2000)
+        high = low + rng.randrange(2, 5000)
+        out = {"type": kind}
+        if rng.random() < .5:
+            out[rng.choice(["minimum", "exclusiveMinimum"])] = low
+        if rng.random() < .5:
+            out[rng.choice(["maximum", "exclusiveMaximum"])] = high
+        return out
+    if kind in ("boolean", "null"):
+        return {"type": kind}
+    if kind == "enum":
+        return {"enum": [rng.choice(["red", "grün", 5, -1.5, None, True, {"a": [1]}, 'quo"te']) for _ in range(rng.randrange(1, 4))]}
+    if kind == "const":
+        return {"const": rng.choice(["x", 3, [1, 2], {"k": "v"}, None])}
+    if kind == "pattern":
+        return {"type": "string", "pattern": rng.choice([
+            "^[a-z]{2,5}$", "^\\d{3}-\\d{4}$", "^(foo|bar)+$", "[0-9]", "^\\w+@\\w+\\.com$", "^[^\"\\\\]*$", "^a.b$", "^[A-Z][a-z]*( [A-Z][a-z]*)?$"])}
+    if kind == "format":
+        return {"type": "string", "format": rng.choice(["date", "date-time", "time", "uuid", "ipv4", "email"])}
+    if kind == "array":
+        low = rng.randrange(3)
+        out = {"type": "array", "items": schema_of(rng, depth - 1)}
+        if rng.random() < .4:
+            out["minItems"] = low
+        if rng.random() < .4:
+            out["maxItems"] = low + rng.randrange(3)
+        return out
+    if kind == "tuple":
+        parts = [schema_of(rng, depth - 2) for _ in range(rng.randrange(1, 3))]
+        return {"type": "array", "prefixItems": parts, "items": False, "minItems": rng.randrange(len(parts) + 1)}
+    if kind == "map":
+        return {"type": "object", "additionalProperties": schema_of(rng, depth - 1)}
+    if kind == "anyOf":
+        return {"anyOf": [schema_of(rng, depth - 1) for _ in range(rng.randrange(1, 4))]}
+    if kind == "types":
+        return {"type": rng.sample(["string", "null", "boolean", "integer"], 2)}
+    names = {name(rng) for _ in range(rng.randrange(5))}
+    out = {"type": "object", "properties": {n: schema_of(rng, depth - 1) for n in names}}
+    out["required"] = [n for n in names if rng.random() < .6]
+    if rng.random() < .5:
+        out["additionalProperties"] = False
+    return out
+
+
+def test_every_walk_is_valid(pipe):
+    rng = random.Random(11)
+    checked = refused = 0
+    longest = 0
+    checker = jsonschema.FormatChecker(["date", "ipv4", "email", "uuid"])
+    while checked < CASES:
+        schema = schema_of(rng, 3)
+        reply = pipe.ask(schema=schema, texts=5)
+        assert "stuck" not in reply, (schema, reply["stuck"])
+        if "error" in reply:
+            assert reply["status"] in ("unsupported",), (schema, reply)
+            refused += 1
+            continue
+        validator = jsonschema.Draft202012Validator(schema, format_checker=checker)
+        assert len(reply["texts"]) == 5
+        for text in reply["texts"]:
+            try:
+                value = json.loads(text)
+            except ValueError as e:
+                raise AssertionError(f"{schema}: {text!r} is no JSON: {e}") from e
+            errors = [e.message for e in validator.iter_errors(value)]
+            assert not errors, (schema, text, errors)
+            checked += 1
+            longest = max(longest, len(text))
+    print(f"{checked} generated texts valid, {refused} schemas refused, longest text {longest}")
+    assert refused < CASES / 50
+
+
+def test_texts_that_must_pass(pipe):
+    person = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}, "tags": {"type": "array", "items": {"type": "string"}}},
+              "required": ["name", "age"], "additionalProperties": False}
+    texts = ['{"name": "Jo", "age": 3}', '{"name":"Jo","age":-3,"tags":["a","b"]}', '{\n  "name": "J\\u00f6",\n  "age": 30,\n  "tags": []\n}']
+    assert pipe.ask(schema=person, accepts=texts)["accepts"] == [True] * 3
+    wrong = ['{"name": "Jo"}', '{"age": 3, "name": "Jo"}', '{"name": "Jo", "age": 3.5}', '{"name": 1, "age": 3}', '{"name": "Jo", "age": 3, "x": 1}', '[]', '{"name": "Jo", "age": 3}}']
+    assert pipe.ask(schema=person, accepts=wrong)["accepts"] == [False] * len(wrong)
+
+
+def test_any_object_nests(pipe):
+    reply = pipe.ask(schema=None, texts=300, accepts=['{"a": [1, {"b": null}, -2.5e3, "x\\n", true]}', "{}", '{"a": {"b": {"c": {"d": [[[[]]]]}}}}', "[]", '{"a":}', '{"a": 01}'])
+    assert reply["accepts"] == [True, True, True, False, False, False]
+    assert all(isinstance(json.loads(t), dict) for t in reply["texts"]) and len(reply["texts"]) == 300
+    assert reply["states"] < 500
+
+
+def test_references(pipe):
+    tree = {"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "properties": {
+        "value": {"$ref": "#/$defs/number"}, "children": {"type": "array", "items": {"$ref": "#/$defs/node"}}},
+        "required": ["value", "children"], "additionalProperties": False}, "number": {"type": "integer", "minimum": 1, "maximum": 12}}}
+    reply = pipe.ask(schema=tree, texts=200, accepts=['{"value": 7, "children": [{"value": 1, "children": []}]}', '{"value": 13, "children": []}'])
+    assert reply["accepts"] == [True, False]
+    for text in reply["texts"]:
+        jsonschema.validate(json.loads(text), tree)
+
+
+@pytest.mark.parametrize("schema,word", [
+    ({"not": {}}, "not"), ({"type": "array", "uniqueItems": True}, "uniqueItems"), ({"patternProperties": {}}, "patternProperties"),
+    ({"type": "string", "pattern": "(?=x)y"}, "look-around"), ({"type": "number", "multipleOf": 0.1}, "multipleOf"),
+    ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"), ({"allOf": [{"type": "object"}, {"type": "object"}]}, "allOf"),
+    ({"$ref": "http://x/y"}, "$ref"), ({"type": "object", "minProperties": 2}, "minProperties"), ({"if": {}}, "if"),
+])
+def test_unsupported_keywords_are_named(pipe, schema, word):
+    reply = pipe.ask(schema=schema, texts=1)
+    assert reply.get("status") == "unsupported" and word in reply["error"], reply
+
+
+EXPRESSIONS = ["a", "abc|def", "[a-c]+x?", "(ab){2,3}", "\\d{4}-\\d{2}", "[^a-z]{3}", ".{5}", "\\w+\\s\\w+", "(?:x|yy)*z", "é+", "[а-я]{2}", "a{3}",
+               "[\\]\\-a]", "\\.\\*\\\\", "(a|b|)c", "\\u00e9\\x41", "[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}", "^yes|no$".replace("^yes|no$", "^(yes|no)$"), "\\S{1,4}", "\U0001F600?x"]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_expressions(pipe, expression):
+    reply = pipe.ask(regex=expression, texts=50)
+    assert "error" not in reply, reply
+    for text in reply["texts"]:
+        assert re.fullmatch(expression, text), (expression, text)
+
+
+def test_choices(pipe):
+    reply = pipe.ask(choices=["yes", "no", "yes, but"], texts=60, accepts=["yes", "yes, but", "ye", "maybe"])
+    assert set(reply["texts"]) == {"yes", "no", "yes, but"} and reply["accepts"] == [True, True, False, False]
+    assert "error" in pipe.ask(choices=[], texts=1)
+
+
+def test_hostile_schemas_end(pipe):
+    deep = {"type": "object"}
+    for _ in range(200):
+        deep = {"type": "object", "properties": {"a": deep}}
+    assert "error" in pipe.ask(schema=deep, texts=1)
+    wide = {"type": "array", "minItems": 1000, "items": {"type": "string", "maxLength": 1000}}
+    assert "error" in pipe.ask(schema=wide, texts=1)
+    assert "error" in pipe.ask(schema={"$ref": "#"}, texts=1)
+    assert "error" in pipe.ask(regex="((((a{1000}){1000}){1000}){1000})", texts=1)
+    assert "error" in pipe.ask(regex="(", texts=1)
+    bomb = {"$defs": {f"d{i}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/d{i + 1}"}] * 8} for i in range(12)}, "$ref": "#/$defs/d0"}
+    bomb["$defs"]["d12"] = {"type": "string"}
+    assert "error" in pipe.ask(schema=bomb, texts=1)
