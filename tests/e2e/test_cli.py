@@ -20,10 +20,10 @@ def msgl(*args, stdin=None, timeout=60):
 
 
 class Serve:
-    def __init__(self, tmp_path, *args, model=MODEL):
+    def __init__(self, tmp_path, *args, model=MODEL, program=MSGL):
         self.port = free_port()
         self.log_path = tmp_path / "serve.log"
-        self.popen = subprocess.Popen([MSGL, "serve", "--model", model, "--port", str(self.port), *args],
+        self.popen = subprocess.Popen([program, "serve", "--model", model, "--port", str(self.port), *args],
                                       stdout=open(self.log_path, "wb"), stderr=subprocess.STDOUT)
         self.url = f"http://127.0.0.1:{self.port}"
         wait_for(self.ready, 60)
@@ -64,6 +64,60 @@ def test_serve_ends_with_all_its_children(serve, sig):
     code = s.stop(sig)
     assert code == (-9 if sig == signal.SIGKILL else 0)
     wait_for(lambda: not any(c.is_running() and c.status() != "zombie" for c in children), 10)
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "term"])
+def test_serve_stopped_at_any_moment_of_its_start(tmp_path, sig):
+    """Ctrl-C reaches serve alone here, and it takes everything it has started with it."""
+    for delay in (0.0, 0.01, 0.03, 0.1, 0.2, 0.3):
+        with open(tmp_path / "log", "wb") as log:
+            popen = subprocess.Popen([MSGL, "serve", "--model", MODEL, "--port", "0", "--kv-mib", "64", "--workers", "2"],
+                                     stdout=log, stderr=log, start_new_session=True)
+        time.sleep(delay)
+        popen.send_signal(sig)
+        assert popen.wait(30 * SLOW) in (0, -sig)
+        wait_for(lambda: not [p for p in psutil.process_iter() if p.status() != "zombie" and session_of(p) == popen.pid], 10)
+
+
+def session_of(process):
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
+
+
+def test_idle_processes_sleep(serve):
+    """Nobody waits busily: router, worker and supervisor use next to no CPU when nothing is asked, also after work."""
+    s = serve("--kv-mib", "64")
+    reply = requests.post(s.url + "/v1/completions", json={"model": NAME, "prompt": "x", "max_tokens": 8})
+    assert reply.status_code == 200
+    time.sleep(0.5)
+    processes = [psutil.Process(s.popen.pid)] + s.children()
+    before, began = [sum(p.cpu_times()[:2]) for p in processes], time.monotonic()
+    time.sleep(3)
+    seconds = time.monotonic() - began
+    shares = {p.name(): (sum(p.cpu_times()[:2]) - b) / seconds for p, b in zip(processes, before)}
+    assert len(shares) == 3 and max(shares.values()) < 0.03, shares
+
+
+def test_serve_on_a_port_in_use(serve):
+    s = serve("--kv-mib", "16")
+    done = msgl("serve", "--model", MODEL, "--port", str(s.port))
+    assert done.returncode == 1 and str(s.port) in done.stderr and "--port 0" in done.stderr
+    admin = re.search(r"127\.0\.0\.1:(\d+)/metrics", s.log_path.read_text()).group(1)
+    done = msgl("serve", "--model", MODEL, "--port", "0", "--admin-port", admin)
+    assert done.returncode == 1 and admin in done.stderr
+
+
+def test_installed_programs_run(tmp_path):
+    """`cmake --install` into a prefix: the programs are there and find each other."""
+    subprocess.run(["cmake", "--install", BUILD, "--prefix", str(tmp_path)], check=True, capture_output=True)
+    assert sorted(os.listdir(tmp_path / "bin")) == ["msgl", "msgl-router", "msgl-worker"]
+    s = Serve(tmp_path, "--kv-mib", "16", program=str(tmp_path / "bin" / "msgl"))
+    try:
+        assert all(p.exe().startswith(str(tmp_path / "bin")) for p in s.children())
+    finally:
+        assert s.stop() == 0
 
 
 def test_serve_restarts_a_dead_worker(serve):

@@ -92,7 +92,7 @@ def test_stopped_worker_counts_as_dead(cluster):
 
 def test_killed_before_the_first_token(cluster):
     c = cluster(workers=2)
-    body = {"model": NAME, "prompt": "word " * 1500, "max_tokens": 4, "temperature": 0}
+    body = {"model": NAME, "prompt": "word " * 700, "max_tokens": 4, "temperature": 0}
     expected = c.post("/v1/completions", {**body, "prompt": "other " + body["prompt"]}).status_code
     assert expected == 200
     replies = []
@@ -197,6 +197,9 @@ def test_port_in_use(cluster):
     done = subprocess.run([os.path.join(BUILD, "msgl-router"), "--model", c.model, "--port", "0", "--admin-port", "0",
                            "--worker-endpoint", f"tcp://127.0.0.1:{wire}"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and "in use" in done.stderr
+    done = subprocess.run([os.path.join(BUILD, "msgl-router"), "--model", c.model, "--port", "0", "--admin-port", str(admin),
+                           "--worker-endpoint", "tcp://127.0.0.1:*"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "in use" in done.stderr and str(admin) in done.stderr
 
 
 def test_interrupt_at_any_moment_leaves_nothing(cluster, tmp_path):

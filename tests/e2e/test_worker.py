@@ -245,6 +245,25 @@ def test_ctrl_c_while_loading_leaves_nothing(tmp_path, router):
     assert wait_exit(process) is not None
 
 
+@pytest.mark.real
+def test_memory_beside_the_pool(router, tmp_path):
+    """Weights are read where the file is mapped: with SmolLM2 all that lives beside the KV pool stays under 700 MB.
+    The pool's pages count when they are touched, so the whole resident set is less than the pool and 700 MB."""
+    pool_mib = 512
+    process = start(str(tmp_path), [router], "--kv-mib", str(pool_mib))
+    router.greet(60 * SLOW)
+    idle = process.rss_mib()
+    for call in range(2):
+        router.generate(call, [(i * 37 + call) % 40000 for i in range(700)], 4)
+    for call in range(2):
+        router.collect(call, seconds=120 * SLOW)
+    after = process.rss_mib()
+    touched = 2 * 704 * 30 * 2 * 3 * 64 * 4 / 2 ** 20  # tokens x layers x (k, v) x heads x dim x f32
+    print(f"idle {idle:.0f} MiB, after {after:.0f} MiB, of which pages {touched:.0f} MiB")
+    assert process.stop() == 0, process.text()
+    assert idle < 700e6 / 2 ** 20 and after - touched < 700e6 / 2 ** 20
+
+
 def test_hello_names_the_model(router, worker):
     assert router.hello["m"] == os.path.basename(MODEL)
     assert router.hello["w"] == "w" and router.hello["ps"] == 16 and router.hello["cr"] == 320
