@@ -8,7 +8,7 @@
  *
  * Bytes: every token of a prefill reads its whole context again, so this is for decode and tests.
  */
-#include "kernels/cuda/cuda_util.cuh"
+#include "kernels/cuda/attn.cuh"
 
 #define WARPS 4
 #define GROUP_MAX 16
@@ -122,8 +122,8 @@ static bool launch(const struct kv_view *kv, const struct attn_args *args, uint3
     return false;
 }
 
-CUDA_OP cuda_attention(struct device *device, struct stream *stream, const struct kv_view *kv,
-                       const struct attn_args *args)
+void attn_generic(struct device *device, struct stream *stream, const struct kv_view *kv,
+                  const struct attn_args *args)
 {
     uint32_t tokens = 0;
     uint32_t *token_rows;
@@ -139,20 +139,4 @@ CUDA_OP cuda_attention(struct device *device, struct stream *stream, const struc
     known = kv->head_dim == 64 ? launch<64>(kv, args, tokens, token_rows, stream->cuda)
                                : launch<128>(kv, args, tokens, token_rows, stream->cuda);
     device_fail(device, known ? cudaGetLastError() : cudaErrorNotSupported, "attention");
-}
-
-extern "C" size_t cuda_attn_plan_bytes(const struct device *device, const struct attn_shape *shape,
-                                       uint32_t rows, uint32_t tokens, uint32_t context)
-{
-    (void)device, (void)shape, (void)rows, (void)tokens, (void)context;
-    return 0;
-}
-
-extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_shape *shape,
-                                 const struct attn_row *rows, uint32_t row_count,
-                                 const struct attn_group *groups, uint32_t group_count, void *out)
-{
-    (void)device, (void)shape, (void)rows, (void)row_count, (void)groups, (void)group_count;
-    (void)out;
-    return 0;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/attn.cuh"
 
 extern "C" const struct ops cuda_ops;
 
@@ -58,6 +59,7 @@ static void dev_close(struct device *device)
         return;
     cudaFree(device->workspace);
     gemm_plans_free(device->plans);
+    attn_scratch_release(device);
     if (device->lt)
         cublasLtDestroy(device->lt);
     free(device);
@@ -96,6 +98,8 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
     device->plans = gemm_plans_new();
     CHECK(device->plans);
+    device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
+    CUDA_TRY_OUT(attn_scratch_init(device));
 out:
     if (status == STATUS_OK)
         *out = device;

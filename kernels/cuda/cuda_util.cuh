@@ -15,6 +15,12 @@ typedef __nv_bfloat16 bf16;
 #define WORKSPACE_BYTES ((size_t)64 << 20)
 #define KERNELS_MAX     512u /* a power of two, several times the kernels there are */
 
+struct attn_scratch {
+    float *part_o;
+    float2 *part_ml;
+    uint32_t *counters; /* zero between launches */
+};
+
 struct device {
     struct device_opts opts;
     struct cudaDeviceProp prop;
@@ -22,6 +28,8 @@ struct device {
     void *workspace; /* cuBLASLt's */
     struct gemm_plans *plans;
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
+    struct attn_scratch attn;
+    bool hopper; /* attention by our kernels for sm_90a, else the generic one */
     cudaError_t error; /* first failure since the last sync: sticky */
     const char *error_where;
 };

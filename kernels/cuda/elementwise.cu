@@ -10,8 +10,7 @@ __global__ void page_table_kernel(uint32_t *table, uint32_t pages_per_slot,
                                   const struct page_set *deltas, uint32_t count)
 {
     uint32_t i = blockIdx.x * THREADS + threadIdx.x;
-    pdl_launch();
-    pdl_wait();
+    pdl_wait(); /* no pdl_launch: attention reads the table before its own wait */
     if (i < count && deltas[i].slot != SLOT_NONE)
         table[(size_t)deltas[i].slot * pages_per_slot + deltas[i].idx] = deltas[i].page;
 }
