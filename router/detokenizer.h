@@ -5,12 +5,14 @@
 #ifndef MSGL_ROUTER_DETOKENIZER_H
 #define MSGL_ROUTER_DETOKENIZER_H
 
+#include "router/token_decoder.h"
 #include "router/tokenizer.h"
 
 struct detokenizer { /* zero-initialise by detokenizer_init; release */
     const struct tokenizer *tokenizer;
     bool skip_special;
     struct buf held; /* bytes of a character whose rest may still come, at most 3 */
+    struct token_stream stream; /* in its place when the tokenizer has a decoder to run */
 };
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer,

@@ -3,10 +3,8 @@
 #include <string.h>
 
 #include "common/utf8.h"
+#include "router/byte_alphabet.h"
 #include "router/tokenizer_unicode.h"
-
-#define MATCH_LIMIT 1000000000u
-#define JIT_STACK_BYTES_MAX (16u << 20)
 
 /* One run of pretoken_split. `looked` is what regexes look at, `text` what words are cut from: same
  * length, same boundaries (see unicode_stand_in). */
@@ -14,6 +12,7 @@ struct run {
     const struct pretoken *pretoken;
     struct pretoken_scratch *scratch;
     const char *looked, *text;
+    size_t origin; /* so much of text stems from the start of the input */
     pretoken_emit emit;
     void *ctx;
     struct err *err;
@@ -32,31 +31,25 @@ static enum status run_stage(struct run *run, size_t stage, size_t start, size_t
 void pretoken_release(struct pretoken *pretoken)
 {
     for (size_t i = 0; i < pretoken->stage_count; i++)
-        pcre2_code_free(pretoken->stages[i].regex);
+        regex_release(&pretoken->stages[i].regex);
     pretoken->stage_count = 0;
 }
 
 void pretoken_scratch_init(struct pretoken_scratch *scratch)
 {
     memset(scratch, 0, sizeof(*scratch));
-    scratch->match = pcre2_match_data_create(1, NULL);
-    scratch->context = pcre2_match_context_create(NULL);
-    CHECK(scratch->match && scratch->context);
-    pcre2_set_match_limit(scratch->context, MATCH_LIMIT);
-    scratch->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK_BYTES_MAX, NULL);
-    if (scratch->stack)
-        pcre2_jit_stack_assign(scratch->context, NULL, scratch->stack);
+    regex_scratch_init(&scratch->regex);
 }
 
 void pretoken_scratch_release(struct pretoken_scratch *scratch)
 {
-    pcre2_match_data_free(scratch->match);
-    pcre2_match_context_free(scratch->context);
-    if (scratch->stack)
-        pcre2_jit_stack_free(scratch->stack);
+    regex_scratch_release(&scratch->regex);
     buf_release(&scratch->stand_in);
-    buf_release(&scratch->prefixed);
+    for (size_t i = 0; i < ARRAY_LEN(scratch->written); i++)
+        buf_release(&scratch->written[i]);
 }
+
+/* ---- matches and gaps to slices ---------------------------------------------------------------- */
 
 static enum status joiner_flush(struct joiner *j)
 {
@@ -98,77 +91,45 @@ static enum status joiner_add(struct joiner *j, size_t start, size_t end, bool m
     return STATUS_OK;
 }
 
-/* The next match at or behind `from` in the subject; *found false at its end. */
-static enum status next_match(struct run *run, const struct pretoken_stage *stage, struct str subject,
-                              size_t from, bool *found, size_t match[2])
-{
-    struct pretoken_scratch *s = run->scratch;
-    PCRE2_SPTR text = (PCRE2_SPTR)subject.data;
-    int rc;
-    if (stage->jit)
-        rc = pcre2_jit_match(stage->regex, text, subject.len, from, 0, s->match, s->context);
-    else
-        rc = pcre2_match(stage->regex, text, subject.len, from, PCRE2_NO_UTF_CHECK, s->match,
-                         s->context);
-    *found = rc >= 0;
-    if (rc >= 0) {
-        const PCRE2_SIZE *at = pcre2_get_ovector_pointer(s->match);
-        match[0] = at[0];
-        match[1] = at[1];
-        return STATUS_OK;
-    }
-    if (rc == PCRE2_ERROR_NOMATCH)
-        return STATUS_OK;
-    return err_set(run->err, STATUS_INVALID,
-                   "the text is too complex for the pre-tokenizer's regex (PCRE2 error %d)", rc);
-}
-
-static size_t char_len(const char *at, size_t left)
-{
-    uint32_t cp;
-    return left ? (size_t)utf8_decode(at, left, &cp) : 1;
-}
-
 static enum status split_regex(struct run *run, size_t stage_idx, size_t start, size_t end)
 {
-    const struct pretoken_stage *stage = &run->pretoken->stages[stage_idx];
     struct joiner joiner = {.run = run, .stage = stage_idx};
-    struct str subject = {run->looked + start, end - start};
-    size_t gap = 0, from = 0; /* end of the last match; where to search on */
-    while (from <= subject.len) {
-        size_t match[2];
+    struct regex_walk walk = {.regex = &run->pretoken->stages[stage_idx].regex,
+                              .scratch = &run->scratch->regex,
+                              .subject = {run->looked + start, end - start}};
+    for (;;) {
+        size_t gap = walk.gap;
         bool found;
-        TRY(next_match(run, stage, subject, from, &found, match));
+        TRY(regex_next(&walk, &found, run->err));
         if (!found)
             break;
-        from = match[1];
-        if (match[0] == match[1]) {
-            from += char_len(subject.data + from, subject.len - from);
-            if (match[0] == gap && gap > 0) /* an empty match right behind a match is none */
-                continue;
-        }
-        if (match[0] > gap)
-            TRY(joiner_add(&joiner, start + gap, start + match[0], false));
-        TRY(joiner_add(&joiner, start + match[0], start + match[1], true));
-        gap = match[1];
+        if (walk.start > gap)
+            TRY(joiner_add(&joiner, start + gap, start + walk.start, false));
+        TRY(joiner_add(&joiner, start + walk.start, start + walk.end, true));
     }
-    if (gap < subject.len)
-        TRY(joiner_add(&joiner, start + gap, end, false));
+    if (walk.gap < end - start)
+        TRY(joiner_add(&joiner, start + walk.gap, end, false));
     return joiner.have ? joiner_flush(&joiner) : STATUS_OK;
 }
 
-static enum status split_digits(struct run *run, size_t stage_idx, size_t start, size_t end)
+static size_t next_char(const struct run *run, size_t at, size_t end, uint32_t *cp)
 {
+    if ((unsigned char)run->text[at] < 0x80) {
+        *cp = (unsigned char)run->text[at];
+        return 1;
+    }
+    return (size_t)utf8_decode(run->text + at, end - at, cp);
+}
+
+static enum status split_chars(struct run *run, size_t stage_idx, size_t start, size_t end)
+{
+    const struct pretoken_stage *stage = &run->pretoken->stages[stage_idx];
     struct joiner joiner = {.run = run, .stage = stage_idx};
     size_t gap = start;
     for (size_t i = start; i < end;) {
         uint32_t cp;
-        size_t n = 1;
-        if ((unsigned char)run->text[i] < 0x80)
-            cp = (unsigned char)run->text[i];
-        else
-            n = (size_t)utf8_decode(run->text + i, end - i, &cp);
-        if (unicode_numeric_char(cp)) {
+        size_t n = next_char(run, i, end, &cp);
+        if (stage->test ? stage->test(cp) : cp == stage->cp) {
             if (i > gap)
                 TRY(joiner_add(&joiner, gap, i, false));
             TRY(joiner_add(&joiner, i, i + n, true));
@@ -181,45 +142,152 @@ static enum status split_digits(struct run *run, size_t stage_idx, size_t start,
     return joiner.have ? joiner_flush(&joiner) : STATUS_OK;
 }
 
-/* ByteLevel's add_prefix_space changes the slice: the rest of the stages runs on a copy. */
-static enum status with_prefix_space(struct run *run, size_t stage_idx, size_t start, size_t end)
+static enum status split_words(struct run *run, size_t stage_idx, size_t start, size_t end)
 {
-    struct buf *buf = &run->scratch->prefixed;
+    enum { SPACE, WORD, OTHER } kind, last = SPACE;
+    size_t from = start;
+    for (size_t i = start; i < end;) {
+        uint32_t cp;
+        size_t n = next_char(run, i, end, &cp);
+        kind = unicode_word_char(cp) ? WORD : unicode_space_char(cp) ? SPACE : OTHER;
+        if (kind != last) {
+            if (last != SPACE)
+                TRY(run_stage(run, stage_idx + 1, from, i));
+            from = i;
+            last = kind;
+        }
+        i += n;
+    }
+    return last == SPACE ? STATUS_OK : run_stage(run, stage_idx + 1, from, end);
+}
+
+static enum status split_fixed(struct run *run, size_t stage_idx, size_t start, size_t end)
+{
+    size_t length = run->pretoken->stages[stage_idx].length, from = start, count = 0;
+    for (size_t i = start; i < end;) {
+        uint32_t cp;
+        i += next_char(run, i, end, &cp);
+        if (++count == length || i == end) {
+            TRY(run_stage(run, stage_idx + 1, from, i));
+            from = i;
+            count = 0;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* ---- stages that write their slice anew -------------------------------------------------------- */
+
+/* Runs `then` of the stage over a written slice: text, and behind it what regexes look at. */
+static enum status run_written(struct run *run, size_t stage_idx, size_t len, size_t origin,
+                               enum status (*then)(struct run *, size_t, size_t, size_t))
+{
+    const struct buf *buf = &run->scratch->written[stage_idx];
     struct run inner = *run;
-    size_t len = end - start + 1;
+    inner.text = buf->data;
+    inner.looked = buf->data + (buf->len > len ? len : 0);
+    inner.origin = origin;
+    return then ? then(&inner, stage_idx, 0, len) : run_stage(&inner, stage_idx + 1, 0, len);
+}
+
+/* Copies the slice with each space as the stage's character. */
+static void write_metaspace(struct buf *buf, const char *text, size_t len, const char *meta, size_t n)
+{
+    for (size_t i = 0; i < len;) {
+        const char *space = memchr(text + i, ' ', len - i);
+        size_t run = space ? (size_t)(space - text) - i : len - i;
+        buf_append(buf, text + i, run);
+        i += run;
+        if (space) {
+            buf_append(buf, meta, n);
+            i++;
+        }
+    }
+}
+
+static enum status run_metaspace(struct run *run, size_t stage_idx, size_t start, size_t end)
+{
+    const struct pretoken_stage *stage = &run->pretoken->stages[stage_idx];
+    struct buf *buf = &run->scratch->written[stage_idx];
+    const char *text = run->text + start;
+    char meta[4];
+    size_t n = (size_t)utf8_encode(stage->cp, meta), len = end - start, written;
+    size_t origin = start < run->origin ? run->origin - start : 0;
+    bool has = text[0] == ' ' || (len >= n && memcmp(text, meta, n) == 0);
+    bool prepend = !has && (stage->prepend == PRETOKEN_ALWAYS ||
+                            (stage->prepend == PRETOKEN_FIRST && origin > 0));
+    buf_clear(buf);
+    for (int copy = 0; copy < 1 + (run->looked != run->text); copy++) {
+        if (prepend)
+            buf_append(buf, meta, n);
+        write_metaspace(buf, (copy ? run->looked : run->text) + start, len, meta, n);
+        written = copy ? written : buf->len;
+    }
+    if (origin)
+        origin += prepend ? n : text[0] == ' ' ? n - 1 : 0;
+    return run_written(run, stage_idx, written, origin, stage->split ? split_chars : NULL);
+}
+
+/* ByteLevel: a space in front, the split, the alphabet. With a split the alphabet has to wait, so
+ * that stage is two: see pretoken_load.c. */
+static enum status run_bytes(struct run *run, size_t stage_idx, size_t start, size_t end)
+{
+    const struct pretoken_stage *stage = &run->pretoken->stages[stage_idx];
+    struct buf *buf = &run->scratch->written[stage_idx];
+    size_t origin = start < run->origin ? run->origin - start : 0, len = end - start + 1;
+    if (stage->alphabet) {
+        buf_clear(buf);
+        origin = MIN(origin, end - start);
+        byte_alphabet_write((struct str){run->text + start, origin}, buf);
+        start += origin;
+        origin = buf->len;
+        byte_alphabet_write((struct str){run->text + start, end - start}, buf);
+        return run_written(run, stage_idx, buf->len, origin, NULL);
+    }
+    if (stage->prepend == PRETOKEN_NEVER || run->text[start] == ' ')
+        return stage->split ? split_regex(run, stage_idx, start, end)
+                            : run_stage(run, stage_idx + 1, start, end);
     buf_clear(buf);
     buf_char(buf, ' ');
     buf_append(buf, run->text + start, len - 1);
     buf_char(buf, ' ');
     buf_append(buf, run->looked + start, len - 1);
-    inner.text = buf->data;
-    inner.looked = buf->data + len;
-    return run->pretoken->stages[stage_idx].regex ? split_regex(&inner, stage_idx, 0, len)
-                                                  : run_stage(&inner, stage_idx + 1, 0, len);
+    return run_written(run, stage_idx, len, origin ? origin + 1 : 0,
+                       stage->split ? split_regex : NULL);
 }
+
+/* ---- the run ----------------------------------------------------------------------------------- */
 
 static enum status run_stage(struct run *run, size_t stage_idx, size_t start, size_t end)
 {
-    const struct pretoken_stage *stage;
     if (start == end)
         return STATUS_OK;
     if (stage_idx == run->pretoken->stage_count) {
         run->emit(run->ctx, run->text + start, end - start);
         return STATUS_OK;
     }
-    stage = &run->pretoken->stages[stage_idx];
-    if (stage->kind == PRETOKEN_DIGITS)
-        return split_digits(run, stage_idx, start, end);
-    if (stage->prefix_space && run->text[start] != ' ')
-        return with_prefix_space(run, stage_idx, start, end);
-    return stage->regex ? split_regex(run, stage_idx, start, end)
-                        : run_stage(run, stage_idx + 1, start, end);
+    switch (run->pretoken->stages[stage_idx].kind) {
+    case PRETOKEN_REGEX:
+        return split_regex(run, stage_idx, start, end);
+    case PRETOKEN_CHARS:
+        return split_chars(run, stage_idx, start, end);
+    case PRETOKEN_WORDS:
+        return split_words(run, stage_idx, start, end);
+    case PRETOKEN_FIXED:
+        return split_fixed(run, stage_idx, start, end);
+    case PRETOKEN_METASPACE:
+        return run_metaspace(run, stage_idx, start, end);
+    case PRETOKEN_BYTES:
+        break;
+    }
+    return run_bytes(run, stage_idx, start, end);
 }
 
 enum status pretoken_split(const struct pretoken *pretoken, struct pretoken_scratch *scratch,
-                           struct str text, pretoken_emit emit, void *ctx, struct err *err)
+                           struct str text, size_t origin, pretoken_emit emit, void *ctx,
+                           struct err *err)
 {
-    struct run run = {pretoken, scratch, text.data, text.data, emit, ctx, err};
+    struct run run = {pretoken, scratch, text.data, text.data, origin, emit, ctx, err};
     run.looked = unicode_stand_in(text, &scratch->stand_in);
     return run_stage(&run, 0, 0, text.len);
 }

@@ -1,23 +1,27 @@
 /* pretoken - cuts a piece of text into the words that are merged one by one.
  *
  * Stages of the file's pre_tokenizer run one inside the other: every slice that a stage makes is a
- * subject of its own for the next stage (its ends are the text's ends for look-ahead).
+ * subject of its own for the next stage (its ends are the text's ends for look-ahead). Some stages
+ * write the slice anew first: Metaspace (" " to "▁"), ByteLevel (bytes to its alphabet).
  *
  *   "in 2024"  ─Digits─►  "in "  "2" "0" "2" "4"  ─regex─►  "in" " "  "2" "0" "2" "4"  ─►  emit
  */
 #ifndef MSGL_ROUTER_PRETOKEN_H
 #define MSGL_ROUTER_PRETOKEN_H
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include "common/buf.h"
 #include "common/json.h"
-#include "common/status.h"
+#include "router/regex.h"
 
-#define PRETOKEN_STAGES_MAX 8
+#define PRETOKEN_STAGES_MAX 12
 
-enum pretoken_kind { PRETOKEN_REGEX, PRETOKEN_DIGITS };
+enum pretoken_kind {
+    PRETOKEN_REGEX,
+    PRETOKEN_CHARS, /* matches are the characters that a test takes */
+    PRETOKEN_WORDS, /* runs of \w, runs of what is neither \w nor \s */
+    PRETOKEN_FIXED, /* so many characters at a time */
+    PRETOKEN_METASPACE,
+    PRETOKEN_BYTES, /* ByteLevel */
+};
 
 /* What becomes of the matches, as the `tokenizers` package names it. */
 enum pretoken_behavior {
@@ -28,13 +32,19 @@ enum pretoken_behavior {
     PRETOKEN_CONTIGUOUS,
 };
 
+enum pretoken_prepend { PRETOKEN_NEVER, PRETOKEN_FIRST, PRETOKEN_ALWAYS };
+
 struct pretoken_stage {
     enum pretoken_kind kind;
     enum pretoken_behavior behavior;
-    bool invert;          /* what lies between matches counts as the match */
-    bool prefix_space;    /* ByteLevel: a slice that does not start with a space gets one first */
-    pcre2_code *regex;    /* REGEX; NULL: no splitting, only prefix_space */
-    bool jit;
+    bool invert;                  /* what lies between matches counts as the match */
+    bool split;                   /* METASPACE: cut in front of each replacement; BYTES: by regex */
+    bool alphabet;                /* BYTES: write bytes as characters; else the caller takes bytes */
+    enum pretoken_prepend prepend; /* METASPACE; BYTES: a slice without a space in front gets one */
+    uint32_t cp;                  /* CHARS without test, METASPACE: the character */
+    size_t length;                /* FIXED */
+    bool (*test)(uint32_t cp);    /* CHARS; NULL: is it `cp`? */
+    struct regex regex;           /* REGEX, BYTES with split */
 };
 
 struct pretoken {
@@ -43,11 +53,9 @@ struct pretoken {
 };
 
 struct pretoken_scratch {
-    pcre2_match_data *match;
-    pcre2_match_context *context;
-    pcre2_jit_stack *stack;
+    struct regex_scratch regex;
     struct buf stand_in; /* see unicode_stand_in() */
-    struct buf prefixed; /* a slice with its prefix space */
+    struct buf written[PRETOKEN_STAGES_MAX]; /* slices that a stage wrote anew */
 };
 
 /* Reads the "pre_tokenizer" of a tokenizer.json. UNSUPPORTED names the type or the part of a regex
@@ -55,19 +63,20 @@ struct pretoken_scratch {
 enum status MUST_USE pretoken_load(const json_t *json, struct pretoken *pretoken, struct err *err);
 void pretoken_release(struct pretoken *pretoken);
 
+/* Metaspace's prepend_scheme, which its decoder has too. */
+enum status MUST_USE pretoken_load_prepend(const json_t *json, enum pretoken_prepend *prepend,
+                                           struct err *err);
+
 void pretoken_scratch_init(struct pretoken_scratch *scratch);
 void pretoken_scratch_release(struct pretoken_scratch *scratch);
 
 typedef void (*pretoken_emit)(void *ctx, const char *word, size_t len);
 
-/* Calls emit for each word of text (valid UTF-8), in order; words are never empty. */
+/* Calls emit for each word of text (valid UTF-8), in order; words are never empty. The first
+ * `origin` bytes of text stem from the very start of what was to be encoded (0: it starts later). */
 enum status MUST_USE pretoken_split(const struct pretoken *pretoken,
-                                    struct pretoken_scratch *scratch, struct str text,
+                                    struct pretoken_scratch *scratch, struct str text, size_t origin,
                                     pretoken_emit emit, void *ctx, struct err *err);
 
-/* pretoken_regex.c: compiles a pattern that was written for Oniguruma, or refuses what PCRE2 would
- * read differently. `literal`: the pattern is plain text. */
-enum status MUST_USE pretoken_regex(const char *pattern, bool literal, pcre2_code **out, bool *jit,
-                                    struct err *err);
 
 #endif

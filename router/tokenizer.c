@@ -5,12 +5,15 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/utf8.h"
+#include "router/detokenizer.h"
 #include "router/tokenizer_model.h"
 
 #define TEXT_BYTES_MAX (1u << 30)
 #define CACHE_WORDS (1u << 15)
 #define CACHE_WORD_BYTES 28
 #define CACHE_IDS 8
+#define METASPACE "\xe2\x96\x81"
+#define METASPACE_BYTES 3
 
 /* A word that was merged before; one cache line. A newer word of the same slot replaces it. */
 struct cached_word {
@@ -20,7 +23,8 @@ struct cached_word {
 };
 
 struct tokenizer_scratch {
-    struct buf lossy, normal; /* the text made valid; a piece of it in its normal form */
+    struct buf lossy; /* the text made valid */
+    struct normalizer_scratch normalizer;
     struct pretoken_scratch pretoken;
     struct bpe_scratch bpe;
     struct cached_word *cache; /* CACHE_WORDS slots by hash */
@@ -40,7 +44,11 @@ void tokenizer_free(struct tokenizer *t)
     vocab_release(&t->vocab);
     added_set_release(&t->raw);
     added_set_release(&t->normal);
+    normalizer_release(&t->normalizer);
     pretoken_release(&t->pretoken);
+    token_decoder_release(&t->decoder);
+    buf_release(&t->piece_text);
+    mem_free(t->piece_ends);
     bpe_release(&t->bpe);
     token_list_release(&t->before);
     token_list_release(&t->behind);
@@ -60,7 +68,7 @@ void tokenizer_scratch_free(struct tokenizer_scratch *scratch)
     if (!scratch)
         return;
     buf_release(&scratch->lossy);
-    buf_release(&scratch->normal);
+    normalizer_scratch_release(&scratch->normalizer);
     pretoken_scratch_release(&scratch->pretoken);
     bpe_scratch_release(&scratch->bpe);
     mem_free(scratch->cache);
@@ -107,11 +115,17 @@ static size_t merge_word(const struct encoding *e, const char *word, size_t len,
     struct token_list *out = e->out;
     size_t count = 1;
     uint32_t id = t->ignore_merges ? vocab_find_bytes(&t->vocab, word, len, hash) : VOCAB_NONE;
-    token_list_reserve(out, len);
-    if (id != VOCAB_NONE)
-        out->ids[out->count] = id;
-    else
-        count = bpe_word(&t->bpe, &e->scratch->bpe, word, len, out->ids + out->count);
+    uint32_t *ids;
+    token_list_reserve(out, t->bytes ? len : symbols_max(&t->symbols, len));
+    ids = out->ids + out->count;
+    if (id != VOCAB_NONE) {
+        *ids = id;
+    } else if (t->bytes) {
+        count = bpe_word(&t->bpe, &e->scratch->bpe, word, len, ids);
+    } else {
+        count = symbols_of(&t->symbols, &t->vocab, word, len, ids);
+        count = bpe_merge_all(&t->bpe, &e->scratch->bpe, ids, count);
+    }
     out->count += count;
     return count;
 }
@@ -140,22 +154,40 @@ static void encode_word(void *ctx, const char *word, size_t len)
     }
 }
 
-/* A piece between two tokens of the raw set. */
-static enum status encode_piece(struct encoding *e, struct str piece, struct err *err)
+/* A word in which no merge crosses the border in front of a "▁": each part on its own, so that a
+ * whole text without a pre-tokenizer is as many cached words, not one long one. */
+static void encode_parts(void *ctx, const char *word, size_t len)
+{
+    size_t from = 0, at = 0;
+    const char *hit;
+    while ((hit = memmem(word + at, len - at, METASPACE, METASPACE_BYTES))) {
+        size_t start = (size_t)(hit - word);
+        if (start > at) {
+            encode_word(ctx, word + from, start - from);
+            from = start;
+        }
+        at = start + METASPACE_BYTES;
+    }
+    encode_word(ctx, word + from, len - from);
+}
+
+/* A piece between two tokens of the raw set. `first`: the input starts with it. */
+static enum status encode_piece(struct encoding *e, struct str piece, bool first, struct err *err)
 {
     const struct tokenizer *t = e->tokenizer;
     struct tokenizer_scratch *s = e->scratch;
-    struct added_cut cut = {.set = &t->normal, .text = piece};
+    struct added_cut cut = {.set = &t->normal};
+    uint32_t id, cp;
+    size_t origin = first ? (size_t)utf8_decode(piece.data, piece.len, &cp) : 0;
     struct str part;
-    uint32_t id;
-    buf_clear(&s->normal);
-    if (unicode_normalize(t->form, piece, &s->normal))
-        cut.text = (struct str){s->normal.data, s->normal.len};
+    TRY(normalizer_run(&t->normalizer, &s->normalizer, piece, &origin, &cut.text, err));
     while (added_next(&cut, &part, &id)) {
+        size_t at = (size_t)(part.data - cut.text.data);
         if (id != ADDED_NONE)
             token_list_push(e->out, id);
         else
-            TRY(pretoken_split(&t->pretoken, &s->pretoken, part, encode_word, e, err));
+            TRY(pretoken_split(&t->pretoken, &s->pretoken, part, origin > at ? origin - at : 0,
+                               t->cut_metaspace ? encode_parts : encode_word, e, err));
     }
     return STATUS_OK;
 }
@@ -182,7 +214,7 @@ enum status tokenizer_encode(const struct tokenizer *t, struct tokenizer_scratch
         if (id != ADDED_NONE)
             token_list_push(out, id);
         else
-            TRY(encode_piece(&e, piece, err));
+            TRY(encode_piece(&e, piece, piece.data == cut.text.data, err));
     }
     if (add_special)
         token_list_append(out, t->behind.ids, t->behind.count);
@@ -196,19 +228,36 @@ struct str tokenizer_token_bytes(const struct tokenizer *t, uint32_t id, bool sk
     uint32_t flags = id < t->vocab.id_count ? t->vocab.tokens[id].flags : 0;
     if (!(flags & VOCAB_PRESENT) || (skip_special && flags & VOCAB_SPECIAL))
         return STR("");
-    return vocab_bytes(&t->vocab, id);
+    if (!t->bytes) {
+        uint32_t start = id ? t->piece_ends[id - 1] : 0;
+        return (struct str){t->piece_text.data ? t->piece_text.data + start : "",
+                            t->piece_ends[id] - start};
+    }
+    return vocab_spelling(&t->vocab, id);
+}
+
+const struct token_decoder *tokenizer_decoder(const struct tokenizer *t)
+{
+    return t->bytes ? NULL : &t->decoder;
+}
+
+bool tokenizer_spelling(const struct tokenizer *t, uint32_t id, bool skip_special, struct str *token)
+{
+    uint32_t flags = id < t->vocab.id_count ? t->vocab.tokens[id].flags : 0;
+    if (!(flags & VOCAB_PRESENT) || (skip_special && flags & VOCAB_SPECIAL))
+        return false;
+    *token = vocab_spelling(&t->vocab, id);
+    return true;
 }
 
 void tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count,
                       bool skip_special, struct buf *out)
 {
-    struct buf bytes = {0};
-    for (size_t i = 0; i < count; i++) {
-        struct str token = tokenizer_token_bytes(t, ids[i], skip_special);
-        buf_append(&bytes, token.data, token.len);
-    }
-    utf8_append_lossy(out, bytes.data, bytes.len);
-    buf_release(&bytes);
+    struct detokenizer detokenizer;
+    detokenizer_init(&detokenizer, t, skip_special);
+    detokenizer_push(&detokenizer, ids, count, out);
+    detokenizer_finish(&detokenizer, out);
+    detokenizer_release(&detokenizer);
 }
 
 uint32_t tokenizer_vocab_size(const struct tokenizer *t)

@@ -1,7 +1,7 @@
-/* tokenizer - byte-level BPE from a Hugging Face tokenizer.json: text to token ids and back.
+/* tokenizer - BPE from a Hugging Face tokenizer.json: text to token ids and back.
  *
- *   text ─► split at added tokens ─► normalise (NFC) ─► pre-tokenise (PCRE2) ─► bytes ─► merges ─► ids
- *                                                                             ─► post-process (template)
+ *   text ─► split at added tokens ─► normalise ─► pre-tokenise ─► bytes or characters ─► merges ─► ids
+ *                                                                            ─► post-process (template)
  *
  * Exactly equal to the `tokenizers` package, or refused by name when the file uses a part that is
  * unknown here. A loaded tokenizer is immutable; encode may run on any thread, each with its own
@@ -36,13 +36,20 @@ enum status MUST_USE tokenizer_encode(const struct tokenizer *tokenizer,
                                       struct tokenizer_scratch *scratch, struct str text,
                                       bool add_special, struct token_list *out, struct err *err);
 
-/* The bytes of one token as they appear in decoded text ("" for an unknown id). skip_special drops
- * special tokens. Borrowed from the tokenizer. */
+/* The bytes of one token as they appear in the middle of decoded text ("" for an unknown id).
+ * skip_special drops special tokens. Borrowed from the tokenizer. */
 struct str tokenizer_token_bytes(const struct tokenizer *tokenizer, uint32_t id, bool skip_special);
 
 /* Whole decode: appends valid UTF-8 (invalid parts as U+FFFD). */
 void tokenizer_decode(const struct tokenizer *tokenizer, const uint32_t *ids, size_t count,
                       bool skip_special, struct buf *out);
+
+/* For the detokenizer. The decoder, or NULL: decoded text is the tokens' bytes one after the other. */
+struct token_decoder;
+const struct token_decoder *tokenizer_decoder(const struct tokenizer *tokenizer);
+/* A token as the decoder wants it; false for an unknown id or a special token to be skipped. */
+bool tokenizer_spelling(const struct tokenizer *tokenizer, uint32_t id, bool skip_special,
+                        struct str *token);
 
 uint32_t tokenizer_vocab_size(const struct tokenizer *tokenizer); /* 1 + highest id */
 bool tokenizer_find(const struct tokenizer *tokenizer, struct str token, uint32_t *id);

@@ -130,6 +130,12 @@ static bool find(struct added_cut *cut)
             cut->token_start -= n;
         while (token->rstrip && char_behind(cut->text, cut->token_end, &cp, &n) && unicode_space_char(cp))
             cut->token_end += n;
+        if (token->lstrip && cut->token_start < cut->start) {
+            /* The token before has taken this one's spaces, which were all of it. */
+            if (cut->token_end <= cut->start)
+                continue;
+            cut->token_start = cut->start;
+        }
         cut->id = token->id;
         return true;
     }

@@ -194,6 +194,13 @@ static size_t merge_long(const struct bpe *bpe, struct bpe_scratch *scratch, uin
     return kept;
 }
 
+size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids, size_t count)
+{
+    if (count < 2)
+        return count;
+    return count <= SCAN_MAX ? merge_short(bpe, ids, count) : merge_long(bpe, scratch, ids, count);
+}
+
 size_t bpe_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word, size_t len,
                 uint32_t *out)
 {
@@ -207,7 +214,5 @@ size_t bpe_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *
             out[count++] = bpe->unk_id;
         unknown = id == BPE_NONE;
     }
-    if (count < 2)
-        return count;
-    return count <= SCAN_MAX ? merge_short(bpe, out, count) : merge_long(bpe, scratch, out, count);
+    return bpe_merge_all(bpe, scratch, out, count);
 }

@@ -1,4 +1,4 @@
-/* tokenizer_bpe - merges the bytes of one word into tokens.
+/* tokenizer_bpe - merges the symbols of one word, bytes or characters, into tokens.
  *
  * The pair of neighbours with the lowest rank is merged first, the leftmost of equals, until no pair
  * is in the table. Short words scan for it; long ones keep the pairs in a heap, O(n log n).
@@ -41,7 +41,9 @@ void bpe_release(struct bpe *bpe);
 void bpe_put(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank, uint32_t id);
 
 void bpe_scratch_release(struct bpe_scratch *scratch);
-/* Writes at most `len` ids to out and returns how many. len < 2^31. */
+/* Merges count symbols in place; returns how many are left. count < 2^31. */
+size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids, size_t count);
+/* The same from a word's bytes. Writes at most `len` ids to out and returns how many. len < 2^31. */
 size_t bpe_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word, size_t len,
                 uint32_t *out);
 

@@ -6,14 +6,11 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "router/tokenizer_model.h"
+#include "router/tokenizer_part.h"
 
 #define FILE_BYTES_MAX (256u << 20)
 #define MERGES_MAX (1u << 24)
-
-static struct str json_str(const json_t *value)
-{
-    return (struct str){json_string_value(value), json_string_length(value)};
-}
+#define METASPACE "\xe2\x96\x81"
 
 static enum status read_vocab(const json_t *json, struct vocab *vocab, struct err *err)
 {
@@ -41,12 +38,12 @@ static bool merge_sides(const json_t *merge, struct str *left, struct str *right
 {
     if (json_is_array(merge) && json_array_size(merge) == 2) {
         const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
-        *left = json_str(a);
-        *right = json_str(b);
+        *left = part_str(a);
+        *right = part_str(b);
         return json_is_string(a) && json_is_string(b);
     }
     if (json_is_string(merge)) {
-        struct str line = json_str(merge);
+        struct str line = part_str(merge);
         const char *space = memchr(line.data, ' ', line.len);
         if (!space)
             return false;
@@ -57,16 +54,29 @@ static bool merge_sides(const json_t *merge, struct str *left, struct str *right
     return false;
 }
 
+static bool starts_with_metaspace(struct str text)
+{
+    return text.len >= sizeof(METASPACE) - 1 && memcmp(text.data, METASPACE, sizeof(METASPACE) - 1) == 0;
+}
+
+static bool ends_with_metaspace(struct str text)
+{
+    size_t n = sizeof(METASPACE) - 1;
+    return text.len >= n && memcmp(text.data + text.len - n, METASPACE, n) == 0;
+}
+
 static enum status read_merge(struct tokenizer *t, const json_t *merge, uint32_t rank,
                               struct buf *joined, struct err *err)
 {
     struct str left = {0}, right = {0};
     uint32_t left_id, right_id, id;
+    size_t skip;
     if (!merge_sides(merge, &left, &right))
         return err_set(err, STATUS_INVALID, "merge %u is not a pair of tokens", rank);
     buf_clear(joined);
     buf_append(joined, left.data, left.len);
-    buf_append(joined, right.data, right.len);
+    skip = MIN(t->symbols.prefix_len, right.len); /* a merge drops the right side's prefix */
+    buf_append(joined, right.data + skip, right.len - skip);
     left_id = vocab_find_key(&t->vocab, left);
     right_id = vocab_find_key(&t->vocab, right);
     id = vocab_find_key(&t->vocab, (struct str){joined->data, joined->len});
@@ -75,6 +85,7 @@ static enum status read_merge(struct tokenizer *t, const json_t *merge, uint32_t
                        "merge %u (\"%.40s\") makes or takes a token that is not in the vocabulary",
                        rank, joined->len ? joined->data : "");
     bpe_put(&t->bpe, left_id, right_id, rank, id);
+    t->cut_metaspace &= !starts_with_metaspace(right) || ends_with_metaspace(left);
     return STATUS_OK;
 }
 
@@ -99,53 +110,93 @@ out:
     return status;
 }
 
-/* Members that change the result and that we do not do. */
-static enum status refuse_extras(const json_t *model, struct err *err)
+static enum status read_affix(const json_t *model, const char *name, char out[SYMBOLS_AFFIX_MAX + 1],
+                              size_t *len, struct err *err)
 {
-    static const char *const texts[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    double dropout = 0;
-    bool byte_fallback = false;
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        const char *text = NULL;
-        TRY(json_get_string(model, texts[i], &text, err));
-        if (text && *text)
-            return err_set(err, STATUS_UNSUPPORTED, "model.%s \"%.40s\" is not supported", texts[i],
-                           text);
-    }
-    TRY(json_get_number(model, "dropout", 0, 1, &dropout, err));
-    if (dropout > 0)
-        return err_set(err, STATUS_UNSUPPORTED, "model.dropout %g is not supported", dropout);
-    TRY(json_get_bool(model, "byte_fallback", &byte_fallback, err));
-    if (byte_fallback)
-        return err_set(err, STATUS_UNSUPPORTED, "model.byte_fallback is not supported; only "
-                                                "byte-level tokenizers are");
+    const char *text = NULL;
+    TRY(json_get_string(model, name, &text, err));
+    *len = text ? strlen(text) : 0;
+    if (*len > SYMBOLS_AFFIX_MAX)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "model.%s \"%.40s\" is longer than %d bytes, which is not supported", name, text,
+                       SYMBOLS_AFFIX_MAX);
+    memcpy(out, text ? text : "", *len + 1);
     return STATUS_OK;
 }
 
-static enum status read_model(const json_t *model, struct tokenizer *t, struct err *err)
+/* The model's switches. They decide, with the other parts, whether tokens are bytes. */
+static enum status read_switches(const json_t *model, struct tokenizer *t, struct err *err)
 {
-    const char *type = "BPE", *unk = NULL;
+    const char *type = "BPE";
+    double dropout = 0;
+    struct symbols *s = &t->symbols;
+    struct pretoken *p = &t->pretoken;
     if (!json_is_object(model))
         return err_set(err, STATUS_INVALID, "model is %s, not an object", json_type_name(model));
     TRY(json_get_string(model, "type", &type, err));
     if (strcmp(type, "BPE") != 0)
         return err_set(err, STATUS_UNSUPPORTED, "the model \"%.60s\" is not supported; BPE is", type);
-    TRY(refuse_extras(model, err));
+    TRY(json_get_number(model, "dropout", 0, 1, &dropout, err));
+    if (dropout > 0)
+        return err_set(err, STATUS_UNSUPPORTED, "model.dropout %g is not supported", dropout);
+    TRY(json_get_bool(model, "byte_fallback", &s->byte_fallback, err));
+    TRY(json_get_bool(model, "fuse_unk", &s->fuse_unk, err));
     TRY(json_get_bool(model, "ignore_merges", &t->ignore_merges, err));
+    TRY(read_affix(model, "continuing_subword_prefix", s->prefix, &s->prefix_len, err));
+    TRY(read_affix(model, "end_of_word_suffix", s->suffix, &s->suffix_len, err));
+    t->bytes = t->decoder.plain && p->stage_count && p->stages[p->stage_count - 1].alphabet &&
+               !s->byte_fallback && !s->prefix_len && !s->suffix_len;
+    for (size_t i = 0; i < t->normalizer.count; i++)
+        t->bytes &= t->normalizer.steps[i].kind != NORMALIZER_BYTES;
+    for (size_t i = 0; i + 1 < p->stage_count; i++)
+        t->bytes &= !p->stages[i].alphabet;
+    if (t->bytes)
+        p->stage_count--;
+    t->vocab.bytes = t->bytes;
+    t->cut_metaspace = !t->bytes && !t->ignore_merges && !s->prefix_len && !s->suffix_len;
+    return STATUS_OK;
+}
+
+/* Is there a symbol for every text, so that the unknown token is never needed? */
+static bool knows_all_bytes(const struct tokenizer *t)
+{
+    for (unsigned byte = 0; byte < 256; byte++) {
+        if (t->bytes ? t->bpe.byte_ids[byte] == BPE_NONE : t->symbols.byte_ids[byte] == VOCAB_NONE)
+            return false;
+    }
+    return t->bytes || t->symbols.byte_fallback;
+}
+
+static enum status read_model(const json_t *model, struct tokenizer *t, struct err *err)
+{
+    const char *unk = NULL;
+    uint32_t id;
     TRY(json_get_string(model, "unk_token", &unk, err));
     TRY(read_vocab(json_object_get(model, "vocab"), &t->vocab, err));
     TRY(read_merges(json_object_get(model, "merges"), t, err));
-    TRY(json_get_bool(model, "fuse_unk", &t->bpe.fuse_unk, err));
     for (unsigned byte = 0; byte < 256; byte++) {
         char c = (char)byte;
         t->bpe.byte_ids[byte] = vocab_find_bytes(&t->vocab, &c, 1, hash_bytes(&c, 1));
     }
-    if (unk) {
-        t->bpe.unk_id = vocab_find_key(&t->vocab, str_from(unk));
-        if (t->bpe.unk_id == VOCAB_NONE)
-            return err_set(err, STATUS_INVALID, "unk_token \"%.60s\" is not in the vocabulary", unk);
-    }
+    symbols_init(&t->symbols, &t->vocab);
+    t->cut_metaspace &= vocab_find_key(&t->vocab, STR(METASPACE)) != VOCAB_NONE;
+    t->bpe.fuse_unk = t->symbols.fuse_unk;
+    id = unk ? vocab_find_key(&t->vocab, str_from(unk)) : VOCAB_NONE;
+    t->bpe.unk_id = t->symbols.unk_id = id;
+    t->cut_metaspace &= id != VOCAB_NONE || knows_all_bytes(t); /* else its neighbours may meet */
+    if (unk && id == VOCAB_NONE && !knows_all_bytes(t))
+        return err_set(err, STATUS_INVALID, "unk_token \"%.60s\" is not in the vocabulary", unk);
     return STATUS_OK;
+}
+
+static void make_pieces(struct tokenizer *t)
+{
+    t->piece_ends = mem_array(t->vocab.id_count ? t->vocab.id_count : 1, sizeof(*t->piece_ends));
+    for (uint32_t id = 0; id < t->vocab.id_count; id++) {
+        if (t->vocab.tokens[id].flags & VOCAB_PRESENT)
+            token_decoder_piece(&t->decoder, vocab_spelling(&t->vocab, id), &t->piece_text);
+        t->piece_ends[id] = (uint32_t)t->piece_text.len;
+    }
 }
 
 /* "truncation" and "padding" are left alone: a server asks for neither, and the libraries that load
@@ -154,12 +205,16 @@ enum status tokenizer_read(const json_t *root, struct tokenizer *t, struct err *
 {
     if (!json_is_object(root))
         return err_set(err, STATUS_INVALID, "the file is %s, not an object", json_type_name(root));
-    TRY(read_model(json_object_get(root, "model"), t, err));
-    TRY(tokenizer_read_normalizer(json_object_get(root, "normalizer"), &t->form, err));
-    TRY(tokenizer_read_added(json_object_get(root, "added_tokens"), t, t->vocab.count, err));
+    TRY(normalizer_load(json_object_get(root, "normalizer"), &t->normalizer, err));
     TRY(pretoken_load(json_object_get(root, "pre_tokenizer"), &t->pretoken, err));
+    TRY(token_decoder_load(json_object_get(root, "decoder"), &t->decoder, err));
+    TRY(read_switches(json_object_get(root, "model"), t, err));
+    TRY(read_model(json_object_get(root, "model"), t, err));
+    TRY(tokenizer_read_added(json_object_get(root, "added_tokens"), t, t->vocab.count, err));
     TRY(tokenizer_read_post(json_object_get(root, "post_processor"), t, err));
-    return tokenizer_read_decoder(json_object_get(root, "decoder"), err);
+    if (!t->bytes)
+        make_pieces(t);
+    return STATUS_OK;
 }
 
 enum status tokenizer_load(const char *dir, struct tokenizer **out, struct err *err)

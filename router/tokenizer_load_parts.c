@@ -1,72 +1,20 @@
-/* The members of tokenizer.json beside the model: normalizer, added tokens, post-processor, decoder. */
+/* Added tokens and post-processor of a tokenizer.json. */
 #include <string.h>
 
 #include "common/mem.h"
 #include "router/tokenizer_model.h"
+#include "router/tokenizer_part.h"
 
-#define NESTING_MAX 8
 #define TEMPLATE_IDS_MAX 64
 #define ADDED_TEXT_BYTES_MAX 4096
-
-static struct str json_str(const json_t *value)
-{
-    return (struct str){json_string_value(value), json_string_length(value)};
-}
-
-/* The "type" of a part, or why there is none. */
-static enum status part_type(const json_t *json, const char *part, const char **type, struct err *err)
-{
-    *type = NULL;
-    if (!json_is_object(json))
-        return err_set(err, STATUS_INVALID, "%s is %s, not an object", part, json_type_name(json));
-    TRY(json_get_string(json, "type", type, err));
-    if (!*type)
-        return err_set(err, STATUS_INVALID, "%s has no type", part);
-    return STATUS_OK;
-}
-
-static enum status unsupported(const char *part, const char *type, const char *known, struct err *err)
-{
-    return err_set(err, STATUS_UNSUPPORTED, "the %s \"%.60s\" is not supported; %s are", part, type,
-                   known);
-}
-
-/* ---- normalizer -------------------------------------------------------------------------------- */
-
-enum status tokenizer_read_normalizer(const json_t *json, enum unicode_form *form, struct err *err)
-{
-    static const char *const names[] = {"", "NFC", "NFD", "NFKC", "NFKD"};
-    const json_t *steps;
-    const char *type;
-    *form = UNICODE_NONE;
-    if (!json || json_is_null(json))
-        return STATUS_OK;
-    TRY(part_type(json, "normalizer", &type, err));
-    steps = json_object_get(json, "normalizers");
-    if (strcmp(type, "Sequence") == 0 && json_is_array(steps)) {
-        if (json_array_size(steps) == 0)
-            return STATUS_OK;
-        if (json_array_size(steps) > 1)
-            return err_set(err, STATUS_UNSUPPORTED, "a sequence of %zu normalizers is not supported",
-                           json_array_size(steps));
-        json = json_array_get(steps, 0);
-        TRY(part_type(json, "normalizer", &type, err));
-    }
-    for (size_t i = 1; i < ARRAY_LEN(names); i++) {
-        if (strcmp(type, names[i]) == 0) {
-            *form = (enum unicode_form)i;
-            return STATUS_OK;
-        }
-    }
-    return unsupported("normalizer", type, "NFC, NFD, NFKC and NFKD", err);
-}
 
 /* ---- added tokens ------------------------------------------------------------------------------ */
 
 struct added_entry {
     struct str text;
+    struct buf normal; /* its normal form, when that is another text */
     struct added_token token;
-    bool normalized, special;
+    bool normalized, special, changed;
 };
 
 static enum status read_added_entry(const json_t *json, struct added_entry *entry, struct err *err)
@@ -78,7 +26,7 @@ static enum status read_added_entry(const json_t *json, struct added_entry *entr
     if (!json_is_string(content))
         return err_set(err, STATUS_INVALID, "an added token's content is %s, not a string",
                        json_type_name(content));
-    entry->text = json_str(content);
+    entry->text = part_str(content);
     if (entry->text.len > ADDED_TEXT_BYTES_MAX)
         return err_set(err, STATUS_TOO_LARGE, "an added token is longer than %d bytes",
                        ADDED_TEXT_BYTES_MAX);
@@ -109,29 +57,63 @@ static enum status place_added(struct tokenizer *t, const struct added_entry *en
                        expected);
     if (id == VOCAB_NONE) {
         TRY(vocab_add(&t->vocab, entry->text, expected, err));
+        t->vocab.tokens[expected].flags |= VOCAB_ADDED;
         ++*next;
-    } else if (id >= *next) {
-        *next = id + 1;
     }
     if (entry->special)
         t->vocab.tokens[expected].flags |= VOCAB_SPECIAL;
     return STATUS_OK;
 }
 
-/* The package renames a token that is looked for in normalised text to its normal form, which may be
- * another token's name; such a file is refused. */
-static enum status check_normal(const struct tokenizer *t, const struct added_entry *entry,
-                                struct err *err)
+/* A token that is looked for in normalised text is looked for, and decoded, in its normal form. */
+static enum status normalize_added(const struct tokenizer *t, struct normalizer_scratch *scratch,
+                                   struct added_entry *entry, struct err *err)
 {
-    struct buf text = {0};
-    bool same = !entry->normalized || !unicode_normalize(t->form, entry->text, &text) ||
-                str_eq(entry->text, (struct str){text.data, text.len});
-    buf_release(&text);
-    return same ? STATUS_OK
-                : err_set(err, STATUS_UNSUPPORTED,
-                          "added token \"%.*s\" is not in the normalizer's own form, which is not "
-                          "supported",
-                          (int)MIN(entry->text.len, (size_t)60), entry->text.data);
+    struct str normal;
+    if (!entry->normalized)
+        return STATUS_OK;
+    TRY(normalizer_run(&t->normalizer, scratch, entry->text, NULL, &normal, err));
+    if (normal.len == 0) /* the package finds nothing between any two characters, and cuts there */
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "added token \"%.*s\" is nothing once normalized, which is not supported",
+                       (int)MIN(entry->text.len, (size_t)60), entry->text.data);
+    entry->changed = !str_eq(normal, entry->text);
+    if (entry->changed)
+        buf_append(&entry->normal, normal.data, normal.len);
+    return STATUS_OK;
+}
+
+static struct str added_pattern(const struct added_entry *entry)
+{
+    return entry->changed ? (struct str){entry->normal.data ? entry->normal.data : "", entry->normal.len}
+                          : entry->text;
+}
+
+/* Decoding goes by the new spelling, and so does the question whether a token is special. */
+static enum status respell_added(struct tokenizer *t, const struct added_entry *entries,
+                                 size_t count, struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t id = entries[i].token.id;
+        bool special = false;
+        if (entries[i].text.len == 0 || !entries[i].changed)
+            continue;
+        vocab_respell(&t->vocab, id, added_pattern(&entries[i]));
+        for (size_t k = 0; k < count; k++) {
+            if (k != i && entries[k].normalized && entries[k].text.len &&
+                str_eq(added_pattern(&entries[k]), added_pattern(&entries[i])) &&
+                !str_eq(entries[k].text, entries[i].text))
+                return err_set(err, STATUS_UNSUPPORTED,
+                               "added tokens \"%.*s\" and \"%.*s\" are the same once normalized, "
+                               "which is not supported",
+                               (int)MIN(entries[k].text.len, (size_t)60), entries[k].text.data,
+                               (int)MIN(entries[i].text.len, (size_t)60), entries[i].text.data);
+            special |= entries[k].special && str_eq(entries[k].text, added_pattern(&entries[i]));
+        }
+        t->vocab.tokens[id].flags &= ~(uint32_t)VOCAB_SPECIAL;
+        t->vocab.tokens[id].flags |= special ? VOCAB_SPECIAL : 0;
+    }
+    return STATUS_OK;
 }
 
 /* The tries: special tokens first, so that of two equal texts the special one is found. */
@@ -141,7 +123,7 @@ static void index_added(struct tokenizer *t, const struct added_entry *entries, 
         for (size_t i = 0; i < count; i++) {
             const struct added_entry *e = &entries[i];
             if (e->special == (bool)special)
-                added_set_add(e->normalized ? &t->normal : &t->raw, e->text, e->token);
+                added_set_add(e->normalized ? &t->normal : &t->raw, added_pattern(e), e->token);
         }
     }
 }
@@ -150,6 +132,7 @@ enum status tokenizer_read_added(const json_t *json, struct tokenizer *t, uint32
                                  struct err *err)
 {
     enum status status = STATUS_OK;
+    struct normalizer_scratch scratch = {0};
     struct added_entry *entries;
     uint32_t next = model_count;
     size_t count = json_array_size(json);
@@ -163,11 +146,15 @@ enum status tokenizer_read_added(const json_t *json, struct tokenizer *t, uint32
         TRY_OUT(read_added_entry(json_array_get(json, i), &entries[i], err));
         if (entries[i].text.len == 0)
             continue; /* never found, takes no id */
-        TRY_OUT(check_normal(t, &entries[i], err));
+        TRY_OUT(normalize_added(t, &scratch, &entries[i], err));
         TRY_OUT(place_added(t, &entries[i], &next, err));
     }
+    TRY_OUT(respell_added(t, entries, count, err));
     index_added(t, entries, count);
 out:
+    for (size_t i = 0; i < count; i++)
+        buf_release(&entries[i].normal);
+    normalizer_scratch_release(&scratch);
     mem_free(entries);
     return status;
 }
@@ -222,17 +209,41 @@ static enum status read_template(const json_t *json, struct tokenizer *t, struct
     return STATUS_OK;
 }
 
+/* Roberta and Bert: [name, id] in front, [name, id] behind. */
+static enum status read_sep_cls(const json_t *json, struct tokenizer *t, struct err *err)
+{
+    static const char *const members[] = {"cls", "sep"};
+    if (t->templated)
+        return err_set(err, STATUS_UNSUPPORTED, "two templates in a row are not supported");
+    t->templated = true;
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        const json_t *id = json_array_get(json_object_get(json, members[i]), 1);
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= t->vocab.id_count)
+            return err_set(err, STATUS_INVALID, "the post-processor's \"%s\" has no id of the vocabulary",
+                           members[i]);
+        token_list_push(i ? &t->behind : &t->before, (uint32_t)json_integer_value(id));
+    }
+    return STATUS_OK;
+}
+
 static enum status read_post(const json_t *json, struct tokenizer *t, int depth, struct err *err)
 {
-    const json_t *steps = json_object_get(json, "processors");
+    const json_t *steps;
     const char *type;
-    TRY(part_type(json, "post_processor", &type, err));
+    TRY(part_type(json, "a post-processor", &type, err));
     if (strcmp(type, "ByteLevel") == 0)
         return STATUS_OK; /* it only moves offsets */
     if (strcmp(type, "TemplateProcessing") == 0)
         return read_template(json, t, err);
-    if (strcmp(type, "Sequence") != 0 || !json_is_array(steps) || depth == NESTING_MAX)
-        return unsupported("post-processor", type, "ByteLevel, TemplateProcessing and Sequence", err);
+    if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
+        return read_sep_cls(json, t, err);
+    if (strcmp(type, "Sequence") != 0)
+        return part_unsupported("post-processor", type,
+                                "Sequence, TemplateProcessing, ByteLevel, RobertaProcessing and "
+                                "BertProcessing",
+                                err);
+    TRY(part_steps(json, "post-processor", "processors", depth, &steps, err));
     for (size_t i = 0; i < json_array_size(steps); i++)
         TRY(read_post(json_array_get(steps, i), t, depth + 1, err));
     return STATUS_OK;
@@ -241,23 +252,4 @@ static enum status read_post(const json_t *json, struct tokenizer *t, int depth,
 enum status tokenizer_read_post(const json_t *json, struct tokenizer *t, struct err *err)
 {
     return !json || json_is_null(json) ? STATUS_OK : read_post(json, t, 0, err);
-}
-
-/* ---- decoder ----------------------------------------------------------------------------------- */
-
-enum status tokenizer_read_decoder(const json_t *json, struct err *err)
-{
-    const json_t *steps;
-    const char *type;
-    if (!json || json_is_null(json))
-        return err_set(err, STATUS_UNSUPPORTED, "there is no decoder; ByteLevel is supported");
-    TRY(part_type(json, "decoder", &type, err));
-    steps = json_object_get(json, "decoders");
-    if (strcmp(type, "Sequence") == 0 && json_array_size(steps) == 1) {
-        json = json_array_get(steps, 0);
-        TRY(part_type(json, "decoder", &type, err));
-    }
-    if (strcmp(type, "ByteLevel") != 0)
-        return unsupported("decoder", type, "ByteLevel and a Sequence of it alone", err);
-    return STATUS_OK;
 }

@@ -2,30 +2,44 @@
  *
  *   struct tokenizer ─┬─ vocab       ids ↔ bytes                     tokenizer_vocab
  *                     ├─ raw, normal added tokens, two tries         tokenizer_added
- *                     ├─ form        NFC and friends                 tokenizer_unicode
- *                     ├─ pretoken    stages of regexes               pretoken
+ *                     ├─ normalizer  NFC, Replace, Strip, …          normalizer
+ *                     ├─ pretoken    stages that cut                 pretoken
+ *                     ├─ symbols     characters ► ids                tokenizer_symbols
  *                     ├─ bpe         pair ► (rank, id)               tokenizer_bpe
- *                     └─ before, behind   ids that the template puts around a text
+ *                     ├─ before, behind   ids that the template puts around a text
+ *                     └─ decoder     tokens ► text                   token_decoder
+ *
+ * A byte-level file (`bytes`) works on bytes all the way: the pre-tokenizer's last step, which would
+ * write them as characters, and the decoder, which would read them, are left out. Any other file
+ * works on characters, as the package does.
  */
 #ifndef MSGL_ROUTER_TOKENIZER_MODEL_H
 #define MSGL_ROUTER_TOKENIZER_MODEL_H
 
 #include "common/json.h"
+#include "router/normalizer.h"
 #include "router/pretoken.h"
+#include "router/token_decoder.h"
 #include "router/tokenizer.h"
 #include "router/tokenizer_added.h"
 #include "router/tokenizer_bpe.h"
-#include "router/tokenizer_unicode.h"
+#include "router/tokenizer_symbols.h"
 #include "router/tokenizer_vocab.h"
 
 struct tokenizer {
     struct vocab vocab;
     struct added_set raw;    /* looked for before normalising */
     struct added_set normal; /* looked for behind it */
-    enum unicode_form form;
+    struct normalizer normalizer;
     struct pretoken pretoken;
+    struct symbols symbols; /* unless `bytes` */
     struct bpe bpe;
+    bool bytes;
     bool ignore_merges; /* a word that is a token is that token, whatever the merges say */
+    bool cut_metaspace; /* no merge joins a "▁" to something before it: words end there */
+    struct token_decoder decoder;
+    struct buf piece_text; /* unless `bytes`: what each token says in the middle of a text … */
+    uint32_t *piece_ends;  /* … id's piece ends here and starts where the one before ends */
     struct token_list before, behind;
     bool templated; /* a template was read */
     uint64_t hash;
@@ -36,12 +50,9 @@ enum status MUST_USE tokenizer_read(const json_t *root, struct tokenizer *tokeni
                                     struct err *err);
 
 /* tokenizer_load_parts.c: the smaller members of the file. */
-enum status MUST_USE tokenizer_read_normalizer(const json_t *json, enum unicode_form *form,
-                                               struct err *err);
 enum status MUST_USE tokenizer_read_added(const json_t *json, struct tokenizer *tokenizer,
                                           uint32_t model_count, struct err *err);
 enum status MUST_USE tokenizer_read_post(const json_t *json, struct tokenizer *tokenizer,
                                          struct err *err);
-enum status MUST_USE tokenizer_read_decoder(const json_t *json, struct err *err);
 
 #endif

@@ -18,6 +18,12 @@ bool unicode_numeric_char(uint32_t cp);
 bool unicode_space_char(uint32_t cp); /* White_Space: \s of Rust's regexes */
 bool unicode_word_char(uint32_t cp);  /* \w of Rust's regexes */
 
+bool unicode_punctuation_char(uint32_t cp); /* Punctuation, BertPreTokenizer */
+bool unicode_other_char(uint32_t cp);       /* controls and such, as BertNormalizer cleans them */
+bool unicode_nonspacing_char(uint32_t cp);  /* what BertNormalizer takes for an accent, after NFD */
+bool unicode_combining_char(uint32_t cp);   /* what StripAccents drops */
+size_t unicode_lowercase(uint32_t cp, uint32_t low[2]); /* one or two characters; how many */
+
 enum unicode_form { UNICODE_NONE, UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 
 /* Appends `text` (valid UTF-8) in the given form; linear in its length whatever the marks. False

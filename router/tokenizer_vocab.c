@@ -5,6 +5,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/utf8.h"
+#include "router/byte_alphabet.h"
 
 #define RAW_SEED 1
 
@@ -13,30 +14,18 @@ void vocab_release(struct vocab *vocab)
     buf_release(&vocab->text);
     mem_free(vocab->tokens);
     mem_free(vocab->slots);
+    mem_free(vocab->spellings);
     memset(vocab, 0, sizeof(*vocab));
 }
 
-/* The byte that a character of the byte alphabet stands for, or -1. Printable Latin-1 stands for
- * itself; the other 68 bytes, in order, are U+0100 and up. */
-static int byte_of(uint32_t cp)
-{
-    if ((cp >= 33 && cp <= 126) || (cp >= 161 && cp <= 172) || (cp >= 174 && cp <= 255))
-        return (int)cp;
-    if (cp >= 256 && cp <= 288)
-        return (int)cp - 256;
-    if (cp >= 289 && cp <= 322)
-        return (int)cp - 289 + 127;
-    return cp == 323 ? 173 : -1;
-}
-
 /* Writes what `key` stands for to out (room for key.len bytes); returns its flags. */
-static uint32_t key_to_bytes(struct str key, char *out, size_t *len)
+static uint32_t key_to_bytes(const struct vocab *vocab, struct str key, char *out, size_t *len)
 {
     size_t n = 0;
-    for (size_t i = 0; i < key.len;) {
+    for (size_t i = 0; vocab->bytes && i < key.len;) {
         uint32_t cp;
         int used = utf8_decode(key.data + i, key.len - i, &cp);
-        int byte = used ? byte_of(cp) : -1;
+        int byte = used ? byte_alphabet_byte(cp) : -1;
         if (byte < 0) {
             memcpy(out, key.data, key.len);
             *len = key.len;
@@ -45,6 +34,8 @@ static uint32_t key_to_bytes(struct str key, char *out, size_t *len)
         out[n++] = (char)byte;
         i += (size_t)used;
     }
+    if (!vocab->bytes)
+        memcpy(out, key.data, n = key.len);
     *len = n;
     return 0;
 }
@@ -111,7 +102,7 @@ enum status vocab_add(struct vocab *vocab, struct str key, uint32_t id, struct e
         grow_slots(vocab);
     buf_reserve(&vocab->text, key.len);
     data = vocab->text.data + vocab->text.len;
-    flags = key_to_bytes(key, data, &len);
+    flags = key_to_bytes(vocab, key, data, &len);
     slot = find_slot(vocab, data, len, flags, hash_of(data, len, flags));
     if (vocab->slots[slot])
         return err_set(err, STATUS_INVALID, "token \"%.*s\" is in the vocabulary twice",
@@ -133,7 +124,7 @@ uint32_t vocab_find_key(const struct vocab *vocab, struct str key)
     uint32_t flags, id = VOCAB_NONE;
     size_t len;
     if (vocab->slot_cap) {
-        flags = key_to_bytes(key, data, &len);
+        flags = key_to_bytes(vocab, key, data, &len);
         id = vocab->slots[find_slot(vocab, data, len, flags, hash_of(data, len, flags))] - 1;
     }
     if (data != small)
@@ -143,5 +134,30 @@ uint32_t vocab_find_key(const struct vocab *vocab, struct str key)
 
 uint32_t vocab_find_bytes(const struct vocab *vocab, const char *data, size_t len, uint64_t hash)
 {
-    return vocab->slot_cap ? vocab->slots[find_slot(vocab, data, len, 0, hash)] - 1 : VOCAB_NONE;
+    uint32_t id = vocab->slot_cap ? vocab->slots[find_slot(vocab, data, len, 0, hash)] - 1 : VOCAB_NONE;
+    return id != VOCAB_NONE && vocab->tokens[id].flags & VOCAB_ADDED ? VOCAB_NONE : id;
+}
+
+void vocab_respell(struct vocab *vocab, uint32_t id, struct str key)
+{
+    struct vocab_spelling *spelling;
+    uint32_t count = vocab->spelling_count++;
+    size_t len;
+    vocab->spellings = mem_realloc(vocab->spellings, (count + 1) * sizeof(*vocab->spellings));
+    spelling = &vocab->spellings[count];
+    buf_reserve(&vocab->text, key.len);
+    key_to_bytes(vocab, key, vocab->text.data + vocab->text.len, &len);
+    *spelling = (struct vocab_spelling){id, (uint32_t)vocab->text.len, (uint32_t)len};
+    vocab->text.len += len;
+    vocab->tokens[id].flags |= VOCAB_RESPELLED;
+}
+
+struct str vocab_spelling(const struct vocab *vocab, uint32_t id)
+{
+    for (uint32_t i = vocab->spelling_count; vocab->tokens[id].flags & VOCAB_RESPELLED && i-- > 0;) {
+        const struct vocab_spelling *spelling = &vocab->spellings[i];
+        if (spelling->id == id)
+            return (struct str){vocab->text.data + spelling->at, spelling->len};
+    }
+    return vocab_bytes(vocab, id);
 }

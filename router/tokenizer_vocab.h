@@ -1,8 +1,9 @@
 /* tokenizer_vocab - ids to bytes and bytes to ids.
  *
- * Byte-level files write every byte as one printable character ("Ġ" is the space). A key made of such
- * characters only is kept as its bytes; any other key (added tokens with a real space, say) is RAW
- * and kept as its own UTF-8. The two kinds never meet in the index.
+ * Byte-level files (`bytes`) write every byte as one printable character ("Ġ" is the space). A key
+ * made of such characters only is kept as its bytes; any other key (added tokens with a real space,
+ * say) is RAW and kept as its own UTF-8. The two kinds never meet in the index. The keys of other
+ * files are kept as they are.
  *
  *   text:   [ t | h | e |   | t | h | e | … ]           all tokens' bytes, back to back
  *   tokens: [ {at, len, flags} ]                          by id; gaps have no VOCAB_PRESENT
@@ -21,13 +22,20 @@ enum vocab_flag {
     VOCAB_PRESENT = 1,
     VOCAB_RAW = 2,     /* the key is outside the byte alphabet */
     VOCAB_SPECIAL = 4, /* dropped by skip_special */
+    VOCAB_RESPELLED = 8, /* decoded as something else than its key */
+    VOCAB_ADDED = 16,    /* not the model's: no word is it */
 };
 
 struct vocab_token {
     uint32_t at, len, flags;
 };
 
+struct vocab_spelling {
+    uint32_t id, at, len;
+};
+
 struct vocab {
+    bool bytes; /* set before the first vocab_add: keys are written in the byte alphabet */
     struct buf text;
     struct vocab_token *tokens;
     uint32_t id_count; /* 1 + highest id */
@@ -35,6 +43,8 @@ struct vocab {
     uint32_t count; /* tokens present */
     uint32_t *slots;
     uint32_t slot_cap; /* power of two */
+    struct vocab_spelling *spellings; /* few: added tokens that the normalizer changes */
+    uint32_t spelling_count;
 };
 
 void vocab_release(struct vocab *vocab);
@@ -45,8 +55,14 @@ enum status MUST_USE vocab_add(struct vocab *vocab, struct str key, uint32_t id,
 /* The id of a key as it is written in the file, or VOCAB_NONE. */
 uint32_t vocab_find_key(const struct vocab *vocab, struct str key);
 
-/* The id of bytes that were made from the byte alphabet. `hash` is hash_bytes(data, len). */
+/* The model's token of these bytes, made from the byte alphabet if the vocabulary is. `hash` is
+ * hash_bytes(data, len). */
 uint32_t vocab_find_bytes(const struct vocab *vocab, const char *data, size_t len, uint64_t hash);
+
+/* Decodes `id` as `key`, written as keys are, from now on. */
+void vocab_respell(struct vocab *vocab, uint32_t id, struct str key);
+/* What a token that is present is decoded as. */
+struct str vocab_spelling(const struct vocab *vocab, uint32_t id);
 
 static inline struct str vocab_bytes(const struct vocab *vocab, uint32_t id)
 {

@@ -8,6 +8,7 @@ import pytest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "golden"))
 tokenizer_fuzz = pytest.importorskip("tokenizer_fuzz", reason="the package tokenizers is not installed")
+import tokenizer_format  # noqa: E402  needs the package, too
 
 PIPE = os.path.join(ROOT, os.environ.get("MSGL_BUILD", "build"), "tests", "tokenizer_pipe")
 HOME = os.environ.get("MSGL_HOME", os.path.expanduser("~/.cache/msgl"))
@@ -38,4 +39,10 @@ def test_same_as_the_package_at_length(name):
 
 
 def test_small_tokenizers_same_as_the_package():
-    assert tokenizer_fuzz.check_parts(PIPE, SEED, 60) == 0
+    assert tokenizer_fuzz.check_parts(PIPE, SEED, 40) == 0
+
+
+def test_random_files_same_as_the_package():
+    bad, counts = tokenizer_format.check(PIPE, SEED, range(140), strings=10)
+    assert bad == 0
+    assert counts["files"] > 110 and counts["encode"] > 2000, counts

@@ -20,13 +20,21 @@ from tokenizers.pre_tokenizers import Digits, Split
 
 CATEGORIES = ("Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp "
               "Cc Cf Co").split()
-# Old code points, by category: of three and of four UTF-8 bytes.
+# Old code points, by category: of three and of four UTF-8 bytes; none that a regex spells out.
 STAND_IN = {
     "Lu": (0x1E00, 0x10400), "Ll": (0x1E01, 0x10428), "Lm": (0x10FC, 0x16B40),
     "Lo": (0x0904, 0x10000), "Mn": (0x0900, 0x101FD), "Mc": (0x0903, 0x11000),
-    "Nd": (0x0966, 0x104A0), "No": (0x2070, 0x10107), "Pd": (0x2010, 0x10EAD),
-    "Po": (0x0964, 0x10100), "Sm": (0x2200, 0x1D6C1), "So": (0x2100, 0x10137),
+    "Nd": (0x0966, 0x104A0), "No": (0x2070, 0x10107), "Pd": (0x1400, 0x10EAD),
+    "Po": (0x10FB, 0x10100), "Sm": (0x2200, 0x1D6C1), "So": (0x2100, 0x10137),
     "Cf": (0x200B, 0x110BD),
+}
+# Where these classes matter, others: (category, class) for those that are in it, or (if not) are not.
+CLASSES = {
+    ("Mn", "[[:alpha:]]", True): (0x0902, 0x11038), ("Mn", "[[:alpha:]]", False): (0x0A3C, 0x101FD),
+    ("Mc", "[[:alpha:]]", False): (0, 0x1D165),
+    ("Lu", r"\p{Cyrillic}", True): (0xA680, 0), ("Ll", r"\p{Cyrillic}", True): (0xA681, 0),
+    ("Ll", r"\p{Latin}", True): (0x1E01, 0x1DF00), ("Lo", r"\p{Arabic}", True): (0, 0x1EE00),
+    ("Lo", r"\p{Hiragana}", True): (0, 0x1B150),
 }
 HAN = 0x20000  # a letter of script Han, for the newer CJK extensions
 MONGOLIAN_VOWEL_SEPARATOR = 0x180E  # PCRE2's \s takes it, nobody else's does
@@ -52,15 +60,15 @@ def chunks():
         yield part, "".join(map(chr, part))
 
 
+def regex_points(regex):
+    split = Split(Regex(regex), "removed", invert=True)
+    for part, text in chunks():
+        for _, (a, b) in split.pre_tokenize_str(text):
+            yield from part[a:b]
+
+
 def regex_categories():
-    found = {}
-    for category in CATEGORIES:
-        split = Split(Regex(r"\p{%s}" % category), "removed", invert=True)
-        for part, text in chunks():
-            for _, (a, b) in split.pre_tokenize_str(text):
-                for c in part[a:b]:
-                    found[c] = category
-    return found
+    return {c: category for category in CATEGORIES for c in regex_points(r"\p{%s}" % category)}
 
 
 def ranges(rows):
@@ -76,6 +84,7 @@ def ranges(rows):
 
 def newer():
     theirs, rows = regex_categories(), []
+    classes = {regex: set(regex_points(regex)) for _, regex, _ in CLASSES}
     for c in POINTS:
         category = theirs.get(c, "Cn")
         if c == MONGOLIAN_VOWEL_SEPARATOR:
@@ -83,7 +92,11 @@ def newer():
         elif category != unicodedata.category(chr(c)):
             assert category != "Cn" and c >= 0x800, hex(c)
             han = unicodedata2.name(chr(c), "").startswith("CJK UNIFIED")
-            rows.append((c, HAN if han else STAND_IN[category][c > 0xFFFF]))
+            old = STAND_IN[category]
+            for (of, regex, inside), points in CLASSES.items():
+                if of == category and inside == (c in classes[regex]) and points[c > 0xFFFF]:
+                    old = points
+            rows.append((c, HAN if han else old[c > 0xFFFF]))
     for row in rows:
         assert len(chr(row[0]).encode()) == len(chr(row[1]).encode())
     return ranges(rows)

@@ -126,6 +126,37 @@ def cases(base):
     case("missing bytes", model={"vocab": alphabet, "merges": keep})
     case("unknown token", model={"vocab": alphabet, "merges": keep, "unk_token": "?"})
     case("unknown token, fused", model={"vocab": alphabet, "merges": keep, "unk_token": "?", "fuse_unk": True})
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "\u0120"}
+    fallback = {f"<0x{i:02X}>": size + i for i in range(256)}
+    model = {"vocab": {**vocab, **fallback}, "byte_fallback": True, "fuse_unk": True, "unk_token": "?"}
+    pieces = {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "\u0120"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]}
+    case("pieces, prepend", model=model, pre_tokenizer=None, decoder=pieces, normalizer={
+        "type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "\u0120"}, space]},
+        added_tokens=added(model["vocab"], ("<one>", "sn"), ("<two>", "n"), ("<three>", "r")))
+    meta = {"type": "Metaspace", "replacement": "\u0120", "prepend_scheme": "first", "split": False}
+    case("pieces, metaspace", model=model, pre_tokenizer=meta, decoder={**meta, "split": True},
+         added_tokens=added(model["vocab"], ("<one>", "s"), ("<two>", "l")))
+    case("pieces, split", model=model, normalizer=space, pre_tokenizer=split("\u0120", "MergedWithNext", kind="String"),
+         decoder={"type": "Sequence", "decoders": pieces["decoders"][:3]})
+    case("characters, lowercase", normalizer={"type": "Sequence", "normalizers": [
+        {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, {"type": "Strip", "strip_left": True,
+                                                                            "strip_right": True}, {"type": "Nmt"}]},
+         pre_tokenizer=sequence({"type": "Whitespace"}, {"type": "FixedLength", "length": 4}), decoder=None)
+    case("characters, suffix", model={"end_of_word_suffix": "s", "unk_token": "?"}, pre_tokenizer={"type": "BertPreTokenizer"},
+         normalizer={"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+                     "lowercase": True}, decoder={"type": "BPEDecoder", "suffix": "e"})
+    case("characters, wordpiece", pre_tokenizer=sequence({"type": "Punctuation", "behavior": "Contiguous"},
+                                                         {"type": "WhitespaceSplit"}),
+         decoder={"type": "WordPiece", "prefix": "t", "cleanup": True})
+    case("bytes, not last", pre_tokenizer=sequence(byte_level(), split(r"\p{L}&&[^\u0120]|[[:punct:]]+")),
+         post_processor={"type": "RobertaProcessing", "cls": ["a", vocab["a"]], "sep": ["b", vocab["b"]],
+                         "trim_offsets": True, "add_prefix_space": False})
+    case("bytes, normalizer", normalizer={"type": "Sequence", "normalizers": [{"type": "ByteLevel"}]},
+         pre_tokenizer=split(r"[a-z&&[^aeiou]]+|\b"), decoder={"type": "Sequence", "decoders": [
+             byte_level(), {"type": "Replace", "pattern": {"String": "the"}, "content": "THE"},
+             {"type": "Strip", "content": "d", "start": 1, "stop": 0}]})
     return out
 
 
