@@ -99,6 +99,7 @@ static double quantile_ms(const struct times *sorted, double q)
 
 /* ---- processes ---- */
 
+/* Of the process and all below it. */
 static double cpu_seconds(int pid)
 {
     char path[64], line[1024];
@@ -112,7 +113,14 @@ static double cpu_seconds(int pid)
     }
     if (file)
         fclose(file);
-    return (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+    double seconds = (double)(user + kernel) / (double)sysconf(_SC_CLK_TCK);
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", pid, pid);
+    file = fopen(path, "r");
+    for (int child; file && fscanf(file, "%d", &child) == 1;)
+        seconds += cpu_seconds(child);
+    if (file)
+        fclose(file);
+    return seconds;
 }
 
 static double peak_mib(int pid)

@@ -223,8 +223,10 @@ static void prepared(struct call *call)
         call_fail(call, &call->error);
         return;
     }
-    if (call->params.stream)
+    if (call->params.stream) {
+        response_begin(call);
         http_stream(call->exchange, SSE_TYPE);
+    }
     for (uint32_t i = 0; i < call->stream_count; i++)
         stream_queue(&call->streams[i], false);
     queue_pump(router);

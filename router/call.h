@@ -47,6 +47,7 @@ struct call {
     uint32_t key_streams; /* counted there until the call is freed */
     uint32_t retry_s;     /* Retry-After of a 429 or 503 */
     bool started;   /* the 200 is promised: errors are events from now on */
+    struct str chunk_head; /* of response_begin */
     struct buf out; /* scratch for one event or the whole answer */
 };
 

@@ -29,6 +29,7 @@ struct router_config {
     uint64_t drain_settle_s, drain_timeout_s;
     uint64_t body_max_mib;
     uint64_t stream_buffer_kib;
+    uint64_t stream_gather_ms;
     uint64_t inline_bytes;
     uint64_t text_threads;
     const char *tls_cert_file, *tls_key_file;

@@ -25,11 +25,13 @@ struct http_server {
     struct http_opts opts;
     uv_tcp_t listener;
     uv_prepare_t prepare; /* flushes */
+    uv_timer_t gather;    /* runs while `held` has something: then all of it becomes dirty */
     struct list conns;
     struct list exchanges; /* all that are not answered yet */
     struct list dirty;     /* have something to send */
+    struct list held;      /* streams that have something to send, but not yet */
     size_t conn_count, exchange_count;
-    size_t handles_open; /* listener and prepare */
+    size_t handles_open; /* listener, prepare and gather */
     bool stopping;
     uint64_t tls_stamp; /* of the files that accept.ssl_ctx was made from */
     struct pollfd *polls;
@@ -42,16 +44,18 @@ struct http_exchange {
     h2o_req_t *req;
     struct http_server *server;
     struct list node;
-    struct list dirty;
+    struct list dirty; /* in server->dirty or ->held */
     void *owner;
     void (*gone)(void *owner);
     struct buf out;     /* waiting */
     struct buf sending; /* in flight */
     uint64_t sent_ms; /* when the write in flight began */
+    bool held; /* its node `dirty` is in server->held */
     bool started, in_flight, finished, aborted, final_sent, answered;
 };
 
 struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req);
+void http_gathered(uv_timer_t *timer);
 void http_exchange_flush(struct http_exchange *exchange);
 void http_exchange_lost(struct http_exchange *exchange); /* the client left */
 int http_exchange_fd(const struct http_exchange *exchange);

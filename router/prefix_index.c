@@ -4,6 +4,8 @@
 
 #include "common/mem.h"
 
+#define PREFETCH_PAGES 8
+
 static size_t home_of(const struct prefix_block *block, uint64_t hash)
 {
     /* Page hashes are XXH3 values, but a hostile worker may send any: mix again. */
@@ -159,6 +161,9 @@ static void block_depths(const struct prefix_block *block, const uint64_t *hashe
     size_t page = 0;
     memset(depth, 0, PREFIX_BLOCK_WORKERS * sizeof(*depth));
     for (; page < count && alive != 0; page++) {
+        /* A slot is a cache miss of its own: ask for it in time. */
+        if (block->cap > 0 && page + PREFETCH_PAGES < count)
+            __builtin_prefetch(&block->slots[home_of(block, hashes[page + PREFETCH_PAGES])]);
         uint64_t lost = alive & ~block_get(block, hashes[page]);
         alive &= ~lost;
         for (; lost != 0; lost &= lost - 1)

@@ -20,6 +20,10 @@ void response_error(const struct api_error *error, struct buf *out)
 /* Up to and with `"choices":[`. */
 static void head(const struct call *call, bool chunk, struct buf *out)
 {
+    if (chunk && call->chunk_head.len > 0) {
+        buf_append(out, call->chunk_head.data, call->chunk_head.len);
+        return;
+    }
     const char *object = call->kind == API_COMPLETIONS ? "text_completion"
                          : chunk                       ? "chat.completion.chunk"
                                                        : "chat.completion";
@@ -28,6 +32,14 @@ static void head(const struct call *call, bool chunk, struct buf *out)
     buf_json_string(out, call->model->name, strlen(call->model->name));
     buf_printf(out, ",\"system_fingerprint\":\"fp_%016llx\",\"choices\":[",
                (unsigned long long)call->model->fingerprint);
+}
+
+void response_begin(struct call *call)
+{
+    buf_clear(&call->out);
+    head(call, true, &call->out);
+    call->chunk_head = (struct str){
+        arena_strndup(&call->arena, call->out.data, call->out.len), call->out.len};
 }
 
 static void usage(const struct call *call, struct buf *out)
@@ -118,7 +130,10 @@ void response_chunk(const struct call *call, const struct stream *stream, struct
                     struct buf *out)
 {
     head(call, true, out);
-    buf_printf(out, "{\"index\":%u,", stream->choice);
+    if (stream->choice == 0)
+        buf_str(out, "{\"index\":0,");
+    else
+        buf_printf(out, "{\"index\":%u,", stream->choice);
     if (call->kind == API_CHAT) {
         buf_str(out, "\"delta\":{");
         if (!stream->spoke)

@@ -5,6 +5,8 @@
 #include "router/stream.h"
 
 void response_error(const struct api_error *error, struct buf *out);
+/* Makes what all chunks of a streaming call begin with. */
+void response_begin(struct call *call);
 void response_whole(const struct call *call, struct buf *out);
 /* One choice's next text; with stream->finish set, its last. */
 void response_chunk(const struct call *call, const struct stream *stream, struct str text,

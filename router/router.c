@@ -148,6 +148,7 @@ static enum status start_http(struct router *router, struct err *err)
         .port = (uint16_t)config->port,
         .body_max = config->body_max_mib << 20,
         .buffer_max = config->stream_buffer_kib << 10,
+        .gather_ms = config->stream_gather_ms,
         .connections_max = config->connections_max,
         .idle_timeout_ms = config->idle_timeout_s * 1000,
         .tls_cert_file = config->tls_cert_file,

@@ -1,5 +1,6 @@
 """--engine sim: the text is a function of the prompt's token ids, so it is known beforehand, also
 when workers die on the way."""
+import json
 import os
 import threading
 import time
@@ -81,3 +82,23 @@ def test_an_idle_worker_costs_nothing(sim):
     before = cpu()
     time.sleep(2)
     assert cpu() - before <= 0.04
+
+
+def test_a_stream_may_be_gathered(sim, tokenizer):
+    """--stream-gather-ms: fewer writes, the same text; the first token does not wait."""
+    cluster = sim(workers=1, router_args=["--stream-gather-ms", "200"])
+    ids, count = list(range(500, 540)), 150  # 2 ms a token
+    began, firsts, reads, text, rest = time.monotonic(), None, 0, "", b""
+    with requests.post(cluster.url() + "/v1/completions", stream=True, timeout=60 * SLOW, json={
+            "model": cluster.name, "prompt": ids, "max_tokens": count, "ignore_eos": True, "stream": True}) as answer:
+        for data in answer.raw.stream(1 << 20, decode_content=False):
+            firsts = firsts or time.monotonic() - began
+            reads += 1
+            rest += data
+    for line in rest.split(b"\n"):
+        if line.startswith(b"data: {"):
+            text += json.loads(line[6:])["choices"][0]["text"]
+    assert text == text_of(tokenizer, ids, count)
+    assert b"data: [DONE]" in rest
+    assert firsts < 0.15 * SLOW
+    assert 3 <= reads <= 12 * SLOW  # 0.3 s in steps of 0.2, each chunk in a few reads
