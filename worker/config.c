@@ -54,6 +54,8 @@ static const struct option options[] = {
      "MSGL_DISABLE_GRAPHS", "launch decode steps op by op, not as CUDA graphs"},
     {"disable-overlap-scheduling", OPTION_TYPE_BOOL, offsetof(W, no_overlap), NULL, 0, 0, NULL,
      "MINISGL_DISABLE_OVERLAP_SCHEDULING", "the same, by mini-sglang's name"},
+    {"fail-step", OPTION_TYPE_UINT, offsetof(W, fail_step), "0", 0, 0, NULL, "MSGL_FAIL_STEP",
+     "for tests: the engine fails at its Nth step; 0 = never"},
     OPTION_UINT(W, age_ms, "age-ms", "2000", 0, 3600000,
                 "a req that waited this many ms goes before any cached prefix"),
     OPTION_UINT(W, threads, "threads", "0", 0, 1024, "CPU threads; 0 = all cores"),

@@ -27,6 +27,7 @@ struct worker_config {
     bool prefix_groups;
     bool no_overlap;
     bool no_graphs;
+    uint64_t fail_step;
     uint64_t age_ms;
     uint64_t threads;
     uint64_t tp, nnodes, node_rank;

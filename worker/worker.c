@@ -64,6 +64,7 @@ struct engine_opts worker_engine_opts(const struct worker_config *config, const 
                 : config->attn == WORKER_ATTN_FA ? "fa"
                                                  : "generic",
         .no_graphs = config->no_graphs,
+        .fail_step = config->fail_step,
         .threads = (uint32_t)config->threads,
         .rank = (int)config->rank,
         .tp = (int)config->tp,

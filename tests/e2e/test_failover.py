@@ -69,6 +69,20 @@ def test_worker_killed_in_the_middle(cluster, fields):
     assert stream.done
 
 
+def test_streams_move_when_the_device_fails(cluster):
+    """A device error in a step: the worker says so and exits; what it ran goes on elsewhere."""
+    c = cluster(workers=1, worker_args=["--fail-step", "150"])
+    prompt = PROMPT * 8  # of several pages: the worker that has them cached gets it again
+    whole = Stream(c, 120, prompt=prompt).result()
+    assert whole[1:] == ("length", None)
+    c.worker_args = []
+    c.start_worker(1)
+    c.wait_ready(2)
+    assert Stream(c, 120, prompt=prompt).result() == whole
+    assert c.workers[0].popen.wait(10) == 1
+    assert "step 150 fails" in c.workers[0].text()
+
+
 def test_many_streams_survive_a_kill(cluster):
     c = cluster(workers=2)
     whole = Stream(c, 60).result()

@@ -14,6 +14,7 @@
 #include "worker/engine/setup.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -86,6 +87,13 @@ static bool next_ticket(struct engine *engine, const uint64_t *from, const uint6
     return found;
 }
 
+static enum status launch(struct engine *engine, uint64_t ticket, struct seat *seat)
+{
+    if (ticket == engine->opts.fail_step)
+        return err_set(&seat->err, STATUS_INTERNAL, "step %" PRIu64 " fails, as asked", ticket);
+    return step_launch(&engine->parts.runner, ticket % STEP_LANES, &seat->io, &seat->err);
+}
+
 /* After a failure the device's state is unknown: steps are only drained. */
 static void launch_steps(struct engine *engine)
 {
@@ -96,7 +104,7 @@ static void launch_steps(struct engine *engine)
         struct seat *seat = seat_of(engine, ticket);
         seat->err = (struct err){0};
         if (status == STATUS_OK && !broken)
-            status = step_launch(&engine->parts.runner, ticket % STEP_LANES, &seat->io, &seat->err);
+            status = launch(engine, ticket, seat);
         seat->launched = broken ? STATUS_CANCELLED : status;
         pthread_mutex_lock(&engine->lock);
         engine->launched++;

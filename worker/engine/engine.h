@@ -51,6 +51,7 @@ struct engine_opts {
     uint32_t threads;         /* cpu backend: 0 = the cores we may use */
     const char *attn;         /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
     bool no_graphs;           /* launch decode steps op by op */
+    uint64_t fail_step;       /* the Nth step fails as on a broken device: for tests; 0 = none */
     bool pad_decode;          /* pad decode steps also where there are no graphs: for tests */
     int rank, tp;             /* tensor parallel: rank of tp */
     const char *comm;         /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */

@@ -145,6 +145,30 @@ START_TEST(closes_with_steps_in_flight)
 }
 END_TEST
 
+/* Steps before the failing one are good; it and all later ones are bad, with its words. */
+START_TEST(failure_is_sticky)
+{
+    struct rig rig = {.dir = make_dir()};
+    struct engine_opts opts = fixture_opts(rig.dir.path, true, 3);
+    struct step_result result;
+    uint64_t ticket;
+    opts.fail_step = 3;
+    rig.engine = fixture_engine(&opts);
+    const struct step_limits *limits = &engine_info(rig.engine)->limits;
+    step_builder_init(&rig.builder, limits);
+    rig.block = mem_aligned(ROUND_UP(step_packet_bytes_max(limits), 64u), 64);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct err err = {0};
+        ck_assert_int_eq(engine_submit(rig.engine, rig_packet(&rig, 9, i), &ticket, &err),
+                         STATUS_OK);
+        enum status status = engine_wait(rig.engine, ticket, &result, &err);
+        ck_assert_int_eq(status, i < 2 ? STATUS_OK : STATUS_INTERNAL);
+        ck_assert(i < 2 || strstr(err.text, "step 3") != NULL);
+    }
+    rig_release(&rig);
+}
+END_TEST
+
 START_TEST(steady_step_allocates_nothing)
 {
     struct rig rig = rig_make();
@@ -377,6 +401,7 @@ int main(void)
     tcase_add_test(tcase, two_in_flight);
     tcase_add_test(tcase, event_fd);
     tcase_add_test(tcase, closes_with_steps_in_flight);
+    tcase_add_test(tcase, failure_is_sticky);
     tcase_add_test(tcase, steady_step_allocates_nothing);
     tcase_add_test(tcase, refuses_broken_packets);
     tcase_add_test(tcase, refuses_broken_options);
