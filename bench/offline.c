@@ -85,19 +85,19 @@ static void print_profile(const struct drive_result *result)
 {
     static const char *const names[STEP_KINDS] = {"prefill", "decode", "mixed"};
     uint64_t device_ns = 0;
-    fprintf(stderr, "#   %-8s %7s %7s %8s %7s %9s %9s %9s %10s\n", "steps of", "count", "graphs",
-            "tokens", "rows", "plan us", "commit us", "launch us", "device us");
+    fprintf(stderr, "#   %-8s %7s %7s %8s %7s %8s %9s %8s %9s %10s\n", "steps of", "count",
+            "graphs", "tokens", "rows", "plan us", "commit us", "fill us", "launch us", "device us");
     for (size_t i = 0; i < STEP_KINDS; i++) {
         const struct drive_kind *kind = &result->kinds[i];
         if (kind->steps == 0)
             continue;
         double n = (double)kind->steps;
         device_ns += kind->device_ns;
-        fprintf(stderr, "#   %-8s %7llu %7llu %8.1f %7.1f %9.1f %9.1f %9.1f %10.1f\n", names[i],
+        fprintf(stderr, "#   %-8s %7llu %7llu %8.1f %7.1f %8.1f %9.1f %8.1f %9.1f %10.1f\n", names[i],
                 (unsigned long long)kind->steps, (unsigned long long)kind->graphs,
                 (double)kind->tokens / n, (double)kind->rows / n, (double)kind->plan_ns / n / 1e3,
-                (double)kind->commit_ns / n / 1e3, (double)kind->launch_ns / n / 1e3,
-                (double)kind->device_ns / n / 1e3);
+                (double)kind->commit_ns / n / 1e3, (double)kind->fill_ns / n / 1e3,
+                (double)kind->launch_ns / n / 1e3, (double)kind->device_ns / n / 1e3);
     }
     fprintf(stderr,
             "#   of %.3f s the device ran %.3f s and stood %.3f s; the scheduler's thread waited "

@@ -51,7 +51,8 @@ static enum status set_number(const struct option *option, void *field, const ch
 
     errno = 0;
     value = integer ? (double)strtoull(text, &end, 10) : strtod(text, &end);
-    if (!strchr(integer ? "0123456789" : "0123456789.", text[0]) || !*text || *end || errno ||
+    const char *starts = integer ? "0123456789" : option->min < 0 ? "-0123456789." : "0123456789.";
+    if (!strchr(starts, text[0]) || !*text || *end || errno ||
         !isfinite(value))
         return err_set(err, STATUS_INVALID, "--%s must be a %snumber, not '%s'", option->name,
                        integer ? "whole " : "", text);

@@ -35,16 +35,19 @@ static const struct option options[] = {
                 "random weights, from config.json alone"),
     OPTION_UINT(W, dummy_seed, "dummy-seed", "1", 0, 0, "seed of --dummy-weights"),
     OPTION_UINT(W, page_size, "page-size", "16", 1, 256, "tokens a KV page, a power of two"),
-    OPTION_UINT(W, running_max, "max-running", "64", 1, 4096, "reqs in a step at most"),
+    OPTION_UINT(W, running_max, "max-running", "0", 0, 4096,
+                "reqs in a step at most; 0 = 64 on a CPU, 256 on a GPU"),
     OPTION_UINT(W, waiting_max, "max-waiting", "256", 1, 65536, "reqs waiting at most"),
     OPTION_FLOAT(W, memory_ratio, "memory-ratio", "0", 0, 1,
                  "share of the free memory for the model and KV pages; 0 = on a GPU all but 1 GiB, on a CPU 0.25"),
     OPTION_UINT(W, kv_mib, "kv-mib", "0", 0, 1 << 24, "KV pool in MiB; 0 = by --memory-ratio"),
-    OPTION_UINT(W, chunk_tokens, "chunk-tokens", "512", 0, 1 << 20,
-                "tokens of one prompt in a step at most; 0 = unchunked"),
-    OPTION_UINT(W, step_tokens, "step-tokens", "1024", 1, 1 << 20, "tokens in a step at most"),
-    OPTION_FLOAT(W, step_ms, "step-ms", "100", 0, 60000,
-                 "ms that a step may take while streams run, by the cost model; 0 = no bound"),
+    OPTION_UINT(W, chunk_tokens, "chunk-tokens", "2048", 0, 1 << 20,
+                "tokens of one prompt in a step at most, and half a step; 0 = unchunked"),
+    OPTION_UINT(W, step_tokens, "step-tokens", "0", 0, 1 << 20,
+                "tokens in a step at most; 0 = 1024 on a CPU, 8192 on a GPU"),
+    OPTION_FLOAT(W, step_ms, "step-ms", "-1", -1, 60000,
+                 "ms that a step may take while streams run, by the cost model; 0 = no bound; -1 = 100 "
+                 "on a CPU, 25 on a GPU"),
     OPTION_CHOICE(W, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
     OPTION_BOOL(W, prefix_groups, "prefix-groups", "true", NULL,
                 "read a shared prefix once a step"),
@@ -137,6 +140,22 @@ static enum status check_ranks(struct worker_config *config, struct err *err)
     return STATUS_OK;
 }
 
+/* What a device does well: a GPU needs more work in a step to be busy, and has it done sooner. */
+static void fill_sizes(struct worker_config *config)
+{
+    bool given = config->running_max > 0 && config->step_tokens > 0 && config->step_ms >= 0;
+    bool gpu = !given && engine_kind_of(config->engine)->weights && engine_on_gpu(config->backend);
+    if (config->running_max == 0)
+        config->running_max = gpu ? 256 : 64;
+    if (config->step_tokens == 0)
+        config->step_tokens = gpu ? 8192 : 1024;
+    if (config->step_ms < 0)
+        config->step_ms = gpu ? 25 : 100;
+    /* A step decodes every running req. */
+    config->step_tokens = MAX(config->step_tokens, config->running_max);
+    config->chunk_tokens = MIN(config->chunk_tokens, MAX(config->step_tokens / 2, 1u));
+}
+
 static enum status check(struct worker_config *config, struct err *err)
 {
     if (!config->model)
@@ -156,8 +175,7 @@ static enum status check(struct worker_config *config, struct err *err)
         return err_set(err, STATUS_INVALID,
                        "--id and --served-model-name must be 1 to %d bytes of valid UTF-8",
                        PROTO_NAME_BYTES_MAX);
-    /* A step decodes every running req. */
-    config->step_tokens = MAX(config->step_tokens, config->running_max);
+    fill_sizes(config);
     return STATUS_OK;
 }
 

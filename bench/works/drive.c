@@ -128,6 +128,7 @@ static enum status commit(struct drive *drive, struct err *err)
     kind->commit_ns += clock_now_ns() - waited;
     kind->device_ns += result.device_ns;
     kind->launch_ns += result.launch_ns;
+    kind->fill_ns += result.fill_ns;
     kind->graphs += result.graph;
     return STATUS_OK;
 }

@@ -20,7 +20,7 @@ struct drive_opts {
 struct drive_kind {
     uint64_t steps, graphs, tokens, rows;
     uint64_t plan_ns, commit_ns; /* the caller's thread: scheduler */
-    uint64_t launch_ns;          /* the launcher's: block, attention plan, launch */
+    uint64_t fill_ns, launch_ns; /* the launcher's: block and attention plan; with the launch */
     uint64_t device_ns;          /* from a step's begin to its end */
 };
 

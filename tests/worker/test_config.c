@@ -120,7 +120,7 @@ START_TEST(what_is_wrong_is_said)
         {{"--model", "m", "--tp=2", "--rank=1", "--master=a"}, "HOST:PORT"},
         {{"--model", "m", "--router", "tcp://a:1", "--cache=lru"}, "--cache"},
         {{"--model", "m", "--router", "tcp://a:1", "--id=\xff"}, "UTF-8"},
-        {{"--model", "m", "--router", "tcp://a:1", "--max-running=0"}, "--max-running"},
+        {{"--model", "m", "--router", "tcp://a:1", "--max-running=5000"}, "--max-running"},
         {{"--nonsense"}, "--nonsense"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {

@@ -279,6 +279,7 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
                                    .sample_count = seat->sample_count,
                                    .device_ns = seat->io.device_ns,
                                    .launch_ns = seat->io.launch_ns,
+                                   .fill_ns = seat->io.fill_ns,
                                    .graph = seat->io.graph,
                                    .logprobs = seat->io.extras.logprobs,
                                    .top_ids = seat->io.extras.top_ids,

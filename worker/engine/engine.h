@@ -71,6 +71,9 @@ struct engine_info {
     double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model; measured at open */
 };
 
+/* Whether the backend of that name (NULL: the best one present) is a GPU's. */
+bool engine_on_gpu(const char *backend);
+
 /* Loads the model and makes the pool. Blocking; seconds. */
 enum status MUST_USE engine_open(const struct engine_opts *opts, struct engine **out,
                                  struct err *err);
@@ -91,7 +94,8 @@ struct step_result {
     const uint32_t *tokens; /* [sample_count], in the packet's order; valid until the next wait */
     uint32_t sample_count;
     uint64_t device_ns;     /* how long the step ran */
-    uint64_t launch_ns;     /* what the launcher spent on it */
+    uint64_t launch_ns;     /* what the launcher spent on it; of that, on block and plan: */
+    uint64_t fill_ns;
     bool graph;             /* launched as one graph */
     /* The packet's samples, then its scores; valid for those that asked. */
     const float *logprobs;

@@ -122,6 +122,15 @@ enum status extras_check(const struct extras *extras, const struct step_packet *
     return STATUS_OK;
 }
 
+bool extras_wanted(const struct step_packet *packet)
+{
+    const struct step_sample *samples = step_samples(packet);
+    bool wanted = packet->setup_count > 0 || packet->score_count > 0;
+    for (uint32_t i = 0; i < packet->sample_count; i++)
+        wanted |= samples[i].flags != 0 || samples[i].logprobs != 0;
+    return wanted;
+}
+
 void extras_setup(struct extras *extras, const struct step_packet *packet)
 {
     if (packet->setup_count > 0)

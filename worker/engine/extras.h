@@ -71,6 +71,9 @@ void extras_io_release(struct extras_io *io);
 enum status MUST_USE extras_check(const struct extras *extras, const struct step_packet *packet,
                                   struct err *err);
 
+/* Whether the packet asks for more than a drawn token a sample. */
+bool extras_wanted(const struct step_packet *packet);
+
 void extras_setup(struct extras *extras, const struct step_packet *packet);
 /* Between forward and extras_adjust, in every step: takes what the step before has drawn into the
  * grammars (waits for it), and uploads this step's masks. Then the step's own draws are awaited:

@@ -24,9 +24,11 @@ void graphs_init(struct step_runner *runner, uint32_t rows)
 void graphs_release(struct step_runner *runner)
 {
     for (uint32_t i = 0; i < runner->size_count; i++)
-        for (uint32_t lane = 0; lane < STEP_LANES; lane++)
-            if (runner->sizes[i].graphs[lane] != NULL)
-                runner->ops->graph_free(runner->device, runner->sizes[i].graphs[lane]);
+        for (uint32_t j = 0; j < 2 * STEP_LANES; j++) {
+            struct graph *graph = runner->sizes[i].graphs[j / 2][j % 2];
+            if (graph != NULL)
+                runner->ops->graph_free(runner->device, graph);
+        }
     runner->size_count = 0;
 }
 

@@ -36,6 +36,12 @@ static enum status check_opts(const struct engine_opts *opts, struct err *err)
     return STATUS_OK;
 }
 
+bool engine_on_gpu(const char *backend)
+{
+    const struct ops *ops = ops_find(backend);
+    return ops != NULL && strcmp(ops->name, "cpu") != 0;
+}
+
 static enum status open_device(const struct engine_opts *opts, struct engine_parts *parts,
                                struct err *err)
 {

@@ -1,11 +1,9 @@
-/* step - packet to device arrays, forward, sample, tokens back. */
+/* step - the memory, streams and events that steps need. */
 #include "worker/engine/step.h"
 
-#include "common/clock.h"
 #include "common/mem.h"
 #include "worker/engine/graphs.h"
 
-#include <string.h>
 
 static struct decoder_opts decoder_opts_of(const struct step_runner_opts *opts)
 {
@@ -153,129 +151,4 @@ void step_runner_release(struct step_runner *runner)
         runner->ops->stream_free(runner->device, runner->copy);
     mem_free(runner->full_rows);
     *runner = (struct step_runner){0};
-}
-
-/* From the lane's block on the device to logits of the samples, then of the scores: what a graph
- * holds. */
-static void forward_ops(struct step_runner *runner, struct step_lane *lane,
-                     const struct step_packet *packet, const struct block_layout *at,
-                     const struct attn_row *rows_host)
-{
-    const struct ops *ops = runner->ops;
-    const uint8_t *block = lane->device;
-    const uint32_t *slots = (const void *)(block + at->slots);
-    if (at->deltas_n > 0)
-        ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
-                            runner->cache->view.pages_per_slot, (const void *)(block + at->deltas),
-                            at->deltas_n);
-    ops->resolve_tokens(runner->device, runner->stream, runner->ids,
-                        (const void *)(block + at->tokens), slots, runner->last_tokens,
-                        at->tokens_n);
-    struct decoder_batch batch = {
-        .ids = runner->ids,
-        .positions = (const void *)(block + at->positions),
-        .token_slots = slots,
-        .rows = (const void *)(block + at->rows),
-        .rows_host = rows_host,
-        .groups_host = (const void *)step_groups(packet),
-        .sample_idx = at->all_sampled ? NULL : (const void *)(block + at->sample_idx),
-        .tokens = at->tokens_n,
-        .row_count = at->rows_n,
-        .group_count = packet->group_count,
-        .sample_count = at->samples,
-    };
-    for (size_t i = 0; i < ARRAY_LEN(batch.plans); i++)
-        batch.plans[i] =
-            (struct attn_plan_ref){.device = block + at->plans[i], .host = lane->host + at->plans[i]};
-    decoder_forward(&runner->decoder, &batch);
-}
-
-/* Whatever sizes a launch by the host's rows must see all of them at work: a graph is launched later
- * for steps with less padding. */
-static enum status capture(struct step_runner *runner, uint32_t lane,
-                           const struct step_packet *packet, const struct block_layout *at,
-                           struct graph **out, struct err *err)
-{
-    TRY(runner->ops->graph_begin(runner->device, runner->stream, err));
-    forward_ops(runner, &runner->lanes[lane], packet, at, runner->full_rows);
-    return runner->ops->graph_end(runner->device, runner->stream, out, err);
-}
-
-static enum status forward(struct step_runner *runner, uint32_t idx,
-                                     const struct step_packet *packet, struct step_size *size,
-                                     const struct block_layout *at, bool *graph,
-                           struct err *err)
-{
-    struct step_lane *lane = &runner->lanes[idx];
-    bool graphs = size != NULL && runner->graphs;
-    if (graphs && size->seen && size->graphs[idx] == NULL)
-        TRY(capture(runner, idx, packet, at, &size->graphs[idx], err));
-    *graph = graphs && size->graphs[idx] != NULL;
-    if (*graph)
-        runner->ops->graph_launch(runner->device, runner->stream, size->graphs[idx]);
-    else
-        forward_ops(runner, lane, packet, at, (const void *)(lane->host + at->rows));
-    if (size != NULL)
-        size->seen = true;
-    return STATUS_OK;
-}
-
-/* Padding rows draw nothing, so the sampler gets the packet's rows only. */
-static void sample(struct step_runner *runner, struct step_lane *lane,
-                   const struct step_packet *packet, const struct block_layout *at,
-                   struct step_io *io)
-{
-    const struct ops *ops = runner->ops;
-    const struct sample_row *rows = (const void *)(lane->device + at->sample_rows);
-    float *logits = runner->decoder.logits;
-    size_t logit_rows = packet->sample_count + packet->score_count;
-    extras_adjust(&runner->extras, packet, logits, rows);
-    if (packet->sample_count > 0)
-        ops->sample(runner->device, runner->stream, lane->drawn, runner->last_tokens, logits,
-                    runner->vocab, rows, packet->sample_count);
-    extras_finish(&runner->extras, &io->extras, packet, logits, lane->drawn);
-    if (io->logits != NULL)
-        ops->download(runner->device, runner->stream, io->logits, logits,
-                      logit_rows * runner->vocab * sizeof(*io->logits));
-}
-
-enum status step_launch(struct step_runner *runner, uint32_t idx, struct step_io *io,
-                        struct err *err)
-{
-    const struct step_packet *packet = io->packet_block;
-    const struct ops *ops = runner->ops;
-    struct step_lane *lane = &runner->lanes[idx];
-    uint64_t start = clock_now_ns();
-    struct step_size *size =
-        block_is_decode(packet) ? graphs_size(runner, packet->row_count) : NULL;
-    struct block_layout at =
-        block_fill(&runner->planner, packet, size ? size->rows : 0, lane->host);
-
-    ops->upload(runner->device, runner->copy, lane->device, lane->host, at.bytes);
-    ops->event_record(runner->device, runner->copy, lane->uploaded);
-    ops->event_wait(runner->device, runner->stream, lane->uploaded);
-    ops->event_record(runner->device, runner->stream, lane->begin);
-    if (at.more_n > 0)
-        ops->page_table_set(runner->device, runner->stream, runner->cache->page_table,
-                            runner->cache->view.pages_per_slot,
-                            (const void *)(lane->device + at.more), at.more_n);
-    extras_setup(&runner->extras, packet);
-    TRY(forward(runner, idx, packet, size, &at, &io->graph, err));
-    TRY(extras_masks(&runner->extras, &io->extras, packet, lane->drawn, lane->end, err));
-    if (at.samples > 0)
-        sample(runner, lane, packet, &at, io);
-    ops->event_record(runner->device, runner->stream, lane->end);
-    io->launch_ns = clock_now_ns() - start;
-    return STATUS_OK;
-}
-
-enum status step_finish(struct step_runner *runner, uint32_t idx, struct step_io *io,
-                        struct err *err)
-{
-    const struct step_packet *packet = io->packet_block;
-    struct step_lane *lane = &runner->lanes[idx];
-    TRY(runner->ops->event_sync(runner->device, lane->end, err));
-    memcpy(io->tokens, lane->drawn, packet->sample_count * sizeof(*io->tokens));
-    io->device_ns = runner->ops->event_ns(lane->begin, lane->end);
-    return STATUS_OK;
 }

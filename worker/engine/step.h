@@ -9,7 +9,7 @@
  * the lanes share (activations, last tokens, page table) is used in the order of the compute stream.
  *
  * A step whose rows all decode is padded to the next of a few sizes, and is launched as one graph
- * once that size has run before: a graph holds a lane's addresses, so there is one for each lane.
+ * once that size has run before. A graph holds a lane's addresses, so there is one for each lane.
  *
  * step_launch: the thread that launches. step_finish: any one thread at a time, beside it.
  */
@@ -29,6 +29,7 @@ struct step_io {
     struct extras_io extras;
     float *logits;      /* [rows][vocab], NULL unless kept */
     uint64_t launch_ns; /* what the launching thread spent on it */
+    uint64_t fill_ns;   /* of that, laying out the block and planning attention */
     uint64_t device_ns; /* from the upload's arrival to the end */
     bool graph;         /* launched as one */
 };
@@ -42,7 +43,8 @@ struct step_lane {
 struct step_size {
     uint32_t rows;
     bool seen; /* ran before: whatever its ops set up at first use is there */
-    struct graph *graphs[STEP_LANES];
+    /* With the sampler; without, for steps that do more than draw (extras.h). */
+    struct graph *graphs[STEP_LANES][2];
 };
 
 struct step_runner {
