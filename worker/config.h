@@ -35,6 +35,8 @@ struct worker_config {
     bool rank_is_child;  /* started by the first rank of its node */
     const char *master;  /* "HOST:PORT" where rank 0 listens; NULL: it picks a port */
     uint64_t rank_dead_ms;
+    const char *admin_host;
+    uint64_t admin_port;
     char **argv;         /* of main: this node's other ranks are started with it */
     uint64_t context_max;
     uint64_t router_dead_ms;

@@ -206,6 +206,8 @@ static enum status tick(struct follower *follower, uint64_t now_ms, struct err *
     const struct worker_config *config = follower->config;
 
     TRY(children_check(follower->children, err));
+    if (follower->board)
+        board_beat(follower->board, now_ms, true, false);
     if (now_ms - follower->beat_ms >= RANK_BEAT_EVERY_MS) {
         follower->beat_ms = now_ms;
         (void)!say(follower, RANK_BEAT, follower->done, STR(""));

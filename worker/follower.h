@@ -10,6 +10,7 @@
 #define MSGL_WORKER_FOLLOWER_H
 
 #include "proto/keys.h"
+#include "worker/board.h"
 #include "proto/transport.h"
 #include "worker/children.h"
 #include "worker/config.h"
@@ -18,6 +19,7 @@
 struct follower {
     const struct worker_config *config;
     struct children *children; /* initialised by the caller */
+    struct board *board;       /* the same; NULL: nobody looks */
     char *model_dir;
     struct transport_context *context;
     struct transport *transport;

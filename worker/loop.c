@@ -10,6 +10,9 @@
 #include "common/log.h"
 #include "worker/inbox.h"
 
+#define SHOW_MS 200u   /* between gauges */
+#define HUNG_MS 10000u /* a step that hangs for less is the routers' business alone */
+
 struct loop {
     struct worker *worker;
     int signal_fd;
@@ -27,6 +30,7 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     uint32_t count = worker->event_max;
 
     TRY(worker->kind->wait(worker->engine, worker->tickets[0], &result, err));
+    uint64_t start_ns = clock_now_ns();
     worker->tickets[0] = worker->tickets[1];
     worker->in_flight--;
     worker->step_since_ms = clock_now_ms();
@@ -34,6 +38,8 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
                      result.device_ns, worker->events, &count);
     outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
     outbox_events(worker, worker->events, count, &result);
+    if (worker->board)
+        board_commit(worker->board, result.device_ns, clock_now_ns() - start_ns, result.sample_count);
     return STATUS_OK;
 }
 
@@ -43,9 +49,12 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
 {
     const struct step_packet *packet;
     uint32_t count = worker->event_max;
+    uint64_t start_ns = clock_now_ns();
 
     packet =
         scheduler_plan(worker->scheduler, clock_now_ms(), worker->block, worker->events, &count);
+    if (worker->board && packet)
+        board_plan(worker->board, clock_now_ns() - start_ns);
     outbox_events(worker, worker->events, count, NULL);
     *launched = packet != NULL;
     if (packet) {
@@ -95,6 +104,31 @@ static void read_signals(struct loop *loop, uint64_t now_ms)
                  worker->reqs.count, (unsigned long long)worker->config->drain_timeout_s);
         outbox_drain(worker);
     }
+}
+
+/* A step that takes so much longer than any bound is worth a restart: routers gave up on it long
+ * before. */
+static bool step_hangs(const struct worker *worker, uint64_t now_ms)
+{
+    uint64_t limit_ms = (uint64_t)(8 * scheduler_step_ms_bound(worker->scheduler));
+    return worker->in_flight > 0 && now_ms - worker->step_since_ms > MAX(limit_ms, HUNG_MS);
+}
+
+static void show(struct worker *worker, uint64_t now_ms)
+{
+    struct sched_load load;
+    uint32_t open = 0;
+
+    if (!worker->board)
+        return;
+    for (uint32_t i = 0; i < worker->links.count; i++)
+        open += worker->links.items[i]->state == LINK_OPEN;
+    board_beat(worker->board, now_ms, open > 0 && !worker->draining, step_hangs(worker, now_ms));
+    if (now_ms - worker->board_ms < SHOW_MS)
+        return;
+    worker->board_ms = now_ms;
+    scheduler_load(worker->scheduler, &load);
+    board_load(worker->board, &load, open, worker->draining);
 }
 
 /* True when frames were left for the next turn. */
@@ -173,6 +207,7 @@ enum status loop_run(struct worker *worker, int signal_fd, struct err *err)
             return STATUS_OK;
         }
         links_tick(worker, now_ms);
+        show(worker, now_ms);
         if (!more && !links_readable(worker) && !step_done(worker))
             wait(&loop, links_wait_ms(worker, now_ms));
     }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "worker/admin.h"
 #include "worker/follower.h"
 #include "worker/guard.h"
 #include "worker/loop.h"
@@ -34,7 +35,7 @@ static enum status run(struct worker *worker, int signal_fd, struct err *err)
     enum status status;
 
     TRY(guard_start(&guard, signal_fd, children, err));
-    status = worker_open(config, children, worker, err);
+    status = worker_open(config, children, worker->board, worker, err);
     guard_stop(&guard);
     TRY(status);
     TRY(links_init(worker, err));
@@ -65,15 +66,29 @@ static int finish(const struct worker_config *config, enum status status, const 
     return EXIT_FAILURE;
 }
 
+/* Probes and metrics, for the first process of a node. */
+static enum status start_admin(const struct worker_config *config, struct board *board,
+                               struct admin **admin, struct err *err)
+{
+    if (config->admin_port == 0 || config->rank_is_child)
+        return STATUS_OK;
+    return admin_start(config->admin_host, (uint16_t)config->admin_port, board, admin, err);
+}
+
 static int run_rank_0(const struct worker_config *config, struct err *err)
 {
     struct children children = {0};
-    struct worker worker = {.config = config, .children = &children};
+    struct board board;
+    struct admin *admin = NULL;
+    struct worker worker = {.config = config, .children = &children, .board = &board};
     int signal_fd = -1;
     enum status status = block_signals(&signal_fd, err);
 
+    board_init(&board, config->served_model_name);
     if (status == STATUS_OK)
         status = children_init(&children, err);
+    if (status == STATUS_OK)
+        status = start_admin(config, &board, &admin, err);
     if (status == STATUS_OK)
         status = run(&worker, signal_fd, err);
     if (status == STATUS_CANCELLED)
@@ -86,6 +101,8 @@ static int run_rank_0(const struct worker_config *config, struct err *err)
     }
     worker_close(&worker);
     children_release(&children);
+    admin_stop(admin);
+    board_release(&board);
     if (signal_fd >= 0)
         close(signal_fd);
     return finish(config, status, err);
@@ -94,12 +111,17 @@ static int run_rank_0(const struct worker_config *config, struct err *err)
 static int run_other_rank(const struct worker_config *config, struct err *err)
 {
     struct children children = {0};
-    struct follower follower = {.config = config, .children = &children};
+    struct board board;
+    struct admin *admin = NULL;
+    struct follower follower = {.config = config, .children = &children, .board = &board};
     int signal_fd = -1;
     enum status status = block_signals(&signal_fd, err);
 
+    board_init(&board, config->served_model_name);
     if (status == STATUS_OK)
         status = children_init(&children, err);
+    if (status == STATUS_OK)
+        status = start_admin(config, &board, &admin, err);
     if (status == STATUS_OK)
         status = follow(&follower, signal_fd, err);
     if (status != STATUS_OK) {
@@ -112,6 +134,8 @@ static int run_other_rank(const struct worker_config *config, struct err *err)
     }
     follower_close(&follower);
     children_release(&children);
+    admin_stop(admin);
+    board_release(&board);
     close(signal_fd);
     return finish(config, status, err);
 }

@@ -142,7 +142,7 @@ static void fill_hello(struct worker *worker)
 }
 
 enum status worker_open(const struct worker_config *config, struct children *children,
-                        struct worker *worker, struct err *err)
+                        struct board *board, struct worker *worker, struct err *err)
 {
     uint64_t last_tenth = 0;
     struct hub_opts hub = {.progress = on_progress, .ctx = &last_tenth};
@@ -150,6 +150,7 @@ enum status worker_open(const struct worker_config *config, struct children *chi
     memset(worker, 0, sizeof(*worker));
     worker->config = config;
     worker->children = children;
+    worker->board = board;
     worker->epoch = rng_os() | 1;
     worker->kind = engine_kind_of(config->engine);
     enum hub_want want = worker->kind->weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS;
@@ -162,6 +163,8 @@ enum status worker_open(const struct worker_config *config, struct children *chi
     /* Twice the credits: reqs that were cancelled hold an entry until their step is done. */
     req_table_init(&worker->reqs, 2 * worker->hello.slots);
     outbox_init(worker);
+    if (board)
+        board_sizes(board, worker->hello.pages, worker->hello.page_size);
     LOG_INFO("worker", "ready", "model=%s device=\"%s\" pages=%u length_max=%u credits=%u",
              config->served_model_name, worker->kind->info(worker->engine)->device, worker->hello.pages,
              worker->hello.length_max, worker->hello.slots);

@@ -8,6 +8,7 @@
 #define MSGL_WORKER_WORKER_H
 
 #include "common/arena.h"
+#include "worker/board.h"
 #include "worker/config.h"
 #include "worker/engine/kinds.h"
 #include "worker/links.h"
@@ -33,6 +34,8 @@ struct worker {
     uint64_t step_since_ms;    /* the oldest one runs since then */
     struct ranks ranks;        /* tp > 1 */
     struct children *children; /* main's: watched by the guard while we load */
+    struct board *board;       /* main's; NULL: nobody looks */
+    uint64_t board_ms;         /* of the last gauges */
 
     struct links links;
     struct req_table reqs;
@@ -45,7 +48,7 @@ struct worker {
 
 /* Loads the model and makes everything but the links. Seconds. */
 enum status MUST_USE worker_open(const struct worker_config *config, struct children *children,
-                                 struct worker *worker, struct err *err);
+                                 struct board *board, struct worker *worker, struct err *err);
 /* The req has ended: its name is free, its grammar no longer held. */
 void worker_forget(struct worker *worker, struct req_entry *entry);
 void worker_close(struct worker *worker); /* safe on a zeroed struct */
