@@ -23,6 +23,8 @@ enum rank_kind {
     RANK_FAILED,   /* both: body = why; the sender leaves */
     RANK_STOP,     /* rank 0: leave cleanly */
     RANK_LEFT,     /* rank N: has got STOP */
+    RANK_GRAMMAR,  /* rank 0: value = its number on every rank; body = a byte automaton */
+    RANK_GRAMMAR_DROP, /* rank 0: value = the number */
     RANK_KIND_END,
 };
 #define RANK_BEAT_EVERY_MS 250

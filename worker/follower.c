@@ -42,6 +42,17 @@ void follower_fail(struct follower *follower, const char *why)
         (void)!say(follower, RANK_FAILED, 0, str_from(why));
 }
 
+/* Waits for the oldest step. */
+static enum status take_result(struct follower *follower, struct err *err)
+{
+    struct step_result result;
+    TRY(follower->kind->wait(follower->engine, follower->tickets[0], &result, err));
+    follower->tickets[0] = follower->tickets[1];
+    follower->in_flight--;
+    follower->done++;
+    return STATUS_OK;
+}
+
 /* ---- messages ---- */
 
 static enum status on_start(struct follower *follower, const struct rank_message *message,
@@ -78,6 +89,33 @@ static enum status on_step(struct follower *follower, const struct rank_message 
     return STATUS_OK;
 }
 
+/* The number must be rank 0's: steps name it. */
+static enum status on_grammar(struct follower *follower, const struct rank_message *message,
+                              struct err *err)
+{
+    uint32_t id = 0;
+
+    if (!follower->engine || !follower->kind->grammar_add)
+        return err_set(err, STATUS_CORRUPT, "a grammar came that this engine cannot hold");
+    TRY(follower->kind->grammar_add(follower->engine, message->body, &id, err));
+    if (id != message->value)
+        return err_set(err, STATUS_CONFLICT, "a grammar is number %u here, %" PRIu64 " on rank 0",
+                       id, message->value);
+    return STATUS_OK;
+}
+
+/* Rank 0 is done with it; steps that name it may still run here. */
+static enum status on_grammar_drop(struct follower *follower, const struct rank_message *message,
+                                   struct err *err)
+{
+    if (!follower->engine || !follower->kind->grammar_drop)
+        return STATUS_OK;
+    while (follower->in_flight > 0)
+        TRY(take_result(follower, err));
+    follower->kind->grammar_drop(follower->engine, (uint32_t)message->value);
+    return STATUS_OK;
+}
+
 static enum status handle(struct follower *follower, const struct rank_message *message,
                           struct err *err)
 {
@@ -88,6 +126,10 @@ static enum status handle(struct follower *follower, const struct rank_message *
         return on_start(follower, message, err);
     case RANK_STEP:
         return on_step(follower, message, err);
+    case RANK_GRAMMAR:
+        return on_grammar(follower, message, err);
+    case RANK_GRAMMAR_DROP:
+        return on_grammar_drop(follower, message, err);
     case RANK_STOP:
         follower->stop = true;
         (void)!say(follower, RANK_LEFT, follower->done, STR(""));
@@ -191,13 +233,8 @@ static bool step_done(const struct follower *follower)
 
 static enum status take_results(struct follower *follower, struct err *err)
 {
-    while (step_done(follower)) {
-        struct step_result result;
-        TRY(follower->kind->wait(follower->engine, follower->tickets[0], &result, err));
-        follower->tickets[0] = follower->tickets[1];
-        follower->in_flight--;
-        follower->done++;
-    }
+    while (step_done(follower))
+        TRY(take_result(follower, err));
     return STATUS_OK;
 }
 

@@ -34,7 +34,7 @@ static void on_welcome(struct worker *worker, struct link *link, const struct fr
 /* What this worker's engine cannot do: an answer that ignores it would be wrong. */
 static const char *unsupported(const struct worker *worker, const struct frame_generate *frame)
 {
-    uint32_t has = engine_info(worker->engine)->features;
+    uint32_t has = worker->kind->info(worker->engine)->features;
     if (!(has & FEATURE_ADJUST) && (sampling_penalized(&frame->sampling) || frame->bias.len))
         return "this worker has no penalties and no logit bias";
     if (!(has & FEATURE_ADJUST) && frame->tokens_min > 0 && frame->stop_ids.count > 0)
@@ -62,6 +62,14 @@ static bool copy_tokens(struct worker *worker, struct token_view tokens)
     return true;
 }
 
+/* Every rank holds the same grammars under the same numbers: they come in the same order. */
+static enum status add_grammar(struct worker *worker, struct str automaton, uint32_t *id,
+                               struct err *err)
+{
+    TRY(worker->kind->grammar_add(worker->engine, automaton, id, err));
+    return ranks_grammar(worker, *id, automaton, err);
+}
+
 static enum status add_req(struct worker *worker, struct req_entry *entry,
                            const struct frame_generate *frame, uint64_t now_ms, struct err *err)
 {
@@ -86,7 +94,7 @@ static enum status add_req(struct worker *worker, struct req_entry *entry,
     };
 
     if (frame->automaton.len > 0)
-        TRY(worker->kind->grammar_add(worker->engine, frame->automaton, &entry->grammar, err));
+        TRY(add_grammar(worker, frame->automaton, &entry->grammar, err));
     spec.grammar = entry->grammar;
 
     if (frame->bias.len > 0) /* aligned, and within the wire's bound */

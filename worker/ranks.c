@@ -269,6 +269,23 @@ enum status ranks_step(struct worker *worker, const struct step_packet *packet, 
     return err_set(err, STATUS_UNAVAILABLE, "a step could not be sent to a rank");
 }
 
+enum status ranks_grammar(struct worker *worker, uint32_t id, struct str automaton, struct err *err)
+{
+    struct ranks *ranks = &worker->ranks;
+    enum status status = STATUS_OK;
+
+    if (ranks->tp > 1)
+        send_all(ranks, RANK_GRAMMAR, id, automaton, &status);
+    return status == STATUS_OK ? STATUS_OK
+                               : err_set(err, STATUS_UNAVAILABLE, "a rank does not take frames");
+}
+
+void ranks_grammar_drop(struct worker *worker, uint32_t id)
+{
+    if (worker->ranks.tp > 1) /* a rank that is gone is noticed by the next tick */
+        send_all(&worker->ranks, RANK_GRAMMAR_DROP, id, STR(""), NULL);
+}
+
 static enum status check_steps(const struct worker *worker, uint64_t now_ms, struct err *err)
 {
     uint64_t bound_ms = (uint64_t)(4 * scheduler_step_ms_bound(worker->scheduler));

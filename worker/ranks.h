@@ -49,6 +49,10 @@ enum status MUST_USE ranks_wait_ready(struct worker *worker, struct err *err);
 /* Before the engine's own submit. */
 enum status MUST_USE ranks_step(struct worker *worker, const struct step_packet *packet,
                                 struct err *err);
+/* The other ranks' engines get it too, before any step that names it. */
+enum status MUST_USE ranks_grammar(struct worker *worker, uint32_t id, struct str automaton,
+                                   struct err *err);
+void ranks_grammar_drop(struct worker *worker, uint32_t id);
 /* Frames in, heartbeats out, deaths noticed. Not OK: the worker must leave. */
 enum status MUST_USE ranks_tick(struct worker *worker, uint64_t now_ms, struct err *err);
 int ranks_fd(const struct worker *worker); /* to poll beside children.fd; -1 for tp 1 */

@@ -173,8 +173,10 @@ enum status worker_open(const struct worker_config *config, struct children *chi
 
 void worker_forget(struct worker *worker, struct req_entry *entry)
 {
-    if (entry->grammar)
+    if (entry->grammar) {
         worker->kind->grammar_drop(worker->engine, entry->grammar);
+        ranks_grammar_drop(worker, entry->grammar);
+    }
     req_table_remove(&worker->reqs, entry);
 }
 

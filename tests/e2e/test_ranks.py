@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from conftest import BUILD, MODEL, ROOT, SLOW, TINY, Process, free_port, wait_for
+from conftest import BUILD, MODEL, NAME, ROOT, SLOW, TINY, Process, free_port, wait_for
 from fake_router import LENGTH, FakeRouter
 from test_failover import Stream, serving
 
@@ -144,6 +144,25 @@ def test_streams_move_when_a_rank_dies(cluster):
     os.kill(children(victim.pid)[1], signal.SIGKILL)
     assert [s.result() for s in streams] == [whole] * 2
     assert victim.popen.wait(10 * SLOW) == 1
+
+
+def test_grammars_bind_every_rank(cluster):
+    """A rank that did not hold the grammar would draw other tokens than rank 0, and go its own way from there."""
+    schema = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}, "big": {"type": "boolean"}},
+              "required": ["city", "big"], "additionalProperties": False}
+    ask = {"model": NAME, "max_tokens": 60, "temperature": 0, "messages": [{"role": "user", "content": "A city as JSON"}],
+           "response_format": {"type": "json_schema", "json_schema": {"name": "c", "schema": schema, "strict": True}}}
+    answers = []
+    for tp in (1, 2):
+        c = cluster(workers=1, worker_args=["--tp", str(tp)])
+        for _ in range(2):  # the second finds the grammar there
+            reply = c.post("/v1/chat/completions", ask)
+            assert reply.status_code == 200, reply.text
+            answers.append(reply.json()["choices"][0]["message"]["content"])
+        assert len(c.complete("Once upon a time", 8)["choices"][0]["text"]) > 0
+        assert c.workers[0].stop() == 0
+    assert len(set(answers)) == 1, answers
+    assert set(json.loads(answers[0])) == {"city", "big"}
 
 
 def test_a_rank_that_cannot_start_is_one_sentence(tmp_path, router):

@@ -89,7 +89,7 @@ out:
 static struct step_runner_opts runner_opts_of(const struct engine_opts *opts,
                                               const struct engine_parts *parts, uint32_t context)
 {
-    struct step_runner_opts runner_opts = {.model_dir = opts->tp == 1 ? opts->model_dir : NULL,
+    struct step_runner_opts runner_opts = {.model_dir = opts->model_dir,
                                            .ops = parts->ops,
                                            .device = parts->device,
                                            .stream = parts->stream,
