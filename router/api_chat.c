@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/mem.h"
+#include "router/tools.h"
 
 static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
 
@@ -133,17 +134,12 @@ static enum status read_opts(const json_t *body, const struct params *params,
     opts->continue_final_message = params->continue_final;
     opts->add_generation_prompt =
         params->generation_prompt < 0 ? !params->continue_final : params->generation_prompt;
-    const json_t *tools = json_object_get(body, "tools");
-    const json_t *choice = json_object_get(body, "tool_choice");
     const json_t *kwargs = json_object_get(body, "chat_template_kwargs");
-    if (tools && !json_is_null(tools) && !json_is_array(tools))
-        return api_fail(error, STATUS_INVALID, "tools", "tools must be a list, not %s",
-                        json_type_name(tools));
     if (kwargs && !json_is_null(kwargs) && !json_is_object(kwargs))
         return api_fail(error, STATUS_INVALID, "chat_template_kwargs",
                         "chat_template_kwargs must be an object, not %s", json_type_name(kwargs));
-    bool off = json_is_string(choice) && strcmp(json_string_value(choice), "none") == 0;
-    opts->tools = json_array_size(tools) > 0 && !off ? tools : NULL;
+    bool off = params->tool_choice == TOOL_OFF;
+    opts->tools = json_array_size(params->tools) > 0 && !off ? params->tools : NULL;
     opts->kwargs = json_is_object(kwargs) ? kwargs : NULL;
     return STATUS_OK;
 }
@@ -156,6 +152,7 @@ enum status prompts_chat(const json_t *body, struct model *model, const struct p
     if (!model->tmpl)
         return api_fail(error, STATUS_UNSUPPORTED, "messages",
                         "model %s has no chat template: use /v1/completions", model->name);
+    TRY(tools_check(params, model, error));
     TRY(fix_messages(body, &messages, error));
     TRY(read_opts(body, params, &opts, error));
     out->items = mem_array(1, sizeof(*out->items));
@@ -169,6 +166,8 @@ enum status prompts_chat(const json_t *body, struct model *model, const struct p
     status = model_encode(model, (struct str){text.data, text.len}, params->add_special == 1,
                           &out->items[0].tokens, &error->err);
     prompt_truncate(&out->items[0], params->truncate);
+    out->items[0].parses =
+        tools_answer_opts(params, model, (struct str){text.data, text.len}, &out->items[0].answer);
     if (status == STATUS_OK && out->items[0].tokens.count == 0)
         status = api_fail(error, STATUS_INVALID, "messages", "messages make an empty prompt");
 out:

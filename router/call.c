@@ -344,11 +344,13 @@ static void response_event(const struct call *call, const struct stream *stream,
 
 void call_emit(struct call *call, struct stream *stream, struct str text)
 {
-    if (call->params.stream && (text.len > 0 || stream->finish)) {
+    bool news = stream->prompt->parses ? answer_has_news(&stream->answer) : text.len > 0;
+    if (call->params.stream && (news || stream->finish)) {
         buf_clear(&call->out);
         response_event(call, stream, text, &call->out);
         stream->spoke = call->started = true;
         stream->told = stream_told(stream);
+        answer_told(&stream->answer);
         if (call->kind != API_GENERATE || call->params.plain_events)
             buf_clear(&stream->text); /* SGLang's events repeat it */
         if (http_write(call->exchange, call->out.data, call->out.len) != STATUS_OK) {

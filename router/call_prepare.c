@@ -4,6 +4,7 @@
 
 #include "router/call.h"
 #include "router/grammar.h"
+#include "router/tools.h"
 
 #define TRIM_BYTES (1u << 20) /* a body this large may parse into gigabytes: give them back */
 
@@ -101,6 +102,9 @@ static enum status make_grammar(struct call *call)
             status = grammar_from_regex(
                 (struct str){json_string_value(of), json_string_length(of)}, &call->automaton, err);
         break;
+    case GRAMMAR_TOOLS:
+        status = tools_grammar(params, call->model, &call->automaton, err);
+        break;
     case GRAMMAR_CHOICE:
         status = grammar_from_choices(of, &call->automaton, err);
         break;
@@ -124,8 +128,8 @@ static enum status prepare(struct call *call, const json_t *body)
             return api_fail(&call->error, STATUS_INVALID, "logit_bias",
                             "logit_bias names %u, which is no token id of %s",
                             call->params.bias[i].id, call->model->name);
-    TRY(make_grammar(call));
-    return make_prompts(call, body);
+    TRY(make_prompts(call, body)); /* checks the tools */
+    return make_grammar(call);
 }
 
 void call_prepare(struct call *call)

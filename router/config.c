@@ -1,6 +1,7 @@
 #include "router/config.h"
 
 #include "router/route.h"
+#include "router/tools.h"
 
 #define R struct router_config
 
@@ -58,6 +59,10 @@ static const struct option options[] = {
     OPTION_STRING(R, api_key, "api-key", NULL, "MSGL_API_KEY", "bearer key that /v1 asks for"),
     OPTION_STRING(R, api_key_file, "api-key-file", NULL, "MSGL_API_KEY_FILE",
                   "file of keys with names, limits and spaces (docs/SECURITY.md); read again when it changes"),
+    OPTION_CHOICE(R, tool_format, "tool-format", "auto", TOOL_FORMATS,
+                  "how models write calls of tools; auto: as their chat template shows"),
+    OPTION_CHOICE(R, reasoning, "reasoning", "auto", "auto|off",
+                  "what stands between <think> marks comes as reasoning_content, or stays text"),
     OPTION_STRING(R, cors_origin, "cors-origin", NULL, NULL,
                   "origin whose pages may call the API from a browser, or *"),
     OPTION_BOOL(R, print_api, "print-api", "false", NULL,

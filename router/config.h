@@ -34,6 +34,8 @@ struct router_config {
     uint64_t text_threads;
     const char *tls_cert_file, *tls_key_file;
     const char *api_key, *api_key_file;
+    uint32_t tool_format; /* TOOL_FORMATS */
+    uint32_t reasoning;   /* auto, off */
     const char *cors_origin; /* NULL: no CORS headers */
     bool print_api;
     uint32_t log_level; /* enum log_level */

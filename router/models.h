@@ -8,6 +8,7 @@
 #include "common/config.h"
 #include "common/sampling.h"
 #include "proto/frames.h"
+#include "router/answer.h"
 #include "router/chat_template.h"
 #include "router/tokenizer.h"
 
@@ -25,6 +26,9 @@ struct model {
     uint32_t eos[MODEL_EOS_MAX];
     uint32_t eos_count;
     struct sampling defaults; /* of generation_config.json */
+    enum tool_format tools;   /* how it writes calls of tools */
+    bool takes_tools;         /* its template shows it the tools */
+    bool thinks;              /* <think> … </think> is a mark of its answers */
     uint64_t created_s;
     pthread_mutex_t lock; /* of the two below: encode runs on several threads */
     struct tokenizer_scratch *scratch[64];

@@ -141,6 +141,13 @@ static enum status check_together(struct params *out, struct api_error *error)
     if (out->continue_final && out->generation_prompt == 1)
         return api_fail(error, STATUS_INVALID, "continue_final_message",
                         "continue_final_message and add_generation_prompt exclude each other");
+    if (out->tool_choice >= TOOL_REQUIRED) {
+        if (out->grammar_param)
+            return api_fail(error, STATUS_INVALID, "tool_choice", "tool_choice and %s exclude each other",
+                            out->grammar_param);
+        out->grammar = GRAMMAR_TOOLS;
+        out->grammar_param = "tool_choice";
+    }
     if (out->grammar_param && (out->ignore_eos || out->tokens_min > 0))
         return api_fail(error, STATUS_UNSUPPORTED, out->ignore_eos ? "ignore_eos" : "min_tokens",
                         "%s does not go with %s", out->ignore_eos ? "ignore_eos" : "min_tokens",
@@ -158,7 +165,8 @@ enum status params_parse(const json_t *body, enum api_kind kind, struct arena *a
         [API_DETOKENIZE] = PLACE_DETOKENIZE};
     out->kind = kind;
     out->n = 1;
-    out->skip_special = true;
+    out->skip_special = out->parallel_calls = true;
+    out->separate_reasoning = out->include_reasoning = true;
     out->add_special = out->generation_prompt = -1;
     if (kind == API_GENERATE) {
         out->plain_events = json_object_get(body, "prompt") != NULL;

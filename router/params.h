@@ -26,13 +26,26 @@ struct token_bias {
 };
 
 /* What an answer must look like; the JSON is the body's, and dies with it. */
-enum grammar_kind { GRAMMAR_NONE, GRAMMAR_OBJECT, GRAMMAR_SCHEMA, GRAMMAR_REGEX, GRAMMAR_CHOICE };
+enum grammar_kind {
+    GRAMMAR_NONE,
+    GRAMMAR_OBJECT,
+    GRAMMAR_SCHEMA,
+    GRAMMAR_REGEX,
+    GRAMMAR_CHOICE,
+    GRAMMAR_TOOLS
+};
+
+enum tool_choice { TOOL_AUTO, TOOL_OFF, TOOL_REQUIRED, TOOL_NAMED };
 
 struct params {
     enum api_kind kind;
     enum grammar_kind grammar;
     const json_t *grammar_of; /* schema, expression or choices */
     const char *grammar_param;
+    const json_t *tools; /* the body's; NULL */
+    enum tool_choice tool_choice;
+    const char *tool_name; /* NAMED: in the arena */
+    bool parallel_calls, separate_reasoning, include_reasoning;
     bool plain_events; /* /generate as mini-sglang has it: text lines */
     bool token_texts;  /* /tokenize: the tokens' strings too */
     bool want_logprobs; /* /generate, while parsing */

@@ -327,3 +327,36 @@ PARAM_RULE(rule_structured_outputs)
     }
     return STATUS_OK;
 }
+
+/* ---- tools ---- */
+
+PARAM_RULE(rule_tools)
+{
+    if (!json_is_array(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be a list, not %s", name,
+                        json_type_name(value));
+    out->tools = value;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_tool_choice)
+{
+    static const char *const words[] = {"auto", "none", "required"};
+    const json_t *function = json_object_get(value, "function");
+    const char *word = json_string_value(value), *type = json_string_value(json_object_get(value, "type"));
+    for (size_t i = 0; word && i < ARRAY_LEN(words); i++) {
+        if (strcmp(word, words[i]) == 0) {
+            out->tool_choice = (enum tool_choice)i;
+            return STATUS_OK;
+        }
+    }
+    if (type && strcmp(type, "function") != 0)
+        return api_fail(error, STATUS_UNSUPPORTED, name, "%s of type %.40s is not supported", name, type);
+    const json_t *wanted = json_object_get(function, "name");
+    if (!json_is_string(wanted))
+        return api_fail(error, STATUS_INVALID, name,
+                        "%s must be auto, none, required, or an object that names a function", name);
+    out->tool_choice = TOOL_NAMED;
+    out->tool_name = arena_strndup(arena, json_string_value(wanted), json_string_length(wanted));
+    return STATUS_OK;
+}

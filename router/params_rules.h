@@ -27,6 +27,8 @@ PARAM_RULE(rule_cache_salt);
 PARAM_RULE(rule_sampling_params);
 PARAM_RULE(rule_response_format);
 PARAM_RULE(rule_schema);
+PARAM_RULE(rule_tools);
+PARAM_RULE(rule_tool_choice);
 PARAM_RULE(rule_regex);
 PARAM_RULE(rule_choice);
 PARAM_RULE(rule_structured_outputs);

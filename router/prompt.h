@@ -13,6 +13,8 @@ struct prompt {
     struct str text;          /* for echo; in the arena; empty when not asked for */
     uint64_t *hashes;         /* of whole pages; made when the prompt is first routed */
     uint32_t page_size, page_count;
+    bool parses; /* the answer is taken apart so: */
+    struct answer_opts answer;
 };
 
 struct prompts { /* zero-initialise; release */

@@ -102,6 +102,93 @@ static void chat_prompt_ids(const struct call *call, struct buf *out)
     put_ids(call->prompts.items[0].tokens.ids, call->prompts.items[0].tokens.count, out);
 }
 
+static void put_string(const char *key, const struct buf *text, struct buf *out)
+{
+    buf_printf(out, "\"%s\":", key);
+    buf_json_string(out, text->data ? text->data : "", text->len);
+}
+
+/* One call of a tool. `from`: bytes of arguments that were told before; `whole`: with its name. */
+static void put_call(const struct stream *stream, uint32_t i, size_t from, bool whole, bool chunk,
+                     struct buf *out)
+{
+    const struct answer_call *call = &stream->answer.calls[i];
+    struct buf rest = {.data = call->arguments.data ? call->arguments.data + from : NULL,
+                       .len = call->arguments.len - from};
+    buf_char(out, '{');
+    if (chunk)
+        buf_printf(out, "\"index\":%u,", i);
+    if (whole) {
+        /* Unique: the call's name, the choice, the number in it. */
+        buf_printf(out, "\"id\":\"call_%s_%u_%u\",\"type\":\"function\",", stream->call->name + 9,
+                   stream->choice, i);
+    }
+    buf_str(out, "\"function\":{");
+    if (whole) {
+        put_string("name", &call->name, out);
+        buf_char(out, ',');
+    }
+    put_string("arguments", &rest, out);
+    buf_str(out, "}}");
+}
+
+/* The message of a whole answer, behind its role. */
+static void put_message(const struct stream *stream, struct str text, struct buf *out)
+{
+    const struct answer *answer = &stream->answer;
+    if (!stream->prompt->parses) {
+        buf_str(out, "\"content\":");
+        buf_json_string(out, text.data, text.len);
+        return;
+    }
+    if (answer->content.len > 0 || answer->call_count == 0)
+        put_string("content", &answer->content, out);
+    else
+        buf_str(out, "\"content\":null");
+    if (answer->reasoning.len > 0 && stream->call->params.include_reasoning) {
+        buf_char(out, ',');
+        put_string("reasoning_content", &answer->reasoning, out);
+    }
+    for (uint32_t i = 0; i < answer->call_count; i++) {
+        buf_str(out, i > 0 ? "," : ",\"tool_calls\":[");
+        put_call(stream, i, 0, true, false, out);
+    }
+    if (answer->call_count > 0)
+        buf_char(out, ']');
+}
+
+/* What is new since the last chunk. */
+static void put_delta(const struct stream *stream, struct str text, struct buf *out)
+{
+    const struct answer *answer = &stream->answer;
+    const char *comma = "", *calls = "\"tool_calls\":[";
+    if (!stream->prompt->parses) {
+        buf_str(out, "\"content\":");
+        buf_json_string(out, text.data ? text.data : "", text.len);
+        return;
+    }
+    if (answer->content.len > 0 || !stream->spoke) {
+        put_string("content", &answer->content, out);
+        comma = ",";
+    }
+    if (answer->reasoning.len > 0 && stream->call->params.include_reasoning) {
+        buf_str(out, comma);
+        put_string("reasoning_content", &answer->reasoning, out);
+        comma = ",";
+    }
+    bool any = false;
+    for (uint32_t i = 0; i < answer->call_count; i++) {
+        const struct answer_call *call = &answer->calls[i];
+        if (!call->named || (call->told && call->sent == call->arguments.len))
+            continue;
+        buf_printf(out, "%s%s", any ? "," : comma, any ? "" : calls);
+        put_call(stream, i, call->sent, !call->told, true, out);
+        any = true;
+    }
+    if (any)
+        buf_char(out, ']');
+}
+
 void response_whole(const struct call *call, struct buf *out)
 {
     head(call, false, out);
@@ -110,8 +197,8 @@ void response_whole(const struct call *call, struct buf *out)
         const char *text = stream->text.data ? stream->text.data : "";
         buf_printf(out, "%s{\"index\":%u,", i > 0 ? "," : "", stream->choice);
         if (call->kind == API_CHAT) {
-            buf_str(out, "\"message\":{\"role\":\"assistant\",\"content\":");
-            buf_json_string(out, text, stream->text.len);
+            buf_str(out, "\"message\":{\"role\":\"assistant\",");
+            put_message(stream, (struct str){text, stream->text.len}, out);
             buf_char(out, '}');
         } else {
             buf_str(out, "\"text\":");
@@ -138,8 +225,7 @@ void response_chunk(const struct call *call, const struct stream *stream, struct
         buf_str(out, "\"delta\":{");
         if (!stream->spoke)
             buf_str(out, "\"role\":\"assistant\",");
-        buf_str(out, "\"content\":");
-        buf_json_string(out, text.data ? text.data : "", text.len);
+        put_delta(stream, text, out);
         buf_char(out, '}');
     } else {
         buf_str(out, "\"text\":");

@@ -14,6 +14,7 @@
 #include "router/frames_in.h"
 #include "router/stream.h"
 #include "router/telemetry.h"
+#include "router/tools.h"
 
 #define TICK_MS 50
 #define CLOSE_MS 500
@@ -195,6 +196,8 @@ enum status router_init(struct router *router, const struct router_config *confi
     TRY(start_wire(router, err));
     TRY(start_http(router, err));
     TRY(models_load(&config->models, &config->served_names, &router->models, err));
+    for (size_t i = 0; i < router->models.count; i++)
+        tools_probe(&router->models.items[i], config->tool_format, config->reasoning == 0);
     start_handles(router);
     LOG_INFO("router", "listening", "api=http://%s:%u admin_port=%u workers=%s policy=%s",
              config->host, http_server_port(router->api),

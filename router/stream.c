@@ -15,7 +15,13 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     stream->state = STREAM_DONE;
     list_init(&stream->queue_node);
     list_init(&stream->worker_node);
-    detokenizer_init(&stream->detokenizer, call->model->tokenizer, call->params.skip_special);
+    /* These families' marks are special tokens. */
+    enum tool_format format = stream->prompt->parses ? stream->prompt->answer.format : TOOLS_NONE;
+    bool marks = format == TOOLS_LLAMA || format == TOOLS_MISTRAL;
+    detokenizer_init(&stream->detokenizer, call->model->tokenizer,
+                     call->params.skip_special && !marks);
+    if (stream->prompt->parses)
+        answer_init(&stream->answer, &stream->prompt->answer);
     stop_init(&stream->stop, call->params.stops, call->params.stop_count, call->params.include_stop);
     if (call->params.logprobs)
         stream->scores.width = stream->prompt_scores.width = call->params.logprobs - 1;
@@ -55,6 +61,7 @@ void stream_release(struct stream *stream)
     scores_release(&stream->prompt_scores);
     detokenizer_release(&stream->detokenizer);
     stop_release(&stream->stop);
+    answer_release(&stream->answer);
     buf_release(&stream->text);
 }
 
@@ -167,6 +174,25 @@ static void take_tokens(struct stream *stream, const struct tokens_item *item)
     }
 }
 
+/* The text goes through the answer, whose parts the response tells. */
+static void take_apart(struct stream *stream)
+{
+    struct answer *answer = &stream->answer;
+    const struct params *params = &stream->call->params;
+    answer_push(answer, stream->text.data, stream->text.len);
+    buf_clear(&stream->text);
+    if (answer->over && !stream->finish) { /* nothing that may still come is wanted */
+        stream->finish = "stop";
+        leave(stream);
+    }
+    if (!stream->finish)
+        return;
+    answer_finish(answer);
+    if (answer->call_count > 0 && strcmp(stream->finish, "stop") == 0 &&
+        params->tool_choice != TOOL_NAMED)
+        stream->finish = "tool_calls";
+}
+
 void stream_tokens(struct stream *stream, const struct tokens_item *item)
 {
     struct call *call = stream->call;
@@ -204,6 +230,8 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
         finish_text(stream, &call->out);
         stream_detach(stream);
     }
+    if (stream->prompt->parses)
+        take_apart(stream);
     if (stream->finish || !awaits_scores(stream))
         call_emit(call, stream, (struct str){stream->text.data, stream->text.len});
 }

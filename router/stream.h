@@ -45,6 +45,7 @@ struct stream {
     uint32_t told;               /* tokens that chunks have named, with echo the prompt's too */
     struct detokenizer detokenizer;
     struct stop stop;
+    struct answer answer; /* with prompt->parses */
     struct buf text; /* whole (not streaming), else scratch */
     uint32_t cached_tokens;
     bool cached_known;

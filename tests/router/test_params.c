@@ -132,7 +132,9 @@ START_TEST(test_unsupported_is_named)
     refuses("{\"response_format\":5}", STATUS_INVALID, "response_format");
     refuses("{\"guided_regex\":\"a\",\"guided_choice\":[\"b\"]}", STATUS_INVALID, "guided_choice");
     refuses("{\"guided_regex\":\"a\",\"ignore_eos\":true}", STATUS_UNSUPPORTED, "ignore_eos");
-    refuses("{\"tool_choice\":{\"type\":\"function\"}}", STATUS_UNSUPPORTED, "tool_choice");
+    refuses("{\"tool_choice\":{\"type\":\"function\"}}", STATUS_INVALID, "tool_choice");
+    refuses("{\"tool_choice\":{\"type\":\"allowed_tools\"}}", STATUS_UNSUPPORTED, "tool_choice");
+    refuses("{\"tool_choice\":\"required\",\"guided_regex\":\"a\"}", STATUS_INVALID, "tool_choice");
     refuses("{\"store\":true}", STATUS_UNSUPPORTED, "store");
     ck_assert_int_eq(parse("{\"suffix\":\"x\"}", API_COMPLETIONS), STATUS_UNSUPPORTED);
     ck_assert_int_eq(parse("{\"echo\":true}", API_COMPLETIONS), STATUS_OK);
