@@ -36,6 +36,14 @@ struct weight {
     bool borrowed; /* `data` belongs to the caller of weight_load, who keeps it mapped */
 };
 
+/* Rows of a tensor in host memory, of any alignment: row_count rows of the weight's k elements, each
+ * `stride` elements behind the one before; behind them come zero_rows of zeros. */
+struct load_part {
+    const void *data;
+    enum dtype dtype;
+    uint64_t row_count, zero_rows, stride;
+};
+
 /* Rows of made-up weights. Element (r, c) of a part is number i = (row_first + r) * stride +
  * col_first + c of its tensor: bf16(u * scale), u = the top 24 bits of splitmix64's output i for
  * `seed`, as [-1, 1). Behind row_count such rows come zero_rows of zeros. */
@@ -43,7 +51,7 @@ struct formula_part {
     uint64_t seed, row_first, row_count, zero_rows, col_first, stride;
     float scale;
 };
-#define FORMULA_PARTS_MAX 4
+#define WEIGHT_PARTS_MAX 4
 
 /* One req's rows in an attention or store call; as struct step_row. */
 struct attn_row {
@@ -187,11 +195,11 @@ struct ops {
                    size_t bytes);
     void (*download)(struct device *device, struct stream *stream, void *dst, const void *src,
                      size_t bytes);
-    /* Makes a matmul weight from row-major host data [n, k] of any dtype. The host data may lie in
-     * an mmap of the checkpoint; cpu keeps a pointer to it when `borrow` and no repacking is
-     * needed. */
-    enum status (*weight_load)(struct device *device, const void *host, enum dtype dtype,
-                               uint32_t n, uint32_t k, bool borrow, struct weight *out,
+    /* Makes a matmul weight [sum of the parts' rows, k] of parts one below the other. They may lie
+     * in an mmap of the checkpoint; cpu keeps a pointer to it when `borrow` and it is one part
+     * that lies there just so. Else the host data may go when this returns. */
+    enum status (*weight_load)(struct device *device, const struct load_part *parts,
+                               uint32_t part_count, uint32_t k, bool borrow, struct weight *out,
                                struct err *err);
     /* The same from a formula in place of data: a bf16 matrix [sum of the parts' rows, k]. */
     enum status (*weight_formula)(struct device *device, const struct formula_part *parts,

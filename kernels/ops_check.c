@@ -25,19 +25,26 @@ const char *ops_check_open(const struct device_opts *opts)
     return NULL;
 }
 
-const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n, uint32_t k)
+const char *ops_check_weight_load(const struct load_part *parts, uint32_t part_count, uint32_t k)
 {
-    NEED(host, "host data is NULL");
-    NEED(dtype == DTYPE_F32 || dtype == DTYPE_BF16 || dtype == DTYPE_F16,
-         "a weight is f32, bf16 or f16");
-    NEED(n > 0 && k > 0, "a weight has no rows or no columns");
+    uint64_t rows = 0;
+    NEED(parts && part_count >= 1 && part_count <= WEIGHT_PARTS_MAX, "not 1 to 4 parts");
+    for (uint32_t i = 0; i < part_count; i++) {
+        NEED(parts[i].data || parts[i].row_count == 0, "host data is NULL");
+        NEED(parts[i].dtype == DTYPE_F32 || parts[i].dtype == DTYPE_BF16 ||
+                 parts[i].dtype == DTYPE_F16,
+             "a weight is f32, bf16 or f16");
+        NEED(parts[i].stride >= k, "a weight's rows overlap");
+        rows += parts[i].row_count + parts[i].zero_rows;
+    }
+    NEED(rows > 0 && rows <= UINT32_MAX && k > 0, "a weight has no rows or no columns");
     return NULL;
 }
 
 const char *ops_check_formula(const struct formula_part *parts, uint32_t part_count, uint32_t k)
 {
     uint64_t rows = 0;
-    NEED(parts && part_count >= 1 && part_count <= FORMULA_PARTS_MAX, "not 1 to 4 parts");
+    NEED(parts && part_count >= 1 && part_count <= WEIGHT_PARTS_MAX, "not 1 to 4 parts");
     for (uint32_t i = 0; i < part_count; i++) {
         NEED((uint64_t)k + parts[i].col_first <= parts[i].stride, "a part is wider than its tensor");
         rows += parts[i].row_count + parts[i].zero_rows;

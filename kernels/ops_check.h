@@ -12,7 +12,7 @@
 #define OPS_GROUP_MAX    16u /* q heads of one kv head */
 
 const char *ops_check_open(const struct device_opts *opts);
-const char *ops_check_weight_load(const void *host, enum dtype dtype, uint32_t n, uint32_t k);
+const char *ops_check_weight_load(const struct load_part *parts, uint32_t part_count, uint32_t k);
 const char *ops_check_formula(const struct formula_part *parts, uint32_t part_count, uint32_t k);
 const char *ops_check_page_table_set(const uint32_t *page_table, uint32_t pages_per_slot,
                                      const struct page_set *deltas, uint32_t count);

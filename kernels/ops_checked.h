@@ -10,12 +10,12 @@ static enum status CHECKED(open)(const struct device_opts *opts, struct device *
     return IMPL.open(opts, out, err);
 }
 
-static enum status CHECKED(weight_load)(struct device *device, const void *host, enum dtype dtype,
-                                        uint32_t n, uint32_t k, bool borrow, struct weight *out,
-                                        struct err *err)
+static enum status CHECKED(weight_load)(struct device *device, const struct load_part *parts,
+                                        uint32_t part_count, uint32_t k, bool borrow,
+                                        struct weight *out, struct err *err)
 {
-    ops_need("weight_load", ops_check_weight_load(host, dtype, n, k));
-    return IMPL.weight_load(device, host, dtype, n, k, borrow, out, err);
+    ops_need("weight_load", ops_check_weight_load(parts, part_count, k));
+    return IMPL.weight_load(device, parts, part_count, k, borrow, out, err);
 }
 
 static enum status CHECKED(weight_formula)(struct device *device, const struct formula_part *parts,

@@ -109,26 +109,54 @@ static float widen_f16(uint16_t half)
     return value;
 }
 
-static enum status cpu_weight_load(struct device *device, const void *host, enum dtype dtype,
-                                   uint32_t n, uint32_t k, bool borrow, struct weight *out,
+/* What the parts have in common: their type, or f32. */
+static enum dtype load_dtype(const struct load_part *parts, uint32_t part_count)
+{
+    for (uint32_t i = 1; i < part_count; i++)
+        if (parts[i].dtype != parts[0].dtype)
+            return DTYPE_F32;
+    return parts[0].dtype == DTYPE_F16 ? DTYPE_F32 : parts[0].dtype;
+}
+
+static void load_row(void *to, enum dtype dtype, const char *from, enum dtype from_dtype, uint32_t k)
+{
+    float *wide = to;
+    if (dtype == from_dtype) {
+        memcpy(to, from, k * dtype_bytes(dtype));
+        return;
+    }
+    for (uint32_t i = 0; i < k; i++) {
+        uint16_t half;
+        memcpy(&half, from + i * sizeof(half), sizeof(half));
+        uint32_t bits = (uint32_t)half << 16;
+        if (from_dtype == DTYPE_F16)
+            wide[i] = widen_f16(half);
+        else
+            memcpy(&wide[i], &bits, sizeof(bits));
+    }
+}
+
+static enum status cpu_weight_load(struct device *device, const struct load_part *parts,
+                                   uint32_t part_count, uint32_t k, bool borrow, struct weight *out,
                                    struct err *err)
 {
-    size_t count = (size_t)n * k, item = dtype_bytes(dtype);
-    *out = (struct weight){.dtype = dtype == DTYPE_F16 ? DTYPE_F32 : dtype, .n = n, .k = k};
-    if (dtype == DTYPE_F16) {
-        float *wide = mem_aligned(count * sizeof(float), 64);
-        for (size_t i = 0; i < count; i++) {
-            uint16_t half;
-            memcpy(&half, (const char *)host + i * item, sizeof(half));
-            wide[i] = widen_f16(half);
-        }
-        out->data = wide;
-    } else if (borrow) {
-        out->data = (void *)(uintptr_t)host;
+    enum dtype dtype = load_dtype(parts, part_count);
+    uint64_t rows = 0;
+    for (uint32_t i = 0; i < part_count; i++)
+        rows += parts[i].row_count + parts[i].zero_rows;
+    *out = (struct weight){.dtype = dtype, .n = (uint32_t)rows, .k = k};
+    if (borrow && part_count == 1 && parts[0].dtype == dtype && parts[0].stride == k &&
+        parts[0].zero_rows == 0 && (uintptr_t)parts[0].data % dtype_bytes(dtype) == 0) {
+        out->data = (void *)(uintptr_t)parts[0].data;
         out->borrowed = true;
-    } else {
-        out->data = mem_aligned(count * item, 64);
-        memcpy(out->data, host, count * item);
+        return STATUS_OK;
+    }
+    size_t row_bytes = k * dtype_bytes(dtype);
+    char *at = out->data = mem_aligned(rows * row_bytes, 64); /* zeroed */
+    for (uint32_t i = 0; i < part_count; at += parts[i++].zero_rows * row_bytes) {
+        size_t stride = parts[i].stride * dtype_bytes(parts[i].dtype);
+        for (uint64_t r = 0; r < parts[i].row_count; r++, at += row_bytes)
+            load_row(at, dtype, (const char *)parts[i].data + r * stride, parts[i].dtype, k);
     }
     return STATUS_OK;
 }

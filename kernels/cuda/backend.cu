@@ -3,12 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/gemm.cuh"
 #include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/weights.cuh"
 
 extern "C" const struct ops cuda_ops;
 
-static enum status cuda_status(struct err *err, cudaError_t error, const char *what)
+enum status cuda_status(struct err *err, cudaError_t error, const char *what)
 {
     if (error == cudaSuccess)
         return STATUS_OK;
@@ -60,6 +61,7 @@ static void dev_close(struct device *device)
     cudaFree(device->workspace);
     gemm_plans_free(device->plans);
     attn_scratch_release(device);
+    uploader_free(device->uploader);
     if (device->lt)
         cublasLtDestroy(device->lt);
     free(device);
@@ -176,60 +178,6 @@ static void dev_download(struct device *device, struct stream *stream, void *dst
                          size_t bytes)
 {
     CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, stream->cuda));
-}
-
-/* Round to nearest even; NaN stays NaN. */
-static uint16_t bf16_bits(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    if ((bits & 0x7fffffffu) > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
-static float half_value(uint16_t half)
-{
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, bits;
-    uint32_t fraction = half & 0x3ff;
-    float value;
-    if (exponent == 0) {
-        value = (float)fraction * 0x1p-24f;
-        return sign ? -value : value;
-    }
-    bits = sign | (exponent == 31 ? 0x7f800000u : (exponent + 112) << 23) | fraction << 13;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-static enum status weight_load(struct device *device, const void *host, enum dtype dtype,
-                               uint32_t n, uint32_t k, bool borrow, struct weight *out,
-                               struct err *err)
-{
-    size_t count = (size_t)n * k;
-    uint16_t *copy = NULL;
-    enum status status = STATUS_OK;
-
-    (void)borrow;
-    memset(out, 0, sizeof(*out));
-    out->dtype = DTYPE_BF16;
-    out->n = n;
-    out->k = k;
-    if (dtype != DTYPE_BF16) {
-        copy = (uint16_t *)malloc(count * sizeof(*copy));
-        CHECK(copy);
-        for (size_t i = 0; i < count; i++)
-            copy[i] = dtype == DTYPE_F32 ? bf16_bits(((const float *)host)[i])
-                                         : bf16_bits(half_value(((const uint16_t *)host)[i]));
-        host = copy;
-    }
-    status = dev_alloc(device, count * 2, &out->data, err);
-    if (status != STATUS_OK)
-        goto out;
-    CUDA_TRY_OUT(cudaMemcpy(out->data, host, count * 2, cudaMemcpyHostToDevice));
-out:
-    free(copy);
-    return status;
 }
 
 static void weight_free(struct device *device, struct weight *weight)
@@ -387,7 +335,7 @@ extern "C" const struct ops cuda_ops = {
     dev_host_free,
     dev_upload,
     dev_download,
-    weight_load,
+    cuda_weight_load,
     cuda_weight_formula,
     weight_free,
     stream_new,

@@ -27,6 +27,7 @@ struct device {
     cublasLtHandle_t lt;
     void *workspace; /* cuBLASLt's */
     struct gemm_plans *plans;
+    struct uploader *uploader; /* NULL before the first weight_load */
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
     struct attn_scratch attn;
     bool hopper; /* attention by our kernels for sm_90a, else the generic one */
@@ -55,6 +56,9 @@ static inline void device_fail(struct device *device, cudaError_t error, const c
         device->error_where = where;
     }
 }
+
+/* STATUS_NO_SPACE or STATUS_INTERNAL with `what` and CUDA's own words. */
+enum status cuda_status(struct err *err, cudaError_t error, const char *what);
 
 #define CUDA_NOTE(device, call) device_fail(device, call, #call)
 #define LAUNCHED(device, name) device_fail(device, cudaGetLastError(), name)
@@ -213,6 +217,8 @@ CUDA_OP cuda_norm_gate_up_silu(struct device *, struct stream *, void *, const v
 CUDA_OP cuda_matmul_add(struct device *, struct stream *, void *, const void *,
                         const struct weight *, const float *, uint32_t, void *);
 CUDA_OP cuda_add(struct device *, struct stream *, void *, const void *, size_t);
+extern "C" enum status cuda_weight_load(struct device *, const struct load_part *, uint32_t, uint32_t,
+                                        bool, struct weight *, struct err *);
 extern "C" enum status cuda_weight_formula(struct device *, const struct formula_part *, uint32_t,
                                            uint32_t, struct weight *, struct err *);
 extern "C" size_t cuda_attn_plan_bytes(const struct device *, const struct attn_shape *, uint32_t,

@@ -82,8 +82,11 @@ static inline struct weight kit_weight(struct device *device, uint64_t *seed, en
         values[i] = kit_wide(narrow[i]);
     }
     struct weight weight;
-    const void *host = dtype == DTYPE_BF16 ? (void *)narrow : (void *)values;
-    ck_assert_int_eq(ops->weight_load(device, host, dtype, n, k, false, &weight, NULL), STATUS_OK);
+    const struct load_part part = {.data = dtype == DTYPE_BF16 ? (void *)narrow : (void *)values,
+                                   .dtype = dtype,
+                                   .row_count = n,
+                                   .stride = k};
+    ck_assert_int_eq(ops->weight_load(device, &part, 1, k, false, &weight, NULL), STATUS_OK);
     mem_free(narrow);
     *wide = values;
     return weight;

@@ -346,7 +346,8 @@ START_TEST(weight_f16_widens)
     const float want[] = {0.0f,     -0.0f,           1,        -2,       65504,
                           0x1p-24f, 1023 * 0x1p-24f, 0x1p-14f, INFINITY, 0x1.554p-2f};
     struct weight w;
-    ck_assert_int_eq(ops->weight_load(device, half, DTYPE_F16, 2, 5, true, &w, NULL), STATUS_OK);
+    const struct load_part part = {half, DTYPE_F16, 2, 0, 5};
+    ck_assert_int_eq(ops->weight_load(device, &part, 1, 5, true, &w, NULL), STATUS_OK);
     ck_assert_int_eq(w.dtype, DTYPE_F32);
     ck_assert(!w.borrowed);
     kit_same_bits(w.data, want, 10, "f16");
@@ -367,8 +368,8 @@ START_TEST(weight_borrows)
         memcpy(values + i, &one, 2);
     }
     struct weight w;
-    ck_assert_int_eq(ops->weight_load(device, values, DTYPE_BF16, 3, 20, true, &w, NULL),
-                     STATUS_OK);
+    const struct load_part part = {values, DTYPE_BF16, 3, 0, 20};
+    ck_assert_int_eq(ops->weight_load(device, &part, 1, 20, true, &w, NULL), STATUS_OK);
     ck_assert_ptr_eq(w.data, values);
     float x[20], y[3];
     for (int i = 0; i < 20; i++)

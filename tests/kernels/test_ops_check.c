@@ -35,11 +35,15 @@ START_TEST(open_and_weights)
     refused(ops_check_open(&opts), "below tp");
     opts = (struct device_opts){.tp = 2, .rank = 1};
     refused(ops_check_open(&opts), "rendezvous");
-    ck_assert_ptr_null(ops_check_weight_load(some, DTYPE_F16, 1, 1));
-    refused(ops_check_weight_load(NULL, DTYPE_F32, 1, 1), "NULL");
-    refused(ops_check_weight_load(some, DTYPE_U32, 1, 1), "f32, bf16 or f16");
-    refused(ops_check_weight_load(some, DTYPE_F32, 0, 1), "no rows");
-    refused(ops_check_weight_load(some, DTYPE_F32, 1, 0), "no columns");
+    ck_assert_ptr_null(ops_check_weight_load(&(struct load_part){some, DTYPE_F16, 1, 0, 1}, 1, 1));
+    refused(ops_check_weight_load(&(struct load_part){NULL, DTYPE_F32, 1, 0, 1}, 1, 1), "NULL");
+    refused(ops_check_weight_load(&(struct load_part){some, DTYPE_U32, 1, 0, 1}, 1, 1),
+            "f32, bf16 or f16");
+    refused(ops_check_weight_load(&(struct load_part){some, DTYPE_F32, 0, 0, 1}, 1, 1), "no rows");
+    refused(ops_check_weight_load(&(struct load_part){some, DTYPE_F32, 1, 0, 1}, 1, 0),
+            "no columns");
+    refused(ops_check_weight_load(&(struct load_part){some, DTYPE_F32, 2, 0, 3}, 1, 4), "overlap");
+    refused(ops_check_weight_load(NULL, 0, 1), "parts");
 }
 END_TEST
 

@@ -166,13 +166,15 @@ void source_read(const struct source_tensor *tensor, const struct source_block *
     }
 }
 
-const void *source_borrow(const struct source_tensor *tensor, const struct source_block *block)
+struct load_part source_part(const struct source_tensor *tensor, const struct source_block *block)
 {
-    if (tensor->tensor == NULL || block->col_count != tensor->k)
-        return NULL;
-    size_t item = dtype_bytes(tensor->dtype);
-    const uint8_t *data = tensor->tensor->data + block->row_first * tensor->k * item;
-    return (uintptr_t)data % item == 0 ? data : NULL;
+    uint64_t first = block->row_first * tensor->k + block->col_first;
+    CHECK(block->row_first + block->row_count <= tensor->n);
+    CHECK(block->col_first + block->col_count <= tensor->k);
+    return (struct load_part){.data = tensor->tensor->data + first * dtype_bytes(tensor->dtype),
+                              .dtype = tensor->dtype,
+                              .row_count = block->row_count,
+                              .stride = tensor->k};
 }
 
 void source_forget(const struct source_tensor *tensor)

@@ -50,8 +50,8 @@ struct source_block {
 void source_read(const struct source_tensor *tensor, const struct source_block *block,
                  enum dtype dtype, void *dst);
 
-/* The block where it lies in the file, when it lies there in one aligned piece; else NULL. */
-const void *source_borrow(const struct source_tensor *tensor, const struct source_block *block);
+/* The block where it lies in the file; not for the formula. */
+struct load_part source_part(const struct source_tensor *tensor, const struct source_block *block);
 void source_forget(const struct source_tensor *tensor); /* as safetensors_forget */
 
 #endif

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define PARTS_MAX 3
-static_assert(PARTS_MAX <= FORMULA_PARTS_MAX, "a made-up matrix has as many parts");
+static_assert(PARTS_MAX <= WEIGHT_PARTS_MAX, "a made-up matrix has as many parts");
 
 /* What a matrix on the device is put together from: blocks of tensors, one below the other. */
 struct part {
@@ -56,40 +56,23 @@ static enum status formula_matrix(struct loader *loader, const struct part *part
     return STATUS_OK;
 }
 
-/* One piece of a file goes to the device as it lies; anything else is put together first. */
 static enum status load_matrix(struct loader *loader, const struct part *parts, size_t count,
                                struct weight *out, struct err *err)
 {
     struct weights *weights = loader->weights;
-    const struct ops *ops = weights->ops;
-    uint64_t n = 0, k = parts[0].block.col_count;
-    enum dtype dtype = parts[0].tensor.dtype;
+    struct load_part pieces[PARTS_MAX];
+    uint64_t k = parts[0].block.col_count;
     if (parts[0].tensor.tensor == NULL)
         return formula_matrix(loader, parts, count, out, err);
     for (size_t i = 0; i < count; i++) {
-        n += parts[i].block.row_count + parts[i].zero_rows;
-        if (parts[i].tensor.dtype != dtype)
-            dtype = DTYPE_F32;
+        pieces[i] = source_part(&parts[i].tensor, &parts[i].block);
+        pieces[i].zero_rows = parts[i].zero_rows;
     }
-
-    const void *host = NULL;
-    if (count == 1 && parts[0].zero_rows == 0)
-        host = source_borrow(&parts[0].tensor, &parts[0].block);
-    bool borrow = host != NULL;
-    if (!borrow) {
-        uint8_t *dst = staging_get(loader, n * k * dtype_bytes(dtype));
-        host = dst;
-        for (size_t i = 0; i < count; i++) {
-            source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
-            dst += parts[i].block.row_count * k * dtype_bytes(dtype);
-            memset(dst, 0, parts[i].zero_rows * k * dtype_bytes(dtype));
-            dst += parts[i].zero_rows * k * dtype_bytes(dtype);
-        }
-    }
-    TRY(ops->weight_load(weights->device, host, dtype, (uint32_t)n, (uint32_t)k, borrow, out, err));
-    for (size_t i = 0; out->data != host && i < count; i++)
+    TRY(weights->ops->weight_load(weights->device, pieces, (uint32_t)count, (uint32_t)k, true, out,
+                                  err));
+    for (size_t i = 0; !out->borrowed && i < count; i++)
         source_forget(&parts[i].tensor);
-    weights->bytes += n * k * dtype_bytes(out->dtype);
+    weights->bytes += out->n * k * dtype_bytes(out->dtype);
     return STATUS_OK;
 }
 

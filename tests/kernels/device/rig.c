@@ -199,8 +199,8 @@ struct weight rig_weight(struct rig *rig, uint32_t n, uint32_t k, uint16_t **hos
         memcpy(bits + i, bits, MIN(block, count - i) * sizeof(*bits));
     struct weight weight;
     struct err err = {0};
-    if (rig->ops->weight_load(rig->device, bits, DTYPE_BF16, n, k, false, &weight, &err) !=
-        STATUS_OK) {
+    const struct load_part part = {bits, DTYPE_BF16, n, 0, k};
+    if (rig->ops->weight_load(rig->device, &part, 1, k, false, &weight, &err) != STATUS_OK) {
         fprintf(stderr, "kernels_device: %s\n", err.text);
         exit(1);
     }

@@ -53,14 +53,20 @@ static uint16_t formula_element(const struct formula_part *part, uint64_t row, u
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-static enum status plain_weight_load(struct device *device, const void *host, enum dtype dtype,
-                                     uint32_t n, uint32_t k, bool borrow, struct weight *out,
-                                     struct err *err)
+static enum status plain_weight_load(struct device *device, const struct load_part *parts,
+                                     uint32_t part_count, uint32_t k, bool borrow,
+                                     struct weight *out, struct err *err)
 {
-    size_t bytes = (size_t)n * k * dtype_bytes(dtype);
+    size_t item = dtype_bytes(parts[0].dtype);
+    uint64_t rows = 0;
     TRY(take(device, err));
-    *out = (struct weight){.data = mem_alloc(bytes), .dtype = dtype, .n = n, .k = k};
-    memcpy(out->data, host, bytes);
+    for (uint32_t i = 0; i < part_count; i++)
+        rows += parts[i].row_count + parts[i].zero_rows;
+    char *at = mem_array(rows * k, item);
+    *out = (struct weight){.data = at, .dtype = parts[0].dtype, .n = (uint32_t)rows, .k = k};
+    for (uint32_t i = 0; i < part_count; at += parts[i++].zero_rows * k * item)
+        for (uint64_t r = 0; r < parts[i].row_count; r++, at += k * item)
+            memcpy(at, (const char *)parts[i].data + r * parts[i].stride * item, k * item);
     return STATUS_OK;
 }
 
