@@ -73,6 +73,8 @@ static const struct field generate_fields[] = {
     {"sf", FIELD_U32, AT(generate.score_from), .max = PROTO_PROMPT_TOKENS_MAX},
     {"lb", FIELD_BIN, AT(generate.bias), .max = PROTO_BIAS_BYTES_MAX, .unit = 8},
     {"am", FIELD_BIN, AT(generate.automaton), .max = PROTO_AUTOMATON_BYTES_MAX, .unit = 1},
+    {"ri", FIELD_STR, AT(generate.request_id), .max = PROTO_REQUEST_ID_BYTES_MAX},
+    {"tr", FIELD_STR, AT(generate.trace_parent), .max = PROTO_TRACE_BYTES_MAX},
 };
 
 static const struct field cancel_fields[] = {

@@ -24,6 +24,8 @@
 #define PROTO_FRAME_BYTES_MAX (64u << 20)
 #define PROTO_PROMPT_TOKENS_MAX (4u << 20)
 #define PROTO_NAME_BYTES_MAX 256
+#define PROTO_REQUEST_ID_BYTES_MAX 128
+#define PROTO_TRACE_BYTES_MAX      64
 #define PROTO_TEXT_BYTES_MAX 1024
 #define PROTO_TOKEN_ITEMS_MAX 65536   /* reqs in one TOKENS */
 #define PROTO_RUNS_MAX 65536          /* runs in one CACHE or SNAPSHOT */
@@ -104,6 +106,8 @@ struct frame_generate {
     uint32_t score_from;      /* prompt tokens from this index on are scored too; 0 = none */
     struct str bias;          /* packed (u32 id, f32 value) pairs */
     struct str automaton;     /* common/automaton.h; empty = none */
+    struct str request_id;    /* for logs; empty = none */
+    struct str trace_parent;  /* W3C traceparent; empty = none */
 };
 
 struct frame_cancel {

@@ -5,6 +5,8 @@
 #include "router/router.h"
 
 /* For http_opts.request; ctx is the struct router. */
+/* GET /cluster: what the router believes. */
+void admin_cluster(struct router *router, struct http_exchange *exchange);
 void admin_request(void *ctx, struct http_exchange *exchange);
 
 #endif

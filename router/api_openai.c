@@ -7,8 +7,6 @@
 #include "router/probes.h"
 #include "router/response.h"
 
-#define REQUEST_ID_BYTES_MAX 256
-
 static void reply_json(struct http_exchange *exchange, int http, struct buf *text)
 {
     http_reply(exchange, http, "application/json", (struct str){text->data, text->len});
@@ -100,18 +98,6 @@ static const struct {
     {"/openapi.json", document},
 };
 
-static void echo_request_id(struct http_exchange *exchange)
-{
-    struct str id = http_header(exchange, "x-request-id");
-    if (id.len == 0 || id.len > REQUEST_ID_BYTES_MAX)
-        return;
-    for (size_t i = 0; i < id.len; i++) {
-        if (id.data[i] < 0x20 || id.data[i] > 0x7e)
-            return;
-    }
-    http_add_header(exchange, "x-request-id", id);
-}
-
 /* Browsers ask before they call: true when this was the question, and is answered. */
 static bool allow_origin(struct router *router, struct http_exchange *exchange)
 {
@@ -137,7 +123,6 @@ void api_request(void *ctx, struct http_exchange *exchange)
     struct router *router = ctx;
     struct str path = http_path(exchange), method = http_method(exchange);
     bool guarded = api_keys_needed(&router->keys) && openapi_guarded(path);
-    echo_request_id(exchange);
     if (router->config.cors_origin && allow_origin(router, exchange))
         return;
     router->caller =

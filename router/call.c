@@ -183,6 +183,7 @@ static enum status admit(struct call *call, struct api_error *error)
             return error->err.status;
     }
     TRY(pay(call, choices, error));
+    call->labels = telemetry_labels(call);
     call->id = ++router->call_last;
     map_put_ptr(&router->calls, call->id, call);
     call->streams = arena_array(&call->arena, choices, sizeof(*call->streams));
@@ -278,6 +279,8 @@ void call_begin(struct router *router, struct http_exchange *exchange, enum api_
     call->began_ns = clock_now_ns();
     call->params.sampling.seed = rng_next(&router->random);
     name_call(call);
+    call->labels = "";
+    trace_init(&call->trace, exchange, call->name);
     list_init(&call->node);
     list_append(&router->call_list, &call->node);
     router->call_count++;
@@ -354,7 +357,8 @@ void call_emit(struct call *call, struct stream *stream, struct str text)
         if (call->kind != API_GENERATE || call->params.plain_events)
             buf_clear(&stream->text); /* SGLang's events repeat it */
         if (http_write(call->exchange, call->out.data, call->out.len) != STATUS_OK) {
-            LOG_INFO("call", "slow_reader", "call=%s", call->name);
+            LOG_INFO("call", "slow_reader", "id=%s", call->trace.id);
+            metrics_add(call->router->metrics, METRIC_SLOW_READERS, "", 1);
             call_drop(call);
             return;
         }

@@ -14,6 +14,7 @@
 
 #include "router/prompt.h"
 #include "router/router.h"
+#include "router/trace.h"
 
 struct stream;
 
@@ -26,6 +27,8 @@ struct call {
     char name[48]; /* "chatcmpl-…" */
     uint64_t created_s, began_ns;
     uint64_t first_token_ns, last_token_ns; /* 0: none yet */
+    struct trace trace;
+    const char *labels; /* model_name="…", for metrics; "" before there is a model */
     /* prepare */
     enum api_kind kind;
     struct str body;

@@ -126,6 +126,8 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     uint64_t age_ms = (clock_now_ns() - call->began_ns) / 1000000u;
     uint64_t limit_ms = router->config.request_timeout_s * 1000;
     generate->deadline_ms = age_ms < limit_ms ? limit_ms - age_ms : 1;
+    generate->request_id = str_from(call->trace.id);
+    generate->trace_parent = str_from(call->trace.parent);
     enum status status = link_send(&router->link, worker_peer(worker), &frame);
     tokens->count = n_prompt;
     return status;
@@ -141,6 +143,7 @@ static void attach(struct stream *stream, struct worker *worker,
     stream->attempt++;
     stream->worker = worker;
     stream->lost = false;
+    trace_dispatched(&stream->call->trace, worker->name, clock_now_ns());
     list_append(&worker->streams, &stream->worker_node);
     worker->stream_count++;
     if (worker->page_size == stream->prompt->page_size) {

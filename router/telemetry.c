@@ -1,8 +1,10 @@
 #include "router/telemetry.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/clock.h"
+#include "router/stream.h"
 
 static const double ttft_buckets[] = {0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5,
                                       0.75,  1,    2.5,  5,    7.5,  10,   20,  40,   80};
@@ -15,6 +17,9 @@ static const double e2e_buckets[] = {0.05, 0.1, 0.25, 0.5, 1,  1.5, 2,   2.5, 5,
 #define GAUGE(name, help) {name, METRIC_GAUGE, help, NULL, 0}
 #define HISTOGRAM(name, buckets, help)                                                             \
     {"msgl_router_" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)}
+
+#define VLLM(name, buckets, help)                                                                  \
+    {"vllm:" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)}
 
 static const struct metric_family families[] = {
     [METRIC_WORKERS] = GAUGE("msgl_router_workers", "workers that take new work"),
@@ -32,12 +37,22 @@ static const struct metric_family families[] = {
     [METRIC_PREFILLED] =
         COUNTER("prefilled_tokens_total", "prompt tokens that a worker did not have cached, by worker"),
     [METRIC_GENERATED_TOKENS] = COUNTER("generated_tokens_total", "tokens that workers generated"),
-    [METRIC_TTFT] = HISTOGRAM("time_to_first_token_seconds", ttft_buckets,
-                              "from the request to its first token"),
-    [METRIC_ITL] = HISTOGRAM("inter_token_latency_seconds", itl_buckets,
-                             "between two tokens of a call, at the router"),
-    [METRIC_E2E] = HISTOGRAM("e2e_request_latency_seconds", e2e_buckets,
-                             "from the request to its last byte"),
+    [METRIC_TTFT] = VLLM("time_to_first_token_seconds", ttft_buckets,
+                         "from the request to its first token"),
+    [METRIC_ITL] = VLLM("inter_token_latency_seconds", itl_buckets,
+                        "between two tokens of a call, at the router"),
+    [METRIC_E2E] = VLLM("e2e_request_latency_seconds", e2e_buckets,
+                        "from the request to its last byte"),
+    [METRIC_QUEUE_TIME] = VLLM("request_queue_time_seconds", ttft_buckets,
+                               "from the request to its first dispatch"),
+    [METRIC_SUCCESS] = {"vllm:request_success_total", METRIC_COUNTER,
+                        "choices that ended well, by reason", NULL, 0},
+    [METRIC_DRAINING] = GAUGE("msgl_router_draining", "1: /ready fails, calls end"),
+    [METRIC_SLOW_READERS] = COUNTER("slow_readers_total", "clients cut off: they did not read"),
+    [METRIC_KEY_CALLS] = COUNTER("key_calls_total", "calls admitted, by API key"),
+    [METRIC_KEY_REFUSED] = COUNTER("key_refused_total", "calls over a limit of their key"),
+    [METRIC_KEY_PROMPT] = COUNTER("key_prompt_tokens_total", "prompt tokens, by API key"),
+    [METRIC_KEY_GENERATED] = COUNTER("key_generated_tokens_total", "tokens generated, by API key"),
     [METRIC_INDEX_PAGES] = GAUGE("msgl_router_index_pages", "pages known, by worker"),
     [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes", "memory of the prefix index"),
     [METRIC_INDEX_KNOWN] = GAUGE("msgl_router_index_exact", "1: the index follows this worker"),
@@ -66,11 +81,11 @@ struct metrics *telemetry_new(void)
 
 #define LABEL_BYTES (PROTO_NAME_BYTES_MAX * 2 + 32)
 
-/* worker="…" with the name escaped as the exposition format wants it. */
-static void worker_label(const struct worker *worker, char out[LABEL_BYTES])
+/* name="text" with the text escaped as the exposition format wants it; cut to `room`. */
+static void write_label(const char *name, const char *text, char *out, size_t room)
 {
-    size_t len = (size_t)snprintf(out, LABEL_BYTES, "worker=\"");
-    for (const char *c = worker->name; *c && len + 4 < LABEL_BYTES; c++) {
+    size_t len = (size_t)snprintf(out, room, "%s=\"", name);
+    for (const char *c = text; *c && len + 4 < room; c++) {
         if (*c == '"' || *c == '\\' || *c == '\n')
             out[len++] = '\\';
         out[len++] = *c == '\n' ? 'n' : *c;
@@ -79,9 +94,42 @@ static void worker_label(const struct worker *worker, char out[LABEL_BYTES])
     out[len] = '\0';
 }
 
+static void worker_label(const struct worker *worker, char out[LABEL_BYTES])
+{
+    write_label("worker", worker->name, out, LABEL_BYTES);
+}
+
+static void set_total_of(struct metrics *metrics, enum router_metric family, const char *label,
+                         double total)
+{
+    metrics_add(metrics, family, label, total - metrics_get(metrics, family, label));
+}
+
 static void set_total(struct metrics *metrics, enum router_metric family, double total)
 {
-    metrics_add(metrics, family, "", total - metrics_get(metrics, family, ""));
+    set_total_of(metrics, family, "", total);
+}
+
+static void refresh_keys(struct router *router)
+{
+    for (size_t i = 0; i < router->keys.count; i++) {
+        const struct api_key *key = router->keys.items[i];
+        char label[API_KEY_NAME_BYTES_MAX + 16];
+        snprintf(label, sizeof(label), "key=\"%s\"", key->name);
+        set_total_of(router->metrics, METRIC_KEY_CALLS, label, (double)key->calls_total);
+        set_total_of(router->metrics, METRIC_KEY_REFUSED, label, (double)key->refused_total);
+        set_total_of(router->metrics, METRIC_KEY_PROMPT, label, (double)key->prompt_tokens_total);
+        set_total_of(router->metrics, METRIC_KEY_GENERATED, label,
+                     (double)key->generated_tokens_total);
+    }
+}
+
+const char *telemetry_labels(struct call *call)
+{
+    size_t room = 2 * strlen(call->model->name) + 32;
+    char *labels = arena_alloc(&call->arena, room);
+    write_label("model_name", call->model->name, labels, room);
+    return labels;
 }
 
 static void refresh_worker(struct router *router, const struct worker *worker)
@@ -110,6 +158,9 @@ void telemetry_refresh(struct router *router)
     metrics_set(metrics, METRIC_STREAMS, "", router->streams);
     metrics_set(metrics, METRIC_QUEUED, "", router->queued);
     metrics_set(metrics, METRIC_INDEX_BYTES, "", (double)prefix_index_bytes(&router->fleet.index));
+    metrics_set(metrics, METRIC_DRAINING, "", router->draining);
+    metrics_add(metrics, METRIC_SLOW_READERS, "", 0);
+    refresh_keys(router);
     set_total(metrics, METRIC_CACHE_GAPS, (double)router->fleet.gaps_total);
     set_total(metrics, METRIC_REFUSED, (double)router->fleet.refused_total);
     set_total(metrics, METRIC_DEAD, (double)router->fleet.dead_total);
@@ -157,11 +208,19 @@ void telemetry_tokens(struct call *call, uint32_t count)
     api_key_generated(call->key, count);
     if (call->first_token_ns == 0) {
         call->first_token_ns = now_ns;
-        metrics_observe(metrics, METRIC_TTFT, "", (double)(now_ns - call->began_ns) * 1e-9);
+        metrics_observe(metrics, METRIC_TTFT, call->labels, (double)(now_ns - call->began_ns) * 1e-9);
     } else if (call->stream_count == 1) {
-        metrics_observe(metrics, METRIC_ITL, "", (double)(now_ns - call->last_token_ns) * 1e-9);
+        metrics_observe(metrics, METRIC_ITL, call->labels, (double)(now_ns - call->last_token_ns) * 1e-9);
     }
     call->last_token_ns = now_ns;
+}
+
+static void count_finish(struct metrics *metrics, const char *labels, const char *finish)
+{
+    struct buf label = {0};
+    buf_printf(&label, "%s,finished_reason=\"%s\"", labels, finish);
+    metrics_add(metrics, METRIC_SUCCESS, label.data, 1);
+    buf_release(&label);
 }
 
 void telemetry_ended(struct call *call, int http_status)
@@ -169,7 +228,16 @@ void telemetry_ended(struct call *call, int http_status)
     char label[32];
     snprintf(label, sizeof(label), "status=\"%d\"", http_status);
     metrics_add(call->router->metrics, METRIC_CALLS, label, 1);
-    if (http_status == 200)
-        metrics_observe(call->router->metrics, METRIC_E2E, "",
-                        (double)(clock_now_ns() - call->began_ns) * 1e-9);
+    uint64_t now_ns = clock_now_ns();
+    trace_log(call, http_status, now_ns);
+    if (http_status != 200 || call->stream_count == 0)
+        return;
+    struct metrics *metrics = call->router->metrics;
+    metrics_observe(metrics, METRIC_E2E, call->labels, (double)(now_ns - call->began_ns) * 1e-9);
+    if (call->trace.dispatched_ns)
+        metrics_observe(metrics, METRIC_QUEUE_TIME, call->labels,
+                        (double)(call->trace.dispatched_ns - call->began_ns) * 1e-9);
+    for (uint32_t i = 0; i < call->stream_count; i++)
+        if (call->streams[i].finish)
+            count_finish(metrics, call->labels, call->streams[i].finish);
 }

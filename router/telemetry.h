@@ -21,6 +21,14 @@ enum router_metric {
     METRIC_TTFT,
     METRIC_ITL,
     METRIC_E2E,
+    METRIC_QUEUE_TIME,
+    METRIC_SUCCESS,
+    METRIC_DRAINING,
+    METRIC_SLOW_READERS,
+    METRIC_KEY_CALLS,
+    METRIC_KEY_REFUSED,
+    METRIC_KEY_PROMPT,
+    METRIC_KEY_GENERATED,
     METRIC_INDEX_PAGES,
     METRIC_INDEX_BYTES,
     METRIC_INDEX_KNOWN,
@@ -39,6 +47,8 @@ enum router_metric {
 };
 
 struct metrics *telemetry_new(void);
+/* The labels of a call's samples, in its arena. */
+const char *telemetry_labels(struct call *call);
 /* Brings the gauges up to date; before an exposition. */
 void telemetry_refresh(struct router *router);
 void telemetry_forget(struct router *router, const struct worker *worker);

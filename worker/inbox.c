@@ -1,5 +1,6 @@
 #include "worker/inbox.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/log.h"
@@ -105,6 +106,23 @@ static enum status add_req(struct worker *worker, struct req_entry *entry,
     return scheduler_add(worker->scheduler, &spec, now_ms, &entry->sched_req, err);
 }
 
+/* What its line in the log is called; the router has let only harmless characters through. */
+static void name_req(struct req_entry *entry, const struct frame_generate *frame)
+{
+    struct str id = frame->request_id, trace = frame->trace_parent;
+    bool plain = id.len > 0;
+
+    for (size_t i = 0; i < id.len; i++)
+        plain &= id.data[i] > ' ' && id.data[i] < 0x7f && id.data[i] != '"';
+    snprintf(entry->request_id, sizeof(entry->request_id), "%.*s", plain ? (int)id.len : 1,
+             plain ? id.data : "-");
+    bool traced = trace.len > 3 + 32;
+    for (size_t i = 3; traced && i < 3 + 32; i++)
+        traced = trace.data[i] && strchr("0123456789abcdef", trace.data[i]);
+    snprintf(entry->trace_id, sizeof(entry->trace_id), "%.*s", traced ? 32 : 1,
+             traced ? trace.data + 3 : "-");
+}
+
 static void on_generate(struct worker *worker, struct link *link,
                         const struct frame_generate *frame, uint64_t now_ms)
 {
@@ -138,6 +156,8 @@ static void on_generate(struct worker *worker, struct link *link,
         status = add_req(worker, entry, frame, now_ms, &err);
     if (status == STATUS_OK) {
         entry->link = link;
+        entry->arrived_ms = now_ms;
+        name_req(entry, frame);
         list_append(&link->reqs, &entry->node);
         return;
     }

@@ -183,6 +183,23 @@ static void send_tokens(struct worker *worker, struct link *link, const struct s
     }
 }
 
+/* The same id and trace stand in the router's line of the call. */
+static void log_end(const struct req_entry *entry, const struct sched_event *event)
+{
+    static const char *const ends[] = {[SCHED_STOP] = "stop",
+                                       [SCHED_LENGTH] = "length",
+                                       [SCHED_CANCELLED] = "cancelled",
+                                       [SCHED_EXPIRED] = "expired"};
+    uint64_t now_ms = clock_now_ms(), first_ms = entry->first_ms ? entry->first_ms : now_ms;
+
+    LOG_INFO("req", "done",
+             "id=%s trace=%s choice=%u attempt=%u index=%u cached=%u ttft_ms=%llu total_ms=%llu end=%s",
+             entry->request_id, entry->trace_id, entry->key.choice, entry->key.attempt,
+             event->index + event->has_token, entry->cached_tokens,
+             (unsigned long long)(first_ms - entry->arrived_ms),
+             (unsigned long long)(now_ms - entry->arrived_ms), ends[event->finish]);
+}
+
 void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
                    const struct step_result *result)
 {
@@ -197,8 +214,13 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
     send_tokens(worker, link, events, count, result, load.steps);
     for (uint32_t i = 0; i < count; i++) {
         struct req_entry *entry = entry_of(worker, &events[i]);
+        if (entry->first_ms == 0 && events[i].has_token) {
+            entry->first_ms = clock_now_ms();
+            entry->cached_tokens = events[i].cached_tokens;
+        }
         if (events[i].finish == SCHED_RUNNING)
             continue;
+        log_end(entry, &events[i]);
         if (events[i].finish == SCHED_EXPIRED && entry->link && is_open(entry->link))
             outbox_error(worker, entry->link, &entry->key, STATUS_TIMEOUT,
                          "the req's deadline has passed");
