@@ -1,7 +1,4 @@
 /* chat - msgl chat: a conversation in the terminal, over the same API that programs use. */
-#include <errno.h>
-#include <histedit.h>
-#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +11,11 @@
 #include "common/utf8.h"
 #include "deploy/local/client.h"
 #include "deploy/local/commands.h"
+#include "deploy/local/editor.h"
 
-#define HISTORY_LINES 1000
+#define DIM   "\033[2m"
+#define BOLD  "\033[1m"
+#define PLAIN "\033[0m"
 
 struct chat_config {
     const char *url;
@@ -45,24 +45,26 @@ static const struct config_spec chat_spec = {"msgl chat", "talk to a server in t
 /* Ctrl-C. A signal handler can reach nothing but a static. */
 static volatile sig_atomic_t interrupted;
 
+/* Of the last answer. */
+struct chat_times {
+    double first_ms, per_s; /* per_s 0: not known */
+    int64_t tokens, prompt, cached; /* -1: not told; tokens 0: there was no answer */
+};
+
 struct chat {
     struct chat_config config;
     char *model;
     json_t *messages; /* the conversation so far */
-    EditLine *line_editor;
-    History *history;
-    char *history_path;
+    char *system;     /* of this and later conversations; NULL: none */
+    bool stats;       /* after each answer */
+    bool colour;      /* the output is a terminal that wants it */
+    bool thinking;    /* what was printed last was thought, not said */
+    struct chat_times last;
 };
 
 static void on_interrupt(int number)
 {
     interrupted = 1;
-}
-
-static char *prompt_text(EditLine *line_editor)
-{
-    static char text[] = "> ";
-    return text;
 }
 
 static void add_message(struct chat *chat, const char *role, const char *text, size_t len)
@@ -77,8 +79,8 @@ static void add_message(struct chat *chat, const char *role, const char *text, s
 static void reset(struct chat *chat)
 {
     json_array_clear(chat->messages);
-    if (chat->config.system)
-        add_message(chat, "system", chat->config.system, strlen(chat->config.system));
+    if (chat->system)
+        add_message(chat, "system", chat->system, strlen(chat->system));
 }
 
 static enum status request_body(const struct chat *chat, char **body, struct err *err)
@@ -105,31 +107,71 @@ static enum status request_body(const struct chat *chat, char **body, struct err
 }
 
 /* Model output goes to the terminal without the control characters that could steer it. */
-static void print_text(void *ctx, const char *text, size_t len)
+static void print_plain(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
         if ((c >= 0x20 && c != 0x7f) || c == '\n' || c == '\t')
             putchar(c);
     }
+}
+
+/* Between what is thought and what is said: another colour, an empty line. */
+static void set_thinking(struct chat *chat, bool thinking)
+{
+    if (chat->thinking == thinking)
+        return;
+    chat->thinking = thinking;
+    if (!thinking)
+        fputs("\n\n", stdout);
+    if (chat->colour)
+        fputs(thinking ? DIM : PLAIN, stdout);
+}
+
+static void print_text(void *ctx, const char *text, size_t len)
+{
+    set_thinking(ctx, false);
+    print_plain(text, len);
     fflush(stdout);
 }
 
-static void print_stats(const struct chat_stream *stream)
+static void print_reasoning(void *ctx, const char *text, size_t len)
 {
-    double first_ms = (double)(stream->first_ns - stream->start_ns) / 1e6;
+    set_thinking(ctx, true);
+    print_plain(text, len);
+    fflush(stdout);
+}
+
+static void take_times(struct chat *chat, const struct chat_stream *stream)
+{
     double seconds = (double)(stream->last_ns - stream->first_ns) / 1e9;
     int64_t tokens = stream->completion_tokens >= 0 ? stream->completion_tokens
                                                     : (int64_t)stream->pieces;
     if (!stream->first_ns)
         return;
-    printf("[first token after %.0f ms", first_ms);
-    if (tokens > 1 && seconds > 0)
-        printf(", then %.1f tokens/s", (double)(tokens - 1) / seconds);
-    printf("; %lld tokens", (long long)tokens);
-    if (stream->prompt_tokens >= 0)
-        printf(", prompt %lld", (long long)stream->prompt_tokens);
-    printf("]\n");
+    chat->last = (struct chat_times){
+        .first_ms = (double)(stream->first_ns - stream->start_ns) / 1e6,
+        .per_s = tokens > 1 && seconds > 0 ? (double)(tokens - 1) / seconds : 0,
+        .tokens = tokens,
+        .prompt = stream->prompt_tokens,
+        .cached = stream->cached_tokens,
+    };
+}
+
+static void print_times(const struct chat *chat)
+{
+    const struct chat_times *last = &chat->last;
+    if (last->tokens == 0)
+        return;
+    printf("%s[first token after %.0f ms", chat->colour ? DIM : "", last->first_ms);
+    if (last->per_s > 0)
+        printf(", then %.1f tokens/s", last->per_s);
+    printf("; %lld tokens", (long long)last->tokens);
+    if (last->prompt >= 0)
+        printf(", prompt %lld", (long long)last->prompt);
+    if (last->cached >= 0)
+        printf(" (%lld cached)", (long long)last->cached);
+    printf("]%s\n", chat->colour ? PLAIN : "");
 }
 
 /* One question: streams the answer to the terminal and adds both to the conversation. A question
@@ -143,6 +185,7 @@ static enum status ask(struct chat *chat, const char *question, struct err *err)
     CURLcode code;
 
     chat_stream_init(&stream, print_text, chat);
+    stream.on_reasoning = print_reasoning;
     stream.stop = &interrupted;
     add_message(chat, "user", question, strlen(question));
     TRY_OUT(request_body(chat, &body, err));
@@ -150,11 +193,15 @@ static enum status ask(struct chat *chat, const char *question, struct err *err)
     chat_stream_prepare(&stream, easy, chat->config.url, "/v1/chat/completions", body,
                         chat->config.api_key);
     code = curl_easy_perform(easy);
-    if (stream.answer.len)
+    if (stream.answer.len || chat->thinking)
         putchar('\n');
+    if (chat->thinking && chat->colour)
+        fputs(PLAIN, stdout);
+    chat->thinking = false;
     status = chat_stream_result(&stream, easy, code, chat->config.url, err);
-    if (status == STATUS_OK && (chat->config.stats || chat->config.once))
-        print_stats(&stream);
+    take_times(chat, &stream);
+    if (status == STATUS_OK && (chat->stats || chat->config.once))
+        print_times(chat);
     fflush(stdout);
 out:
     if (stream.answer.len)
@@ -169,13 +216,44 @@ out:
 
 static void help(void)
 {
-    puts("/reset starts a new conversation, /exit (or Ctrl-D) ends. Ctrl-C stops an answer.");
+    puts("/system TEXT says what the model is, /reset starts a new conversation, /stats shows times after each\n"
+         "answer, /exit (or Ctrl-D) ends. Ctrl-C stops an answer.");
+}
+
+static void command_system(struct chat *chat, const char *text)
+{
+    text += strspn(text, " \t");
+    mem_free(chat->system);
+    chat->system = *text ? mem_strdup(text) : NULL;
+    reset(chat);
+    puts(chat->system ? "A new conversation, with this system message."
+                      : "A new conversation, without a system message.");
+}
+
+/* The first time after an answer shows what that one took, too. */
+static void command_stats(struct chat *chat)
+{
+    chat->stats = !chat->stats;
+    if (chat->stats && chat->last.tokens > 0)
+        print_times(chat);
+    else
+        puts(chat->stats ? "Times are shown after each answer." : "No more times.");
+}
+
+static void ask_and_say(struct chat *chat, const char *question)
+{
+    struct err err = {0};
+    if (ask(chat, question, &err) == STATUS_OK)
+        return;
+    if (err.status == STATUS_CANCELLED)
+        puts("[stopped]");
+    else
+        command_complain(chat_spec.program, &err);
 }
 
 /* False ends the conversation. */
 static bool take_line(struct chat *chat, char *line)
 {
-    struct err err = {0};
     size_t len = strlen(line);
 
     while (len && strchr("\r\n \t", line[len - 1]))
@@ -189,93 +267,49 @@ static bool take_line(struct chat *chat, char *line)
     if (strcmp(line, "/reset") == 0) {
         reset(chat);
         puts("A new conversation.");
+    } else if (strncmp(line, "/system", 7) == 0 && (line[7] == 0 || line[7] == ' ')) {
+        command_system(chat, line + 7);
+    } else if (strcmp(line, "/stats") == 0) {
+        command_stats(chat);
     } else if (*line == '/') {
         help();
-    } else if (ask(chat, line, &err) != STATUS_OK) {
-        if (err.status == STATUS_CANCELLED)
-            puts("[stopped]");
-        else
-            command_complain(chat_spec.program, &err);
+    } else {
+        ask_and_say(chat, line);
     }
     return true;
 }
 
-static void open_editor(struct chat *chat)
+static char *history_path(void)
 {
-    HistEvent event;
-    char *home = command_home();
+    char *home = command_home(), *path = NULL;
     struct err err;
-
     if (dir_create(home, &err) == STATUS_OK)
-        chat->history_path = path_join(home, "chat_history");
+        path = path_join(home, "chat_history");
     mem_free(home);
-    chat->line_editor = el_init(chat_spec.program, stdin, stdout, stderr);
-    chat->history = history_init();
-    if (!chat->line_editor || !chat->history)
-        return;
-    history(chat->history, &event, H_SETSIZE, HISTORY_LINES);
-    history(chat->history, &event, H_SETUNIQUE, 1);
-    el_set(chat->line_editor, EL_PROMPT, prompt_text);
-    el_set(chat->line_editor, EL_EDITOR, "emacs");
-    el_set(chat->line_editor, EL_HIST, history, chat->history);
-    el_set(chat->line_editor, EL_SIGNAL, 0);
-    el_source(chat->line_editor, NULL);
-    if (chat->history_path && file_exists(chat->history_path))
-        history(chat->history, &event, H_LOAD, chat->history_path);
-}
-
-static void close_editor(struct chat *chat)
-{
-    HistEvent event;
-    if (chat->history) {
-        if (chat->history_path)
-            history(chat->history, &event, H_SAVE, chat->history_path);
-        history_end(chat->history);
-    }
-    if (chat->line_editor)
-        el_end(chat->line_editor);
-    mem_free(chat->history_path);
+    return path;
 }
 
 /* A terminal: editing, history, Ctrl-C at the prompt clears the line. */
 static void talk(struct chat *chat)
 {
-    HistEvent event;
+    char *path = history_path(), *line = NULL;
+    struct editor *editor;
+    bool go_on = true;
 
-    printf("%s at %s. ", chat->model, chat->config.url);
+    printf("%s at %s.\n", chat->model, chat->config.url);
     help();
-    if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1)
-        setlocale(LC_CTYPE, "C.UTF-8"); /* what is typed is UTF-8, also where no locale is set */
-    open_editor(chat);
-    if (!chat->line_editor)
-        return;
-    for (;;) {
-        int count = 0;
-        const char *got;
-        char *line;
-        bool go_on;
-
-        interrupted = 0;
-        errno = 0;
-        got = el_gets(chat->line_editor, &count);
-        if (!got || count <= 0) {
-            if (interrupted || (count < 0 && errno == EINTR)) {
-                el_reset(chat->line_editor);
-                putchar('\n');
-                continue;
-            }
-            putchar('\n');
+    editor = editor_open(chat_spec.program, chat->colour ? "\1" BOLD "\1> \1" PLAIN "\1" : "> ", path);
+    mem_free(path);
+    while (editor && go_on) {
+        enum editor_end end = editor_read(editor, &interrupted, &line);
+        if (end == EDITOR_END)
             break;
-        }
-        line = mem_strndup(got, (size_t)count);
-        if (strspn(line, " \t\r\n") < strlen(line))
-            history(chat->history, &event, H_ENTER, line);
+        if (end == EDITOR_INTERRUPT)
+            continue;
         go_on = take_line(chat, line);
         mem_free(line);
-        if (!go_on)
-            break;
     }
-    close_editor(chat);
+    editor_close(editor);
 }
 
 /* Not a terminal: one question a line. */
@@ -297,6 +331,11 @@ static enum status run(struct chat *chat, struct err *err)
     else
         TRY(client_first_model(chat->config.url, chat->config.api_key, &chat->model, err));
     sigaction(SIGINT, &action, NULL); /* without SA_RESTART: reading a line ends too */
+    const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+    chat->colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && term &&
+                   strcmp(term, "dumb") != 0;
+    chat->stats = chat->config.stats;
+    chat->system = chat->config.system ? mem_strdup(chat->config.system) : NULL;
     chat->messages = json_array();
     reset(chat);
     if (chat->config.once)
@@ -322,6 +361,7 @@ int command_chat(int argc, char **argv)
         command_complain(chat_spec.program, &err);
     json_decref(chat.messages);
     mem_free(chat.model);
+    mem_free(chat.system);
     config_release(&chat_spec, &chat.config);
     return status == STATUS_OK ? 0 : status == STATUS_CANCELLED ? 130 : 1;
 }

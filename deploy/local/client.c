@@ -56,7 +56,7 @@ void chat_stream_init(struct chat_stream *stream, client_text on_text, void *ctx
     memset(stream, 0, sizeof(*stream));
     stream->on_text = on_text;
     stream->ctx = ctx;
-    stream->prompt_tokens = stream->completion_tokens = -1;
+    stream->prompt_tokens = stream->completion_tokens = stream->cached_tokens = -1;
 }
 
 void chat_stream_release(struct chat_stream *stream)
@@ -69,14 +69,19 @@ void chat_stream_release(struct chat_stream *stream)
     memset(stream, 0, sizeof(*stream));
 }
 
-static void take_text(struct chat_stream *stream, const char *text, size_t len)
+static void count_text(struct chat_stream *stream)
 {
-    if (!len)
-        return;
     stream->last_ns = clock_now_ns();
     if (!stream->first_ns)
         stream->first_ns = stream->last_ns;
     stream->pieces++;
+}
+
+static void take_text(struct chat_stream *stream, const char *text, size_t len)
+{
+    if (!len)
+        return;
+    count_text(stream);
     buf_append(&stream->answer, text, len);
     if (stream->on_text)
         stream->on_text(stream->ctx, text, len);
@@ -107,10 +112,20 @@ static void take_event(struct chat_stream *stream, const char *text, size_t len)
     piece = delta ? json_object_get(delta, "content") : json_object_get(choice, "text");
     if (json_is_string(piece))
         take_text(stream, json_string_value(piece), json_string_length(piece));
+    piece = json_object_get(delta, "reasoning_content");
+    if (json_string_length(piece) > 0) {
+        count_text(stream);
+        if (stream->on_reasoning)
+            stream->on_reasoning(stream->ctx, json_string_value(piece), json_string_length(piece));
+    }
     usage = json_object_get(event, "usage");
     if (json_is_object(usage)) {
         stream->prompt_tokens = json_integer_value(json_object_get(usage, "prompt_tokens"));
         stream->completion_tokens = json_integer_value(json_object_get(usage, "completion_tokens"));
+        const json_t *cached =
+            json_object_get(json_object_get(usage, "prompt_tokens_details"), "cached_tokens");
+        if (json_is_integer(cached))
+            stream->cached_tokens = json_integer_value(cached);
     }
     json_decref(event);
 }

@@ -67,3 +67,66 @@ def test_text_beyond_ascii(talk, locale):
     child.sendintr()
     child.expect("\n.*> ")
     end(child)
+
+
+def test_system_and_reset(talk):
+    child = talk("--max-tokens", "24", "--temperature", "0", NO_COLOR="1")
+    child.sendline("/system Answer every question with the single word banana.")
+    child.expect("with this system message")
+    child.expect("> ")
+    child.sendline("/system")
+    child.expect("without a system message")
+    child.expect("> ")
+    child.sendline("My name is Zebulon. Say hello.")
+    child.expect("\n.*\n.*> ")
+    child.sendline("/reset")
+    child.expect("A new conversation")
+    child.expect("> ")
+    child.sendline("/what")
+    child.expect("/system TEXT")
+    child.expect("> ")
+    child.sendline("/exit")
+    child.expect(pexpect.EOF)
+
+
+def test_stats_tell_times_and_cached_tokens(talk):
+    child = talk("--max-tokens", "12", "--temperature", "0", NO_COLOR="1")
+    child.sendline("What is the capital of France?")
+    child.expect("Paris")
+    child.expect("> ")
+    child.sendline("/stats")
+    child.expect(r"\[first token after \d+ ms, then [\d.]+ tokens/s; \d+ tokens, prompt \d+ \(\d+ cached\)\]")
+    child.expect("> ")
+    child.sendline("And of Italy?")
+    child.expect(r"prompt \d+ \((\d+) cached\)\]")
+    assert int(child.match.group(1)) >= 16, "the conversation so far is cached"
+    child.expect("> ")
+    end(child)
+
+
+def test_a_paste_of_lines_is_one_question(talk):
+    child = talk("--max-tokens", "3", "--stats", NO_COLOR="1")
+    child.send("\x1b[200~first line\nsecond line\nthird line\x1b[201~")
+    child.expect("third line")
+    child.expect(pexpect.TIMEOUT, timeout=1)  # nothing was sent yet
+    child.send("\r")
+    child.expect(r"prompt (\d+)")
+    assert int(child.match.group(1)) > 30, "all three lines are one question"
+    child.expect("> ")
+    child.send("\x1b[A")
+    child.expect("first line")
+    child.sendintr()
+    child.expect("\n.*> ")
+    end(child)
+
+
+def test_colours_only_on_a_terminal(talk, serve):  # noqa: F811
+    import subprocess
+    child = talk("--max-tokens", "3", "--stats")
+    child.sendline("Hi")
+    child.expect(r"\x1b\[2m\[first token")
+    end(child)
+    server = serve("--kv-mib", "256")
+    done = subprocess.run([MSGL, "chat", "--url", server.url, "--max-tokens", "3", "--stats"], input="Hi\n", capture_output=True,
+                          text=True, timeout=60 * SLOW, env={**os.environ, "TERM": "xterm"})
+    assert "[first token" in done.stdout and "\x1b" not in done.stdout
