@@ -211,7 +211,7 @@ static enum status run_metaspace(struct run *run, size_t stage_idx, size_t start
     struct buf *buf = &run->scratch->written[stage_idx];
     const char *text = run->text + start;
     char meta[4];
-    size_t n = (size_t)utf8_encode(stage->cp, meta), len = end - start, written;
+    size_t n = (size_t)utf8_encode(stage->cp, meta), len = end - start, written = 0;
     size_t origin = start < run->origin ? run->origin - start : 0;
     bool has = text[0] == ' ' || (len >= n && memcmp(text, meta, n) == 0);
     bool prepend = !has && (stage->prepend == PRETOKEN_ALWAYS ||
