@@ -23,6 +23,7 @@ static const struct option options[] = {
                 "tcp://NAME:PORT of routers; each address of NAME is one; repeatable"),
     OPTION_STRING(W, id, "id", NULL, NULL, "stable name of this worker; default: HOST-PID"),
     OPTION_STRING(W, backend, "backend", NULL, NULL, "cpu or cuda; default: the best one here"),
+    OPTION_UINT(W, gpu, "gpu", "0", 0, 63, "number of the GPU; with --tp, of the machine's first rank"),
     OPTION_CHOICE(W, attn, "attn", "auto", "auto|fa|generic",
                   "attention on a GPU: fa (ours for Hopper) or generic; auto: the best that runs"),
     OPTION_CHOICE(W, engine, "engine", "model", ENGINE_KINDS,

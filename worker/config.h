@@ -11,6 +11,7 @@ struct worker_config {
     struct config_list routers; /* "tcp://NAME:PORT" */
     const char *id;
     const char *backend;
+    uint64_t gpu;
     uint32_t attn; /* enum worker_attn */
     uint32_t engine; /* of ENGINE_KINDS */
     const char *sim_table;

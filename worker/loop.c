@@ -13,19 +13,26 @@
 #define SHOW_MS 200u   /* between gauges */
 #define HUNG_MS 10000u /* a step that hangs for less is the routers' business alone */
 
+/* A second step is planned when the first is so far through the time that it is expected to take: what
+ * arrives until then has to wait for one step, not two. Short steps leave no time for that. */
+#define LATE_SHARE  0.7
+#define LATE_MIN_MS 4.0
+
 struct loop {
     struct worker *worker;
     int signal_fd;
     uint32_t depth; /* steps in flight at most */
     uint32_t signals;
     uint64_t drain_end_ms;
+    uint64_t began_ns; /* about when the oldest step in flight began to run */
     struct err *err;
 };
 
 /* ---- steps ---- */
 
-static enum status commit_oldest(struct worker *worker, struct err *err)
+static enum status commit_oldest(struct loop *loop, struct err *err)
 {
+    struct worker *worker = loop->worker;
     struct step_result result;
     uint32_t count = worker->event_max;
 
@@ -34,6 +41,7 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
     worker->tickets[0] = worker->tickets[1];
     worker->in_flight--;
     worker->step_since_ms = clock_now_ms();
+    loop->began_ns = clock_now_ns();
     scheduler_commit(worker->scheduler, result.tokens, result.sample_count, clock_now_ms(),
                      result.device_ns, worker->events, &count);
     outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
@@ -45,8 +53,9 @@ static enum status commit_oldest(struct worker *worker, struct err *err)
 
 /* Ends that need no step come out of plan as well, so it is asked even when nothing can be
  * launched; false when the pipeline is full or there is nothing to do. */
-static enum status launch(struct worker *worker, bool *launched, struct err *err)
+static enum status launch(struct loop *loop, bool *launched, struct err *err)
 {
+    struct worker *worker = loop->worker;
     const struct step_packet *packet;
     uint32_t count = worker->event_max;
     uint64_t start_ns = clock_now_ns();
@@ -58,8 +67,10 @@ static enum status launch(struct worker *worker, bool *launched, struct err *err
     outbox_events(worker, worker->events, count, NULL);
     *launched = packet != NULL;
     if (packet) {
-        if (worker->in_flight == 0)
+        if (worker->in_flight == 0) {
             worker->step_since_ms = clock_now_ms();
+            loop->began_ns = clock_now_ns();
+        }
         TRY(ranks_step(worker, packet, err));
         TRY(worker->kind->submit(worker->engine, packet, &worker->tickets[worker->in_flight], err));
         worker->in_flight++;
@@ -73,15 +84,26 @@ static bool step_done(const struct worker *worker)
     return worker->in_flight > 0 && poll(&fd, 1, 0) > 0 && (fd.revents & POLLIN);
 }
 
+/* How long the second step has to wait for its plan. */
+static uint64_t late_ns(const struct loop *loop)
+{
+    const struct worker *worker = loop->worker;
+    double bound_ms = worker->in_flight == 1 && worker->kind->weights
+                          ? scheduler_step_ms_bound(worker->scheduler)
+                          : 0;
+    uint64_t now = clock_now_ns(), due = loop->began_ns + (uint64_t)(LATE_SHARE * bound_ms * 1e6);
+    return bound_ms < LATE_MIN_MS || due <= now ? 0 : due - now;
+}
+
 static enum status run_steps(struct loop *loop)
 {
     struct worker *worker = loop->worker;
     bool launched = true;
 
     while (step_done(worker))
-        TRY(commit_oldest(worker, loop->err));
-    while (launched && worker->in_flight < loop->depth)
-        TRY(launch(worker, &launched, loop->err));
+        TRY(commit_oldest(loop, loop->err));
+    while (launched && worker->in_flight < loop->depth && late_ns(loop) == 0)
+        TRY(launch(loop, &launched, loop->err));
     if (worker->in_flight == 0)
         outbox_cache(worker); /* what plan evicted */
     return STATUS_OK;
@@ -157,7 +179,10 @@ static void wait(struct loop *loop, uint64_t timeout_ms)
     for (uint32_t i = 0; i < worker->links.count; i++)
         fds[count++] = (struct pollfd){.fd = transport_fd(worker->links.items[i]->transport),
                                        .events = POLLIN};
-    if (poll(fds, count, (int)timeout_ms) < 0 && errno != EINTR)
+    uint64_t late = loop->depth > 1 ? late_ns(loop) : 0;
+    uint64_t timeout_ns = late ? MIN(late, timeout_ms * 1000000) : timeout_ms * 1000000;
+    struct timespec timeout = {(time_t)(timeout_ns / 1000000000), (long)(timeout_ns % 1000000000)};
+    if (ppoll(fds, count, &timeout, NULL) < 0 && errno != EINTR)
         LOG_ERROR("worker", "poll", "error=\"%s\"", strerror(errno));
 }
 

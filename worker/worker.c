@@ -63,6 +63,7 @@ struct engine_opts worker_engine_opts(const struct worker_config *config, const 
         .attn = config->attn == WORKER_ATTN_AUTO ? NULL
                 : config->attn == WORKER_ATTN_FA ? "fa"
                                                  : "generic",
+        .gpu = (uint32_t)(config->gpu + config->rank % (config->tp / config->nnodes)),
         .no_graphs = config->no_graphs,
         .fail_step = config->fail_step,
         .threads = (uint32_t)config->threads,

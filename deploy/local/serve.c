@@ -168,6 +168,8 @@ static void add_worker(struct serve *serve, uint64_t index)
         child_word(child, "--kv-mib=%llu", (unsigned long long)config->kv_mib);
     else if (config->workers > 1 && !file_exists("/dev/nvidiactl")) /* one memory for all of them */
         child_word(child, "--memory-ratio=%.3f", 0.25 / (double)config->workers);
+    if (config->workers > 1 && file_exists("/dev/nvidiactl")) /* each has a GPU for itself */
+        child_word(child, "--gpu=%llu", (unsigned long long)index);
     if (config->dummy_weights)
         child_word(child, "--dummy-weights");
     for (size_t i = 0; i < config->worker_args.count; i++)

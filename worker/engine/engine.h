@@ -49,6 +49,7 @@ struct engine_opts {
     uint64_t kv_bytes;        /* 0 = by memory_ratio */
     double memory_ratio;      /* (0, 1] of what is free; 0 = a GPU: all of it but 1 GiB; a CPU: 0.25 */
     uint32_t threads;         /* cpu backend: 0 = the cores we may use */
+    uint32_t gpu;             /* cuda: this rank's device */
     const char *attn;         /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
     bool no_graphs;           /* launch decode steps op by op */
     uint64_t fail_step;       /* the Nth step fails as on a broken device: for tests; 0 = none */

@@ -52,7 +52,7 @@ static enum status open_device(const struct engine_opts *opts, struct engine_par
     struct device_opts device_opts = {
         .threads = opts->threads,
         .attn = opts->attn,
-        .device_index = opts->rank,
+        .device_index = (int)opts->gpu,
         .rank = opts->rank,
         .tp = opts->tp,
         .comm = opts->comm,

@@ -3,8 +3,14 @@
 
 #include "common/clock.h"
 
-#define WARMUP_TOKENS 64u
-#define GRAPH_ROWS    8u /* graphs up to this size are there before the first req */
+#include <string.h>
+
+/* What the guesses are measured with: enough to fill the device, little enough to start at once. */
+#define CPU_TOKENS 64u
+#define CPU_ROWS   1u
+#define GPU_TOKENS 1024u
+#define GPU_ROWS   32u
+#define GRAPH_ROWS 8u /* graphs up to this size are there before the first req */
 
 struct warmup {
     struct engine_parts *parts;
@@ -46,9 +52,7 @@ static enum status small_graphs(struct warmup *warmup, uint32_t rows_max, struct
 {
     struct step_runner *runner = &warmup->parts->runner;
     double us;
-    if (!runner->graphs)
-        return STATUS_OK;
-    for (uint32_t i = 0; i < runner->size_count; i++) {
+    for (uint32_t i = 0; runner->graphs && i < runner->size_count; i++) {
         uint32_t rows = runner->sizes[i].rows;
         if (rows > MIN(GRAPH_ROWS, rows_max))
             break;
@@ -58,18 +62,30 @@ static enum status small_graphs(struct warmup *warmup, uint32_t rows_max, struct
     return STATUS_OK;
 }
 
-/* The first step pays for page faults and first uses, so a row's figure is that of a later step. */
+/* The time of the last of some equal steps: the first ones pay for page faults, first uses and
+ * captures. */
+static enum status measure(struct warmup *warmup, uint32_t rows, uint32_t tokens, uint32_t times,
+                           double *us, struct err *err)
+{
+    for (uint32_t i = 0; i < times; i++)
+        TRY(run_step(warmup, i % STEP_LANES, rows, tokens, us, err));
+    return STATUS_OK;
+}
+
 enum status warmup_run(struct engine_parts *parts, struct engine_info *info, struct err *err)
 {
     enum status status = STATUS_OK;
     struct warmup warmup = {.parts = parts};
     double us = 0;
-    uint32_t tokens = MIN(WARMUP_TOKENS, MIN(info->limits.tokens, MAX(info->context_max / 2, 1u)));
+    bool gpu = strcmp(parts->ops->name, "cpu") != 0;
+    uint32_t tokens = MIN(gpu ? GPU_TOKENS : CPU_TOKENS,
+                          MIN(info->limits.tokens, MAX(info->context_max / 2, 1u)));
+    uint32_t rows = MIN(gpu ? GPU_ROWS : CPU_ROWS, MIN(info->limits.rows, info->pages));
     step_builder_init(&warmup.builder, &info->limits);
     step_io_init(&warmup.io, &info->limits);
-    TRY_OUT(run_step(&warmup, 0, 1, 1, &us, err));
-    TRY_OUT(run_step(&warmup, 1, 1, 1, &info->decode_us_per_row, err));
-    TRY_OUT(run_step(&warmup, 0, 1, tokens, &us, err));
+    TRY_OUT(measure(&warmup, rows, 1, gpu ? 2 * STEP_LANES : 2, &us, err));
+    info->decode_us_per_row = us / rows;
+    TRY_OUT(measure(&warmup, 1, tokens, gpu ? 2 : 1, &us, err));
     info->prefill_us_per_token = us / tokens;
     TRY_OUT(small_graphs(&warmup, info->pages, err));
 out:
