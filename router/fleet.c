@@ -139,10 +139,26 @@ static enum status check_hello(struct fleet *fleet, struct str peer, const struc
     return STATUS_OK;
 }
 
+/* As busy as the others are: one that has just come must not look as if work there were free. */
+static double usual_busy(const struct fleet *fleet, const struct model *model)
+{
+    double sum = 0;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < fleet->limit; i++) {
+        const struct worker *worker = fleet->workers[i];
+        if (!worker || worker->model != model)
+            continue;
+        sum += worker->busy;
+        count++;
+    }
+    return count > 0 ? sum / count : 0;
+}
+
 static struct worker *join(struct fleet *fleet, struct str peer, const struct frame_hello *hello,
                            const struct model *model, uint64_t now_ms)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
+    worker->busy = usual_busy(fleet, model);
     while (fleet->workers[worker->index])
         worker->index++;
     fleet->workers[worker->index] = worker;

@@ -134,6 +134,7 @@ static void on_generate(struct worker *worker, struct link *link,
     if (link->state != LINK_OPEN || frame->key.epoch != link->router_epoch)
         return;
     link->received++;
+    link->generate_ms = now_ms;
     older = req_table_newest(&worker->reqs, &frame->key);
     if (older && older->key.attempt >= frame->key.attempt) {
         LOG_WARN("inbox", "stale_attempt", "call=%llu attempt=%u newest=%u",
@@ -159,6 +160,7 @@ static void on_generate(struct worker *worker, struct link *link,
         entry->arrived_ms = now_ms;
         name_req(entry, frame);
         list_append(&link->reqs, &entry->node);
+        link->req_count++;
         return;
     }
     if (entry)

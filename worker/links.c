@@ -7,9 +7,11 @@
 #include "common/hash.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "worker/credits.h"
 #include "worker/worker.h"
 
 #define LOAD_GAP_MS        5  /* between LOADs that a change brings forward */
+#define ACTIVE_MS          1000 /* a router that sent nothing for so long, and has nothing here, is quiet */
 #define HELLO_RETRY_MS     50 /* the connection does not stand yet */
 
 /* Keys, when files name them. */
@@ -146,6 +148,7 @@ void link_restart(struct worker *worker, struct link *link, uint64_t delay_ms, c
         scheduler_cancel(worker->scheduler, entry->sched_req);
         dropped++;
     }
+    link->req_count = 0;
     if (link->state == LINK_OPEN)
         LOG_WARN("links", "session_over", "router=%s reqs=%u why=\"%s\"", link->endpoint, dropped,
                  why);
@@ -170,7 +173,8 @@ void link_send(struct worker *worker, struct link *link, struct buf *data)
 static uint64_t load_at_ms(const struct link *link, const struct load_seen *now)
 {
     bool changed = now->running != link->load.running || now->waiting != link->load.waiting ||
-                   link->received != link->load.received || now->draining != link->load.draining;
+                   link->received != link->load.received || now->draining != link->load.draining ||
+                   link->credits != link->load.credits;
     return link->load_sent_ms + (changed ? LOAD_GAP_MS : PROTO_LOAD_EVERY_MS);
 }
 
@@ -202,12 +206,36 @@ static void tick_link(struct worker *worker, struct link *link, const struct loa
         outbox_load(worker, link, now_ms);
 }
 
+/* Every open link's share of the slots. */
+static void split_credits(struct worker *worker, uint64_t now_ms)
+{
+    struct links *links = &worker->links;
+    struct credit_user users[RESOLVER_ADDRESSES_MAX];
+    struct link *open[RESOLVER_ADDRESSES_MAX];
+    struct sched_load load;
+    uint32_t count = 0;
+
+    scheduler_load(worker->scheduler, &load);
+    for (uint32_t i = 0; i < links->count; i++) {
+        struct link *link = links->items[i];
+        if (link->state != LINK_OPEN)
+            continue;
+        open[count] = link;
+        users[count++] = (struct credit_user){
+            .held = link->req_count, .active = now_ms - link->generate_ms < ACTIVE_MS};
+    }
+    credits_split(worker->hello.slots, worker->draining ? 0 : load.slots_free, users, count);
+    for (uint32_t i = 0; i < count; i++)
+        open[i]->credits = users[i].credits;
+}
+
 void links_tick(struct worker *worker, uint64_t now_ms)
 {
     struct links *links = &worker->links;
     struct load_seen load;
 
     update_addresses(worker, now_ms);
+    split_credits(worker, now_ms);
     load = load_now(worker);
     for (uint32_t i = 0; i < links->count; i++)
         tick_link(worker, links->items[i], &load, now_ms);

@@ -30,6 +30,7 @@ struct load_seen {
     uint32_t running, waiting;
     uint64_t received;
     bool draining;
+    uint32_t credits;
 };
 
 struct link {
@@ -44,6 +45,9 @@ struct link {
     uint64_t received; /* GENERATEs of this session */
     uint64_t bad_frames;
     struct load_seen load;
+    uint64_t generate_ms; /* when the newest GENERATE came */
+    uint32_t credits;     /* reqs that its router may send now: see credits.h */
+    uint32_t req_count;
     struct list reqs; /* struct req_entry.node */
 };
 

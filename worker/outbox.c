@@ -378,12 +378,13 @@ void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms)
                                    .pending_prefill_tokens = load.pending_prefill_tokens,
                                    .decode_tokens = load.decode_tokens,
                                    .pages_free = load.pages_free,
-                                   .slots_free = worker->draining ? 0 : load.slots_free,
+                                   .slots_free = link->credits,
                                    .step_ms_bound = bound_ms,
                                    .draining = worker->draining,
                                    .retractions = load.retractions}};
     link->load_sent_ms = now_ms;
-    link->load = (struct load_seen){load.running, load.waiting, link->received, worker->draining};
+    link->load = (struct load_seen){load.running, load.waiting, link->received, worker->draining,
+                                    link->credits};
     send_frame(worker, link, &frame);
 }
 

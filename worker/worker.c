@@ -178,6 +178,8 @@ void worker_forget(struct worker *worker, struct req_entry *entry)
         worker->kind->grammar_drop(worker->engine, entry->grammar);
         ranks_grammar_drop(worker, entry->grammar);
     }
+    if (entry->link)
+        entry->link->req_count--;
     req_table_remove(&worker->reqs, entry);
 }
 

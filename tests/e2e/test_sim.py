@@ -1,5 +1,6 @@
 """--engine sim: the text is a function of the prompt's token ids, so it is known beforehand, also
 when workers die on the way."""
+import itertools
 import json
 import os
 import threading
@@ -28,7 +29,8 @@ def text_of(tokenizer, ids, count):
 def sim(cluster, tmp_path):
     table = tmp_path / "table.json"
     table.write_text(TABLE_TEXT)
-    return lambda **args: cluster(worker_args=["--engine", "sim", "--sim-table", str(table)], **args)
+    return lambda worker_extra=(), **args: cluster(
+        worker_args=["--engine", "sim", "--sim-table", str(table), *worker_extra], **args)
 
 
 def complete(cluster, ids, count, router=0):
@@ -102,3 +104,37 @@ def test_a_stream_may_be_gathered(sim, tokenizer):
     assert b"data: [DONE]" in rest
     assert firsts < 0.15 * SLOW
     assert 3 <= reads <= 12 * SLOW  # 0.3 s in steps of 0.2, each chunk in a few reads
+
+
+def test_routers_share_a_worker_fairly(sim):
+    """Two saturated routers, one with three times the clients: equal shares within 10 %. One dies:
+    the other has all slots soon."""
+    cluster = sim(workers=1, routers=2, worker_extra=["--max-running", "8", "--max-waiting", "8"])
+    done, stop, fresh = [0, 0], threading.Event(), itertools.count(300)
+
+    def client(router):
+        with requests.Session() as session:
+            while not stop.is_set():
+                try:
+                    answer = session.post(cluster.url(router) + "/v1/completions", timeout=60 * SLOW, json={
+                        "model": cluster.name, "prompt": [next(fresh)] * 20, "max_tokens": 60, "ignore_eos": True})
+                except requests.RequestException:
+                    return
+                assert answer.status_code == 200, answer.text
+                done[router] += 1
+    threads = [threading.Thread(target=client, args=(r,)) for r, count in ((0, 36), (1, 12)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1.5)
+        before = list(done)
+        time.sleep(5)
+        a, b = done[0] - before[0], done[1] - before[1]
+        assert a > 50 and 0.9 < a / b < 1.1, (a, b)
+        cluster.routers[1].kill()
+        wait_for(lambda: cluster.metric("msgl_worker_running") + cluster.metric("msgl_worker_waiting") >= 15 and
+                 cluster.metric("msgl_router_queued") > 0, 5)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()

@@ -167,6 +167,20 @@ static struct worker *join(struct world *w, const char *name)
     return worker;
 }
 
+START_TEST(test_a_newcomer_looks_as_busy_as_the_others)
+{
+    struct world w;
+    world_init(&w);
+    struct worker *a = join(&w, "a");
+    ck_assert_double_eq(a->busy, 0);
+    struct worker *b = join(&w, "b");
+    a->busy = 0.9;
+    b->busy = 0.7;
+    ck_assert_double_eq_tol(join(&w, "c")->busy, 0.8, 1e-12);
+    fleet_release(&w.fleet);
+}
+END_TEST
+
 START_TEST(test_load_and_credits)
 {
     struct world w;
@@ -318,6 +332,7 @@ int main(void)
     tcase_add_test(tc, test_hello_rules);
     tcase_add_test(tc, test_refusals);
     tcase_add_test(tc, test_strangers_are_told_once_a_second);
+    tcase_add_test(tc, test_a_newcomer_looks_as_busy_as_the_others);
     tcase_add_test(tc, test_load_and_credits);
     tcase_add_test(tc, test_liveness);
     tcase_add_test(tc, test_cache_and_snapshots);
