@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#define SHARES_MAX    6u  /* of a worker, on average */
+#define WIDE_ROWS_MIN 64u /* (token, q head) rows of a group that is worth wide tiles */
+
 /* Views into the plan while it grows. */
 struct builder {
     const struct attn_plan_opts *opts;
@@ -10,6 +13,7 @@ struct builder {
     struct attn_item *items;
     struct attn_item *own; /* of the decode tokens: the items behind the group tiles */
     struct attn_plan_tile *tiles;
+    struct attn_wide_tile *wide;
     uint32_t tokens_tile; /* decode tokens of one group tile */
 };
 
@@ -26,7 +30,8 @@ static size_t align16(size_t bytes)
 size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32_t tokens)
 {
     size_t tiles = ((size_t)tokens / ATTN_TILE + rows) * shape->q_heads;
-    return align16(sizeof(struct attn_plan)) + align16(2 * (size_t)rows * sizeof(struct attn_item)) +
+    return align16(sizeof(struct attn_plan)) +
+           align16(ATTN_WIDE_MAX * sizeof(struct attn_wide_tile)) + align16(2 * (size_t)rows * sizeof(struct attn_item)) +
            align16(tiles * sizeof(struct attn_plan_tile));
 }
 
@@ -58,7 +63,7 @@ static void put_tiles(struct builder *b, const struct attn_row *row)
 static bool group_usable(const struct builder *b, const struct attn_row *rows, uint32_t row_count,
                          const struct attn_group *group)
 {
-    if (b->opts->shape.window != 0 || b->tokens_tile < 2 || group->row_count < 2 ||
+    if (b->opts->shape.window != 0 || group->row_count < 2 ||
         group->page_count == 0 || group->row_first + group->row_count > row_count ||
         2 * b->plan->token_count > b->opts->parts_max) /* a grouped token has two parts at least */
         return false;
@@ -66,57 +71,106 @@ static bool group_usable(const struct builder *b, const struct attn_row *rows, u
     for (uint32_t i = 0; i < group->row_count; i++) {
         const struct attn_row *row = &rows[group->row_first + i];
         if (row->token_count != 1 || row->token_first != rows[group->row_first].token_first + i ||
-            row->pos_first + 1 < keys)
+            row->pos_first < keys) /* its own item has the newest key at least */
             return false;
     }
     return true;
 }
 
-/* Group tiles, in the items' front; members find their tile and where their own pages start. */
+/* The number of the first decode token of a group: they are numbered in the rows' order. */
+static uint32_t first_token(const struct attn_row *rows, const struct attn_group *group)
+{
+    uint32_t token = 0;
+    for (uint32_t r = 0; r < group->row_first; r++)
+        token += rows[r].token_count == 1;
+    return token;
+}
+
+static bool group_wide(const struct builder *b, const struct attn_group *group)
+{
+    return b->opts->blocks > 0 && group->row_count * group_size(&b->opts->shape) >= WIDE_ROWS_MIN;
+}
+
+/* Wide tiles of a group, in `splits` ranges of keys; false when there are too many. */
+static bool put_wide(struct builder *b, const struct attn_row *rows, const struct attn_group *group,
+                     uint32_t splits)
+{
+    uint32_t keys = group->page_count * b->opts->shape.page_size;
+    uint32_t key_tiles = DIV_CEIL(keys, ATTN_TILE), heads = b->opts->shape.kv_heads;
+    uint32_t tokens = ATTN_TILE / group_size(&b->opts->shape), first = first_token(rows, group);
+    splits = DIV_CEIL(key_tiles, DIV_CEIL(key_tiles, splits)); /* none of them empty */
+    uint32_t span = DIV_CEIL(key_tiles, splits) * ATTN_TILE;
+    if (b->plan->wide_count + DIV_CEIL(group->row_count, tokens) * heads * splits > ATTN_WIDE_MAX)
+        return false;
+    for (uint32_t at = 0; at < group->row_count; at += tokens)
+        for (uint32_t head = 0; head < heads; head++)
+            for (uint32_t piece = 0; piece < splits; piece++)
+                b->wide[b->plan->wide_count++] = (struct attn_wide_tile){
+                    .slot = rows[group->row_first].slot,
+                    .kv_head = head,
+                    .key_first = piece * span,
+                    .key_end = MIN((piece + 1) * span, keys),
+                    .token_first = first + at,
+                    .token_count = MIN(tokens, group->row_count - at),
+                    .token = rows[group->row_first + at].token_first,
+                    .piece = piece,
+                };
+    for (uint32_t i = 0; i < group->row_count; i++) {
+        b->own[first + i].own_part = splits;
+        b->own[first + i].key_first = keys;
+    }
+    return true;
+}
+
+static void put_narrow(struct builder *b, const struct attn_row *rows,
+                       const struct attn_group *group)
+{
+    uint32_t keys = group->page_count * b->opts->shape.page_size, token = first_token(rows, group);
+    for (uint32_t at = 0; at < group->row_count; at += b->tokens_tile) {
+        uint32_t count = MIN(b->tokens_tile, group->row_count - at);
+        for (uint32_t i = 0; i < count; i++) {
+            b->own[token + at + i].group = b->plan->group_items;
+            b->own[token + at + i].key_first = keys;
+        }
+        b->items[b->plan->group_items++] = (struct attn_item){
+            .page_count = keys / ATTN_UNIT_KEYS,
+            .slot = rows[group->row_first].slot,
+            .key_end = keys,
+            .token_first = token + at,
+            .token_count = count,
+        };
+    }
+}
+
+/* Wide tiles, and group tiles in the items' front; members learn where their own keys start. */
 static void put_groups(struct builder *b, const struct attn_row *rows, uint32_t row_count,
                        const struct attn_group *groups, uint32_t group_count)
 {
+    uint32_t blocks = 0, tokens = ATTN_TILE / group_size(&b->opts->shape);
+    for (uint32_t g = 0; g < group_count; g++)
+        if (group_usable(b, rows, row_count, &groups[g]) && group_wide(b, &groups[g]))
+            blocks += DIV_CEIL(groups[g].row_count, tokens) * b->opts->shape.kv_heads;
+    uint32_t splits = blocks > 0 ? MAX(b->opts->blocks / blocks, 1u) : 1;
     for (uint32_t g = 0; g < group_count; g++) {
         if (!group_usable(b, rows, row_count, &groups[g]))
             continue;
-        uint32_t keys = groups[g].page_count * b->opts->shape.page_size;
-        uint32_t token = 0; /* decode tokens are numbered in the rows' order */
-        for (uint32_t r = 0; r < groups[g].row_first; r++)
-            token += rows[r].token_count == 1;
-        for (uint32_t at = 0; at < groups[g].row_count; at += b->tokens_tile) {
-            uint32_t count = MIN(b->tokens_tile, groups[g].row_count - at);
-            for (uint32_t i = 0; i < count; i++)
-                b->own[token + at + i].group = b->plan->group_items;
-            b->items[b->plan->group_items++] = (struct attn_item){
-                .page_count = keys / ATTN_UNIT_KEYS,
-                .slot = rows[groups[g].row_first].slot,
-                .key_end = keys,
-                .token_first = token + at,
-                .token_count = count,
-            };
-        }
+        if (!group_wide(b, &groups[g]) || !put_wide(b, rows, &groups[g], splits))
+            if (b->tokens_tile > 1)
+                put_narrow(b, rows, &groups[g]);
     }
 }
 
 static void put_own(struct builder *b, const struct attn_row *row, uint32_t d)
 {
     struct attn_item *own = &b->own[d];
-    uint32_t end = row->pos_first + 1, first = key_first(&b->opts->shape, row->pos_first);
-    uint32_t group = own->group;
-    if (group != ATTN_NO_GROUP)
-        first = b->items[group].key_end;
-    uint32_t page = first / ATTN_UNIT_KEYS;
-    *own = (struct attn_item){
-        .page_first = page,
-        .page_count = first < end ? DIV_CEIL(end, ATTN_UNIT_KEYS) - page : 0,
-        .slot = row->slot,
-        .key_first = first,
-        .key_end = end,
-        .token_first = d,
-        .token_count = 1,
-        .token = row->token_first,
-        .group = group,
-    };
+    own->key_end = row->pos_first + 1;
+    own->key_first = MAX(own->key_first, key_first(&b->opts->shape, row->pos_first));
+    own->page_first = own->key_first / ATTN_UNIT_KEYS;
+    own->page_count = DIV_CEIL(own->key_end, ATTN_UNIT_KEYS) - own->page_first;
+    own->slot = row->slot;
+    own->token_first = d;
+    own->token_count = 1;
+    own->token = row->token_first;
 }
 
 static uint32_t pieces_max(const struct builder *b, const struct attn_item *item)
@@ -135,7 +189,8 @@ static uint32_t place_parts(struct builder *b)
     for (uint32_t d = 0; d < plan->token_count; d++) {
         struct attn_item *own = &b->own[d];
         own->part_first = parts;
-        own->own_part = own->group != ATTN_NO_GROUP ? pieces_max(b, &b->items[own->group]) : 0;
+        if (own->group != ATTN_NO_GROUP)
+            own->own_part = pieces_max(b, &b->items[own->group]);
         uint32_t count = own->own_part + pieces_max(b, own);
         parts += count > 1 ? count : 0;
     }
@@ -151,11 +206,14 @@ static void place_units(struct builder *b)
         plan->units += b->items[i].page_count * b->opts->shape.kv_heads;
     }
     plan->span = MAX(b->opts->span_min, DIV_CEIL(plan->units, b->opts->workers));
+    if (plan->span > 2 * b->opts->span_fine) /* so that a slow worker does not hold up the end */
+        plan->span = MAX(b->opts->span_fine, DIV_CEIL(plan->span, SHARES_MAX));
     for (plan->parts = place_parts(b); plan->parts > b->opts->parts_max;
          plan->parts = place_parts(b)) {
         CHECK(plan->span < plan->units); /* beyond that only groups have parts: group_usable */
         plan->span *= 2;
     }
+    plan->shares = DIV_CEIL(plan->units, plan->span);
 }
 
 size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row *rows,
@@ -173,15 +231,20 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
     plan->items_off = (uint32_t)align16(sizeof(*plan));
     b.items = (struct attn_item *)(void *)((char *)out + plan->items_off);
     for (uint32_t g = 0; g < group_count; g++)
-        if (group_usable(&b, rows, row_count, &groups[g]))
+        if (group_usable(&b, rows, row_count, &groups[g]) && b.tokens_tile > 1)
             tiles_max += DIV_CEIL(groups[g].row_count, b.tokens_tile);
     b.own = b.items + tiles_max;
-    plan->tiles_off =
+    plan->wide_off =
         plan->items_off + (uint32_t)align16((tiles_max + decodes) * sizeof(struct attn_item));
-    b.tiles = (struct attn_plan_tile *)(void *)((char *)out + plan->tiles_off);
+    b.wide = (struct attn_wide_tile *)(void *)((char *)out + plan->wide_off);
     for (uint32_t d = 0; d < decodes; d++)
-        b.own[d].group = ATTN_NO_GROUP;
+        b.own[d] = (struct attn_item){.group = ATTN_NO_GROUP};
     put_groups(&b, rows, row_count, groups, group_count);
+    for (; plan->group_items < tiles_max; plan->group_items++) /* of groups that became wide */
+        b.items[plan->group_items] = (struct attn_item){0};
+    plan->tiles_off = plan->wide_off +
+                      (uint32_t)align16(plan->wide_count * sizeof(struct attn_wide_tile));
+    b.tiles = (struct attn_plan_tile *)(void *)((char *)out + plan->tiles_off);
     for (uint32_t i = 0, d = 0; i < row_count; i++) {
         if (rows[i].token_count == 1)
             put_own(&b, &rows[i], d++);

@@ -13,7 +13,9 @@
 #define SCRATCH_BYTES ((size_t)128 << 20)
 #define COUNTERS      ((size_t)1 << 20)
 #define SPAN_MIN      2u
+#define SPAN_FINE     16u
 #define FEW_ROWS      4u
+#define WIDE_ROWS     16u
 #define LOG2_E        1.4426950408889634f
 
 static bool fits(const struct device *device, uint32_t head_dim, uint32_t page_size)
@@ -28,9 +30,9 @@ cudaError_t attn_scratch_init(struct device *device)
     if (error == cudaSuccess)
         error = cudaMalloc((void **)&scratch->part_ml, SCRATCH_BYTES / 32);
     if (error == cudaSuccess)
-        error = cudaMalloc((void **)&scratch->counters, COUNTERS * sizeof(uint32_t));
+        error = cudaMalloc((void **)&scratch->counters, (COUNTERS + 2) * sizeof(uint32_t));
     if (error == cudaSuccess)
-        error = cudaMemset(scratch->counters, 0, COUNTERS * sizeof(uint32_t));
+        error = cudaMemset(scratch->counters, 0, (COUNTERS + 2) * sizeof(uint32_t));
     return error;
 }
 
@@ -48,6 +50,12 @@ void attn_scratch_release(struct device *device)
 static uint32_t decode_warps(uint32_t row_count)
 {
     return row_count <= FEW_ROWS ? 2 : ATTN_DECODE_WARPS;
+}
+
+/* Known when a graph is captured, as the groups are not. */
+static bool wide_possible(uint32_t row_count)
+{
+    return row_count >= WIDE_ROWS;
 }
 
 extern "C" size_t cuda_attn_plan_bytes(const struct device *device, const struct attn_shape *shape,
@@ -69,6 +77,8 @@ extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_
     opts.shape = *shape;
     opts.workers = (uint32_t)device->prop.multiProcessorCount * decode_warps(row_count);
     opts.span_min = SPAN_MIN;
+    opts.span_fine = SPAN_FINE;
+    opts.blocks = wide_possible(row_count) ? (uint32_t)device->prop.multiProcessorCount : 0;
     opts.parts_max = (uint32_t)(SCRATCH_BYTES / (shape->q_heads * shape->head_dim * sizeof(float)));
     return attn_plan_build(&opts, rows, row_count, groups, group_count, out);
 }
@@ -107,13 +117,17 @@ static bool kv_map(CUtensorMap *map, const struct kv_view *kv, uint32_t halves, 
     return encode(map, 5, kv->pool, dims, strides, box);
 }
 
+/* Queries as [token][q head][64]: `heads` and `tokens` of them in one box. */
 static bool query_map(CUtensorMap *map, const struct attn_args *args, uint32_t head_dim,
-                      uint32_t tokens)
+                      uint32_t heads, uint32_t tokens)
 {
-    cuuint64_t dims[2] = {args->q_heads * head_dim, tokens};
-    cuuint64_t strides[1] = {args->qkv_stride * sizeof(bf16)};
-    cuuint32_t box[2] = {64, ATTN_TILE};
-    return encode(map, 2, args->qkv, dims, strides, box);
+    uint32_t there = 1;
+    for (uint32_t i = 0; i < args->row_count; i++)
+        there = MAX(there, args->rows_host[i].token_first + args->rows_host[i].token_count);
+    cuuint64_t dims[3] = {head_dim, args->q_heads, there};
+    cuuint64_t strides[2] = {head_dim * sizeof(bf16), args->qkv_stride * sizeof(bf16)};
+    cuuint32_t box[3] = {64, heads, tokens};
+    return encode(map, 3, args->qkv, dims, strides, box);
 }
 
 /* ---- the op ---- */
@@ -135,28 +149,34 @@ static bool run_decode(struct device *device, struct stream *stream, const struc
     decode.part_o = device->attn.part_o;
     decode.part_ml = device->attn.part_ml;
     decode.counters = device->attn.counters;
+    decode.tickets = device->attn.counters + COUNTERS;
     attn_decode(device, stream, &decode, &map, decode_warps(args->row_count));
     return true;
 }
 
-static bool run_prefill(struct device *device, struct stream *stream, const struct kv_view *kv,
-                        const struct attn_args *args, uint32_t tiles)
+/* Prefill tiles, or (tiles 0) the wide tiles of prefix groups. */
+static bool run_tiles(struct device *device, struct stream *stream, const struct kv_view *kv,
+                      const struct attn_args *args, uint32_t tiles)
 {
     CUtensorMap half, query;
     struct attn_prefill_args prefill = {};
-    uint32_t tokens = 0;
-    for (uint32_t i = 0; i < args->row_count; i++)
-        tokens = MAX(tokens, args->rows_host[i].token_first + args->rows_host[i].token_count);
-    if (!kv_map(&half, kv, 1, 1) || !query_map(&query, args, kv->head_dim, tokens))
+    uint32_t group = args->q_heads / kv->kv_heads;
+    if (!kv_map(&half, kv, 1, 1) ||
+        !query_map(&query, args, kv->head_dim, tiles ? 1 : group, tiles ? ATTN_TILE : ATTN_TILE / group))
         return false;
     prefill.kv = *kv;
     prefill.plan = (const struct attn_plan *)args->plan;
     prefill.out = (bf16 *)args->out;
     prefill.q_heads = args->q_heads;
-    prefill.group = args->q_heads / kv->kv_heads;
+    prefill.group = group;
     prefill.window = args->window;
     prefill.scale = args->scale * LOG2_E;
-    attn_prefill(device, stream, &prefill, &half, &query, tiles);
+    prefill.part_o = device->attn.part_o;
+    prefill.part_ml = device->attn.part_ml;
+    if (tiles > 0)
+        attn_prefill(device, stream, &prefill, &half, &query, tiles);
+    else
+        attn_wide(device, stream, &prefill, &half, &query);
     return true;
 }
 
@@ -173,7 +193,9 @@ CUDA_OP cuda_attention(struct device *device, struct stream *stream, const struc
     }
     CHECK(plan->token_count * kv->kv_heads <= COUNTERS);
     if (plan->tile_count > 0)
-        ok = run_prefill(device, stream, kv, args, plan->tile_count);
+        ok = run_tiles(device, stream, kv, args, plan->tile_count);
+    if (wide_possible(args->row_count) && args->window == 0)
+        ok = run_tiles(device, stream, kv, args, 0) && ok;
     if (plan->token_count > 0)
         ok = run_decode(device, stream, kv, args) && ok;
     if (!ok)

@@ -22,6 +22,7 @@ struct attn_decode_args {
     float *part_o;              /* [parts][q_heads][head_dim] */
     float2 *part_ml;            /* [parts][q_heads]: largest score (scaled, base 2), sum */
     uint32_t *counters;         /* [decode tokens][kv_heads], zero between launches */
+    uint32_t *tickets;          /* shares taken beyond each worker's first; warps gone; likewise */
 };
 
 struct attn_prefill_args {
@@ -29,16 +30,21 @@ struct attn_prefill_args {
     const struct attn_plan *plan; /* device */
     bf16 *out;
     uint32_t q_heads, group, window;
-    float scale; /* as above */
+    float scale;     /* as above */
+    float *part_o;   /* wide tiles: as above */
+    float2 *part_ml;
 };
 
 /* kv_map: boxes of a whole unit (K and V of 16 keys); half_map: of 16 keys x 64 elements; q_map: of
- * 128 tokens x 64 elements. All swizzled by 128 bytes. */
+ * 64 elements x heads x tokens, 128 tokens of a head or as many tokens of a group's heads as give 128
+ * rows. All swizzled by 128 bytes. attn_wide: the plan's wide tiles, before attn_decode. */
 void attn_decode(struct device *device, struct stream *stream, const struct attn_decode_args *args,
                  const CUtensorMap *kv_map, uint32_t warps);
 void attn_prefill(struct device *device, struct stream *stream,
                   const struct attn_prefill_args *args, const CUtensorMap *half_map,
                   const CUtensorMap *q_map, uint32_t tiles);
+void attn_wide(struct device *device, struct stream *stream, const struct attn_prefill_args *args,
+               const CUtensorMap *half_map, const CUtensorMap *q_map);
 
 cudaError_t attn_scratch_init(struct device *device);
 void attn_scratch_release(struct device *device);

@@ -2,8 +2,8 @@
  *
  *     s = scale * q k^T   (16 rows of (token, q head), 16 keys),   o = softmax(s) v
  *
- * Mapping: each warp is a worker of its own (attn_plan.h) and takes `span` units of 16 keys of one
- * kv head, whatever items they belong to. A unit is 2 * 16 * HEAD_DIM * 2 bytes of K and V that lie
+ * Mapping: each warp is a worker of its own (attn_plan.h) and takes shares of `span` units of 16 keys of
+ * one kv head, whatever items they belong to. A unit is 2 * 16 * HEAD_DIM * 2 bytes of K and V that lie
  * in one page; one bulk copy brings it into the warp's own ring of shared memory, swizzled by 128
  * bytes, so that ldmatrix meets no bank twice. No warp waits for another.
  *
@@ -77,24 +77,57 @@ __device__ __forceinline__ void cursor_next(struct cursor *at, const struct attn
     } while (at->item.page_count == 0);
 }
 
-/* Brings units into the ring, in order. */
+/* Brings units into the ring, in order, share after share. */
 struct feeder {
     struct cursor at;
-    uint32_t left;  /* units not yet asked for */
+    uint32_t share; /* that `at` is in; beyond the last one: nothing is left */
+    uint32_t left;  /* units of it not yet asked for */
     uint32_t stage; /* where the next one goes */
     uint32_t pages; /* this lane's entry of the 32 that follow at.page & ~31 */
     bool fresh;     /* `pages` must be read */
     bool waited;    /* for the kernels before: what they stored may be read */
 };
 
+__device__ __forceinline__ void feeder_share(struct feeder *f, const struct attn_plan *plan,
+                                             uint32_t share)
+{
+    f->share = share;
+    f->left = share < plan->shares ? min(plan->span, plan->units - share * plan->span) : 0;
+    if (f->left > 0)
+        cursor_seek(&f->at, plan, share * plan->span);
+    f->fresh = true;
+}
+
+/* The next share of a worker whose first was its own number: who is faster takes more. */
+__device__ __forceinline__ uint32_t next_share(const struct attn_decode_args *args)
+{
+    uint32_t workers = blockDim.x / 32 * gridDim.x, share = 0;
+    if (args->plan->shares <= workers)
+        return workers;
+    if (threadIdx.x % 32 == 0)
+        share = workers + atomicAdd(&args->tickets[0], 1);
+    return __shfl_sync(0xffffffffu, share, 0);
+}
+
+/* The last warp to leave puts the tickets back. */
+__device__ __forceinline__ void leave(const struct attn_decode_args *args)
+{
+    uint32_t workers = blockDim.x / 32 * gridDim.x;
+    if (args->plan->shares <= workers || threadIdx.x % 32 != 0)
+        return;
+    __threadfence();
+    if (atomicAdd(&args->tickets[1], 1) == workers - 1)
+        args->tickets[0] = args->tickets[1] = 0;
+}
+
 template <int HEAD_DIM>
 __device__ __forceinline__ void feed(struct feeder *f, const struct attn_decode_args *args,
                                      const CUtensorMap *map, uint32_t ring, uint32_t bars)
 {
-    const struct attn_item *item = &f->at.item;
-    uint32_t lane = threadIdx.x % 32, page = f->at.page;
     if (f->left == 0)
         return;
+    const struct attn_item *item = &f->at.item;
+    uint32_t lane = threadIdx.x % 32, page = f->at.page;
     if (!f->waited && f->at.idx >= args->plan->group_items && page + 1 == item->page_count) {
         pdl_wait(); /* the newest key is in this unit */
         f->waited = true;
@@ -106,7 +139,6 @@ __device__ __forceinline__ void feed(struct feeder *f, const struct attn_decode_
                        ? args->kv.page_table[(size_t)item->slot * args->kv.pages_per_slot +
                                              mine / per_page]
                        : 0;
-        f->fresh = false;
     }
     uint32_t id = __shfl_sync(0xffffffffu, f->pages, page % 32);
     if (lane == 0) {
@@ -266,18 +298,20 @@ __device__ __forceinline__ size_t part_row(const struct attn_decode_args *args, 
     return ((size_t)part * args->kv.kv_heads + head) * args->group;
 }
 
-/* Parts of a decode token's head: its group tile's, and all. */
+/* Parts of a decode token's head: its group's, all, and those that this kernel makes. */
 struct pieces {
-    uint32_t group, all;
+    uint32_t group, all, here;
 };
 
 __device__ __forceinline__ struct pieces pieces_of(const struct attn_plan *plan,
                                                    const struct attn_item *own, uint32_t head)
 {
-    struct pieces p = {};
-    if (own->group != ATTN_NO_GROUP)
+    uint32_t mine = attn_item_pieces(own, head, plan->span);
+    struct pieces p = {own->own_part, own->own_part + mine, mine};
+    if (own->group != ATTN_NO_GROUP) {
         p.group = attn_item_pieces(&ATTN_PLAN_ITEMS(plan)[own->group], head, plan->span);
-    p.all = p.group + attn_item_pieces(own, head, plan->span);
+        p.all = p.here = p.group + mine;
+    }
     return p;
 }
 
@@ -382,21 +416,21 @@ __device__ __forceinline__ bool write_rows(struct state<HEAD_DIM> *s,
 /* Ends a warp's piece of an item's head; merges the tokens whose last part this was. */
 template <int HEAD_DIM>
 __device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct attn_decode_args *args,
-                                       const struct cursor *at, uint32_t worker)
+                                       const struct cursor *at, uint32_t share)
 {
     const struct attn_plan *plan = args->plan;
     uint32_t lane = threadIdx.x % 32, first = at->item.unit_first + at->head * at->item.page_count;
-    bool parted = write_rows<HEAD_DIM>(s, args, at, worker - first / plan->span), last = false;
+    bool parted = write_rows<HEAD_DIM>(s, args, at, share - first / plan->span), last = false;
     if (!__any_sync(0xffffffffu, parted))
         return;
     __syncwarp();
     if (lane < at->item.token_count) {
         struct attn_item own = own_item(plan, at, lane);
-        uint32_t all = pieces_of(plan, &own, at->head).all;
+        struct pieces p = pieces_of(plan, &own, at->head);
         uint32_t *count =
             &args->counters[(at->item.token_first + lane) * args->kv.kv_heads + at->head];
         __threadfence(); /* the warp's parts before the count */
-        last = all > 1 && atomicAdd(count, 1) == all - 1;
+        last = p.all > 1 && atomicAdd(count, 1) == p.here - 1;
         if (last)
             *count = 0;
         __threadfence(); /* the count before the others' parts */
@@ -408,25 +442,24 @@ __device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct a
     }
 }
 
-/* A worker's share: `units` from `first` on. The ring goes on from share to share. */
+/* One worker: share after share, while the feeder is up to a ring ahead and so perhaps in the next
+ * share already. Before pdl_wait it reads the plan, the page table and keys of earlier steps: an
+ * upload and page_table_set, which lets no kernel start before it ends, have made them. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void run_share(const struct attn_decode_args *args,
-                                          const CUtensorMap *map, uint32_t worker, uint32_t ring,
-                                          uint32_t bars, uint32_t *stage, uint32_t *parity,
-                                          bool waited)
+__device__ __forceinline__ void work(const struct attn_decode_args *args, const CUtensorMap *map,
+                                     uint32_t worker, uint32_t ring, uint32_t bars)
 {
     const struct attn_plan *plan = args->plan;
-    uint32_t first = worker * plan->span, units = min(plan->span, plan->units - first);
     struct state<HEAD_DIM> s;
     struct cursor at;
     struct feeder f;
+    uint32_t stage = 0, parity = 0, share = worker, units;
 
-    cursor_seek(&at, plan, first);
-    f.at = at;
-    f.left = units;
-    f.stage = *stage;
-    f.fresh = true;
-    f.waited = waited;
+    f.stage = 0;
+    f.waited = false;
+    feeder_share(&f, plan, share);
+    at = f.at;
+    units = f.left;
     for (uint32_t i = 0; i < unit<HEAD_DIM>::STAGES; i++) /* older keys do not wait for the newest */
         feed<HEAD_DIM>(&f, args, map, ring, bars);
     if (!f.waited)
@@ -439,23 +472,30 @@ __device__ __forceinline__ void run_share(const struct attn_decode_args *args,
             uint32_t key = (at.item.page_first + at.page + i) * ATTN_UNIT_KEYS;
             uint32_t low = at.item.key_first > key ? at.item.key_first - key : 0;
             uint32_t high = min(at.item.key_end - key, ATTN_UNIT_KEYS);
-            barrier_wait(bars + *stage * 8, *parity);
-            attend<HEAD_DIM>(&s, ring + *stage * unit<HEAD_DIM>::BYTES, args->scale, low, high);
+            if (f.left == 0 && f.share == share)
+                feeder_share(&f, plan, next_share(args));
+            barrier_wait(bars + stage * 8, parity);
+            attend<HEAD_DIM>(&s, ring + stage * unit<HEAD_DIM>::BYTES, args->scale, low, high);
             __syncwarp(); /* all lanes have read the unit before the next one lands on it */
             feed<HEAD_DIM>(&f, args, map, ring, bars);
-            if (++*stage == unit<HEAD_DIM>::STAGES) {
-                *stage = 0;
-                *parity ^= 1;
+            if (++stage == unit<HEAD_DIM>::STAGES) {
+                stage = 0;
+                parity ^= 1;
             }
         }
-        finish<HEAD_DIM>(&s, args, &at, worker);
+        finish<HEAD_DIM>(&s, args, &at, share);
         units -= pages;
         cursor_next(&at, plan, args->kv.kv_heads, pages);
+        if (units == 0) {
+            share = f.share;
+            units = share < plan->shares ? min(plan->span, plan->units - share * plan->span) : 0;
+            if (units > 0)
+                cursor_seek(&at, plan, share * plan->span);
+        }
     }
+    leave(args);
 }
 
-/* Before pdl_wait this reads the plan, the page table and keys of earlier steps: an upload and
- * page_table_set, which lets no kernel start before it ends, have made them. */
 template <int HEAD_DIM>
 __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
     attn_decode_kernel(const __grid_constant__ struct attn_decode_args args,
@@ -464,10 +504,7 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
 #if __CUDA_ARCH__ >= 900
     extern __shared__ uint8_t raw[];
     uint32_t warps = blockDim.x / 32, warp = threadIdx.x / 32, base = (smem_addr(raw) + 1023) & ~1023u;
-    uint32_t ring = base + warp * RING_BYTES;
     uint32_t bars = base + warps * RING_BYTES + warp * unit<HEAD_DIM>::STAGES * 8;
-    uint32_t worker = warp * gridDim.x + blockIdx.x, stage = 0, parity = 0;
-    bool waited = false;
 
     pdl_launch();
     if (threadIdx.x % 32 == 0) {
@@ -476,12 +513,7 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
         barrier_init_fence();
     }
     __syncwarp();
-    for (; worker * args.plan->span < args.plan->units; worker += warps * gridDim.x) {
-        run_share<HEAD_DIM>(&args, &map, worker, ring, bars, &stage, &parity, waited);
-        waited = true;
-    }
-    if (!waited)
-        pdl_wait();
+    work<HEAD_DIM>(&args, &map, warp * gridDim.x + blockIdx.x, base + warp * RING_BYTES, bars);
 #endif
 }
 

@@ -1,4 +1,5 @@
-/* attn_prefill - causal attention of prompt chunks for Hopper: one q head, 128 tokens a block.
+/* attn_prefill - attention of 128 rows a block for Hopper: of a prompt's chunk, 128 tokens of one q
+ * head, causal; of a prefix group's shared pages ("wide"), rows of (token, q head) of one kv head.
  *
  *     s = scale * q k^T,   hidden where key > position (or out of the window),   o = softmax(s) v
  *
@@ -12,7 +13,8 @@
  *     a matrix is     [half of 64 elements][row][64], each row of 128 bytes swizzled
  *
  * FLOP: 4 d per visible (token, key) and q head. Heads of one group run side by side, so that K and
- * V come from L2 for all but the first. Tolerance: p in bf16.
+ * V come from L2 for all but the first. A wide tile ends as parts (o, m, l) that attn_decode merges.
+ * Tolerance: p in bf16.
  */
 #include "kernels/cuda/attn.cuh"
 #include "kernels/cuda/wgmma.cuh"
@@ -39,6 +41,50 @@ template <int HEAD_DIM> struct layout {
 #define BAR_V_FULL(stage)  (bars + 24 + (stage) * 32)
 #define BAR_V_FREE(stage)  (bars + 32 + (stage) * 32)
 
+/* What both kinds of tile are to the block: rows over keys [tile low.., end). */
+struct block_tile {
+    uint32_t slot, kv_head;
+    uint32_t low, count, end;     /* key tiles: first, number; first key that is not there */
+    uint32_t q_row, q_head;       /* of the first row */
+    uint32_t q_bytes;             /* of Q's boxes */
+    uint32_t pos;                 /* causal: of the first row */
+    uint32_t tokens, token_first; /* rows (causal), decode tokens (wide) */
+    uint32_t piece;
+};
+
+template <int HEAD_DIM, bool WIDE>
+__device__ __forceinline__ struct block_tile tile_get(const struct attn_prefill_args *args)
+{
+    struct block_tile t = {};
+    if constexpr (WIDE) {
+        struct attn_wide_tile tile = ATTN_PLAN_WIDE(args->plan)[blockIdx.x];
+        t.slot = tile.slot;
+        t.kv_head = tile.kv_head;
+        t.low = tile.key_first / TILE;
+        t.count = DIV_CEIL(tile.key_end, TILE) - t.low;
+        t.end = tile.key_end;
+        t.q_row = tile.token;
+        t.q_head = tile.kv_head * args->group;
+        t.q_bytes = layout<HEAD_DIM>::HALVES * (TILE / args->group * args->group) * 128;
+        t.tokens = tile.token_count;
+        t.token_first = tile.token_first;
+        t.piece = tile.piece;
+    } else {
+        struct attn_plan_tile tile = ATTN_PLAN_TILES(args->plan)[blockIdx.x];
+        t.slot = tile.slot;
+        t.kv_head = tile.q_head / args->group;
+        t.low = tile.key_first / TILE;
+        t.end = tile.pos_first + tile.token_count;
+        t.count = DIV_CEIL(t.end, TILE) - t.low;
+        t.q_row = tile.token_first;
+        t.q_head = tile.q_head;
+        t.q_bytes = layout<HEAD_DIM>::MATRIX;
+        t.pos = tile.pos_first;
+        t.tokens = tile.token_count;
+    }
+    return t;
+}
+
 /* One key tile's K or V, lane by lane: unit lane % 8, half lane / 8. */
 template <int HEAD_DIM>
 __device__ __forceinline__ void feed_matrix(const struct attn_prefill_args *args,
@@ -58,41 +104,39 @@ __device__ __forceinline__ void feed_matrix(const struct attn_prefill_args *args
 
 /* The feeding warp: K of tile j goes ahead of V of the tile before it. */
 template <int HEAD_DIM>
-__device__ void feed_tiles(const struct attn_prefill_args *args, const struct attn_plan_tile *tile,
+__device__ void feed_tiles(const struct attn_prefill_args *args, const struct block_tile *tile,
                            const CUtensorMap *half_map, const CUtensorMap *q_map, uint32_t smem,
                            uint32_t bars)
 {
     using L = layout<HEAD_DIM>;
-    uint32_t lane = threadIdx.x % 32, kv_head = tile->q_head / args->group;
-    uint32_t end = tile->pos_first + tile->token_count;
-    uint32_t low = tile->key_first / TILE, count = DIV_CEIL(end, TILE) - low;
-    uint32_t unit_last = (end - 1) / ATTN_UNIT_KEYS;
+    uint32_t lane = threadIdx.x % 32, count = tile->count;
+    uint32_t unit_last = (tile->end - 1) / ATTN_UNIT_KEYS;
     uint32_t per_page = args->kv.page_size / ATTN_UNIT_KEYS;
     const uint32_t *table = args->kv.page_table + (size_t)tile->slot * args->kv.pages_per_slot;
     uint32_t page = 0, sub = 0;
 
     if (lane == 0) {
-        barrier_expect(BAR_Q, L::MATRIX);
+        barrier_expect(BAR_Q, tile->q_bytes);
         for (uint32_t half = 0; half < L::HALVES; half++)
-            tensor_load_2d(smem + half * HALF_BYTES, q_map, BAR_Q,
-                           (int)(tile->q_head * HEAD_DIM + half * 64), (int)tile->token_first);
+            tensor_load_3d(smem + half * HALF_BYTES, q_map, BAR_Q, (int)(half * 64),
+                           (int)tile->q_head, (int)tile->q_row);
     }
     for (uint32_t i = 0; i <= count; i++) {
         uint32_t stage = i % STAGES, old = (i + STAGES - 1) % STAGES, old_page = page, old_sub = sub;
         if (i < count) {
-            uint32_t unit = min((low + count - 1 - i) * TILE_UNITS + lane % TILE_UNITS, unit_last);
+            uint32_t unit = min((tile->low + count - 1 - i) * TILE_UNITS + lane % TILE_UNITS, unit_last);
             page = table[unit / per_page];
             sub = unit % per_page * ATTN_UNIT_KEYS;
             if (i >= STAGES)
                 barrier_wait(BAR_K_FREE(stage), (i / STAGES + 1) % 2);
             feed_matrix<HEAD_DIM>(args, half_map, smem + L::K + stage * L::MATRIX,
-                                  BAR_K_FULL(stage), page, sub, 0, kv_head);
+                                  BAR_K_FULL(stage), page, sub, 0, tile->kv_head);
         }
         if (i > 0) {
             if (i > STAGES)
                 barrier_wait(BAR_V_FREE(old), ((i - 1) / STAGES + 1) % 2);
             feed_matrix<HEAD_DIM>(args, half_map, smem + L::V + old * L::MATRIX, BAR_V_FULL(old),
-                                  old_page, old_sub, 1, kv_head);
+                                  old_page, old_sub, 1, tile->kv_head);
         }
     }
 }
@@ -170,6 +214,16 @@ __device__ __forceinline__ void pack(uint32_t (&p)[32], const float (&s)[64])
         p[i] = bf16x2_pack(s[2 * i], s[2 * i + 1]);
 }
 
+/* Hides the keys of tile `key`.. from `end` on. */
+__device__ __forceinline__ void mask_end(float (&s)[64], uint32_t key, uint32_t end)
+{
+    key += threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < 64; i++)
+        if (key + i / 4 * 8 + i % 2 >= end)
+            s[i] = -INFINITY;
+}
+
 /* Zeros V's rows from `first` on: keys that nobody has written, and 0 * NaN is NaN. Both computing
  * warpgroups. */
 template <int HEAD_DIM> __device__ __forceinline__ void clear_tail(uint32_t v, uint32_t first)
@@ -185,17 +239,54 @@ template <int HEAD_DIM> __device__ __forceinline__ void clear_tail(uint32_t v, u
     asm volatile("bar.sync 1, 256;" ::: "memory");
 }
 
-/* A computing warpgroup: 64 tokens over all their key tiles. */
+/* This lane's columns of a row: the result. */
 template <int HEAD_DIM>
-__device__ void compute(const struct attn_prefill_args *args, const struct attn_plan_tile *tile,
+__device__ __forceinline__ void write_row(const struct attn_prefill_args *args,
+                                          const struct block_tile *tile, const float (&o)[HEAD_DIM / 2],
+                                          int half, uint32_t row, float l)
+{
+    if (row >= tile->tokens)
+        return;
+    float inverse = 1.0f / l;
+    bf16 *out = args->out + ((size_t)(tile->q_row + row) * args->q_heads + tile->q_head) * HEAD_DIM +
+                threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < HEAD_DIM / 8; n++)
+        *(uint32_t *)(out + n * 8) =
+            bf16x2_pack(o[4 * n + 2 * half] * inverse, o[4 * n + 2 * half + 1] * inverse);
+}
+
+/* The same of a wide tile's row: a part of its token's result. */
+template <int HEAD_DIM>
+__device__ __forceinline__ void write_part(const struct attn_prefill_args *args,
+                                           const struct block_tile *tile,
+                                           const float (&o)[HEAD_DIM / 2], int half, uint32_t row,
+                                           float m, float l)
+{
+    uint32_t token = row / args->group;
+    if (token >= tile->tokens)
+        return;
+    const struct attn_item *own =
+        &ATTN_PLAN_ITEMS(args->plan)[args->plan->group_items + tile->token_first + token];
+    size_t entry = ((size_t)(own->part_first + tile->piece) * args->kv.kv_heads + tile->kv_head) *
+                       args->group + row % args->group;
+    float *to = args->part_o + entry * HEAD_DIM + threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int n = 0; n < HEAD_DIM / 8; n++)
+        *(float2 *)(to + n * 8) = make_float2(o[4 * n + 2 * half], o[4 * n + 2 * half + 1]);
+    if (threadIdx.x % 4 == 0)
+        args->part_ml[entry] = make_float2(m * args->scale, l);
+}
+
+/* A computing warpgroup: 64 tokens over all their key tiles. */
+template <int HEAD_DIM, bool WIDE>
+__device__ void compute(const struct attn_prefill_args *args, const struct block_tile *tile,
                         uint32_t smem, uint32_t bars)
 {
     using L = layout<HEAD_DIM>;
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4, part = threadIdx.x / GROUP - 1;
     uint32_t first = part * 64 + warp * 16 + lane / 4; /* of this lane's tokens; the other is + 8 */
-    uint32_t pos = tile->pos_first + first, pos_low = tile->pos_first + part * 64;
-    uint32_t end = tile->pos_first + tile->token_count;
-    uint32_t low = tile->key_first / TILE, count = DIV_CEIL(end, TILE) - low;
+    uint32_t pos = tile->pos + first, pos_low = tile->pos + part * 64, count = tile->count;
     uint32_t q = smem + part * 64 * 128;
     float s[64], o[HEAD_DIM / 2], m[2] = {-INFINITY, -INFINITY}, l[2] = {}, keep[2];
     uint32_t p[32];
@@ -210,12 +301,16 @@ __device__ void compute(const struct attn_prefill_args *args, const struct attn_
     wgmma_hold(s);
     if (lane == 0)
         barrier_arrive(BAR_K_FREE(0));
-    uint32_t key = (low + count - 1) * TILE; /* first key of the tile in s */
-    if (key + TILE > end) {
-        barrier_wait(BAR_V_FULL(0), 0);
-        clear_tail<HEAD_DIM>(smem + L::V, end - key);
+    uint32_t key = (tile->low + count - 1) * TILE; /* first key of the tile in s */
+    if constexpr (WIDE) {
+        mask_end(s, key, tile->end); /* behind them lie copies of the last unit: no NaN */
+    } else {
+        if (key + TILE > tile->end) {
+            barrier_wait(BAR_V_FULL(0), 0);
+            clear_tail<HEAD_DIM>(smem + L::V, tile->end - key);
+        }
+        mask(s, key, pos, args->window);
     }
-    mask(s, key, pos, args->window);
     softmax(s, m, l, keep, args->scale);
     pack(p, s);
     for (uint32_t i = 0; i + 1 < count; i++) {
@@ -229,7 +324,7 @@ __device__ void compute(const struct attn_prefill_args *args, const struct attn_
         wgmma_hold(s);
         if (lane == 0)
             barrier_arrive(BAR_K_FREE(next));
-        if (key + TILE > pos_low + 1 || (args->window != 0 && key + args->window <= pos_low + 63))
+        if (!WIDE && (key + TILE > pos_low + 1 || (args->window != 0 && key + args->window <= pos_low + 63)))
             mask(s, key, pos, args->window);
         softmax(s, m, l, keep, args->scale);
         wgmma_wait<0>();
@@ -249,19 +344,14 @@ __device__ void compute(const struct attn_prefill_args *args, const struct attn_
     for (int half = 0; half < 2; half++) {
         l[half] += __shfl_xor_sync(0xffffffffu, l[half], 1);
         l[half] += __shfl_xor_sync(0xffffffffu, l[half], 2);
-        if (first + 8 * half >= tile->token_count)
-            continue;
-        float inverse = 1.0f / l[half];
-        bf16 *out = args->out + ((size_t)(tile->token_first + first + 8 * half) * args->q_heads +
-                                 tile->q_head) * HEAD_DIM + lane % 4 * 2;
-#pragma unroll
-        for (int n = 0; n < HEAD_DIM / 8; n++)
-            *(uint32_t *)(out + n * 8) =
-                bf16x2_pack(o[4 * n + 2 * half] * inverse, o[4 * n + 2 * half + 1] * inverse);
+        if constexpr (WIDE)
+            write_part<HEAD_DIM>(args, tile, o, half, first + 8 * half, m[half], l[half]);
+        else
+            write_row<HEAD_DIM>(args, tile, o, half, first + 8 * half, l[half]);
     }
 }
 
-template <int HEAD_DIM>
+template <int HEAD_DIM, bool WIDE>
 __global__ void __launch_bounds__(3 * GROUP, 1)
     attn_prefill_kernel(const __grid_constant__ struct attn_prefill_args args,
                         const __grid_constant__ CUtensorMap half_map,
@@ -270,9 +360,13 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ uint8_t raw[];
     uint32_t smem = (smem_addr(raw) + 1023) & ~1023u, bars = smem + layout<HEAD_DIM>::BARS;
-    struct attn_plan_tile tile = ATTN_PLAN_TILES(args.plan)[blockIdx.x];
 
     pdl_launch();
+    if (WIDE && blockIdx.x >= args.plan->wide_count) { /* the grid is fixed, the groups are not */
+        pdl_wait();
+        return;
+    }
+    struct block_tile tile = tile_get<HEAD_DIM, WIDE>(&args);
     if (threadIdx.x == 0) {
         tensor_prefetch(&half_map);
         tensor_prefetch(&q_map);
@@ -293,9 +387,19 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
             feed_tiles<HEAD_DIM>(&args, &tile, &half_map, &q_map, smem, bars);
     } else {
         asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-        compute<HEAD_DIM>(&args, &tile, smem, bars);
+        compute<HEAD_DIM, WIDE>(&args, &tile, smem, bars);
     }
 #endif
+}
+
+template <int HEAD_DIM, bool WIDE>
+static void launch_tiles(struct device *device, struct stream *stream,
+                         const struct attn_prefill_args *args, const CUtensorMap *half_map,
+                         const CUtensorMap *q_map, uint32_t blocks)
+{
+    cuda_launch(device, stream, WIDE ? "attention (prefix groups)" : "attention (prefill)",
+                attn_prefill_kernel<HEAD_DIM, WIDE>, blocks, 3 * GROUP, layout<HEAD_DIM>::BYTES, *args,
+                *half_map, *q_map);
 }
 
 void attn_prefill(struct device *device, struct stream *stream,
@@ -303,9 +407,16 @@ void attn_prefill(struct device *device, struct stream *stream,
                   const CUtensorMap *q_map, uint32_t tiles)
 {
     if (args->kv.head_dim == 64)
-        cuda_launch(device, stream, "attention (prefill)", attn_prefill_kernel<64>, tiles, 3 * GROUP,
-                    layout<64>::BYTES, *args, *half_map, *q_map);
+        launch_tiles<64, false>(device, stream, args, half_map, q_map, tiles);
     else
-        cuda_launch(device, stream, "attention (prefill)", attn_prefill_kernel<128>, tiles,
-                    3 * GROUP, layout<128>::BYTES, *args, *half_map, *q_map);
+        launch_tiles<128, false>(device, stream, args, half_map, q_map, tiles);
+}
+
+void attn_wide(struct device *device, struct stream *stream, const struct attn_prefill_args *args,
+               const CUtensorMap *half_map, const CUtensorMap *q_map)
+{
+    if (args->kv.head_dim == 64)
+        launch_tiles<64, true>(device, stream, args, half_map, q_map, ATTN_WIDE_MAX);
+    else
+        launch_tiles<128, true>(device, stream, args, half_map, q_map, ATTN_WIDE_MAX);
 }

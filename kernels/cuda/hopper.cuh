@@ -63,12 +63,12 @@ __device__ __forceinline__ void tensor_load_5d(uint32_t dst, const CUtensorMap *
                  : "memory");
 }
 
-__device__ __forceinline__ void tensor_load_2d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
-                                               int c0, int c1)
+__device__ __forceinline__ void tensor_load_3d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
+                                               int c0, int c1, int c2)
 {
-    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
-                 "[%0], [%1, {%3, %4}], [%2];" ::"r"(dst),
-                 "l"(map), "r"(bar), "r"(c0), "r"(c1)
+    asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4, %5}], [%2];" ::"r"(dst),
+                 "l"(map), "r"(bar), "r"(c0), "r"(c1), "r"(c2)
                  : "memory");
 }
 

@@ -4,19 +4,19 @@
 
 #include "kernels/attn_plan.h"
 
-#define ROWS  40u
-#define SLOTS 64u
+#define ROWS 80u
 
 struct case_opts {
-    uint32_t q_heads, kv_heads, page_size, window, workers, span_min, parts_max;
+    uint32_t q_heads, kv_heads, page_size, window, workers, span_min, parts_max, blocks;
     bool groups;
 };
 
 static const struct case_opts cases[] = {
-    {16, 8, 16, 0, 924, 2, 100000, true},  {9, 3, 16, 0, 50, 1, 100000, true},
-    {40, 8, 16, 0, 924, 2, 100000, true},  {16, 1, 64, 0, 7, 1, 100000, true},
-    {8, 8, 32, 100, 924, 2, 100000, true}, {32, 8, 16, 0, 924, 1, 90, true},
-    {8, 2, 16, 0, 3, 2, 2, false},         {4, 4, 16, 33, 64, 1, 100000, false},
+    {16, 8, 16, 0, 924, 2, 100000, 132, true},  {9, 3, 16, 0, 50, 1, 100000, 20, true},
+    {40, 8, 16, 0, 924, 2, 100000, 132, true},  {16, 1, 64, 0, 7, 1, 100000, 500, true},
+    {8, 8, 32, 100, 924, 2, 100000, 132, true}, {32, 8, 16, 0, 924, 1, 200, 1, true},
+    {8, 2, 16, 0, 3, 2, 2, 132, false},         {4, 4, 16, 33, 64, 1, 100000, 0, false},
+    {16, 8, 16, 0, 924, 2, 100000, 0, true},    {64, 2, 16, 0, 924, 2, 100000, 132, true},
 };
 
 static struct attn_row rows[ROWS];
@@ -36,11 +36,11 @@ static void rows_make(const struct case_opts *c, uint64_t *seed)
     uint32_t page = c->page_size;
     row_count = token_count = 0;
     group_count = c->groups ? 2 : 0;
-    groups[0] = (struct attn_group){2, 9, 30 * 16 / page};
-    groups[1] = (struct attn_group){12, 5, 64 / page};
-    for (uint32_t i = 0; i < 25; i++) {
-        uint32_t shared = i >= 2 && i < 11 ? groups[0].page_count * page
-                                           : i >= 12 && i < 17 ? groups[1].page_count * page : 0;
+    groups[0] = (struct attn_group){2, 40, 32 * 16 / page};
+    groups[1] = (struct attn_group){43, 5, 64 / page};
+    for (uint32_t i = 0; i < 60; i++) {
+        uint32_t shared = i >= 2 && i < 42 ? groups[0].page_count * page
+                                           : i >= 43 && i < 48 ? groups[1].page_count * page : 0;
         put_row(1, shared + (uint32_t)rng_below(seed, i % 7 == 0 ? 3000 : 40));
     }
     rows[row_count++] = (struct attn_row){.slot = 63}; /* padding */
@@ -75,6 +75,7 @@ static void walk(const struct attn_plan *plan, const struct case_opts *c, uint32
         for (uint32_t t = 0; t < item->token_count; t++) {
             const struct attn_item *mine = &items[plan->group_items + item->token_first + t];
             uint32_t all = attn_item_pieces(mine, head, plan->span);
+            all += mine->group == ATTN_NO_GROUP ? mine->own_part : 0;
             if (mine->group != ATTN_NO_GROUP)
                 all += attn_item_pieces(&items[mine->group], head, plan->span);
             ck_assert_uint_gt(all, 0);
@@ -85,7 +86,23 @@ static void walk(const struct attn_plan *plan, const struct case_opts *c, uint32
             }
         }
     }
-    ck_assert_uint_le(plan->units, (uint64_t)plan->span * c->workers);
+    for (uint32_t i = 0; i < plan->wide_count; i++) {
+        const struct attn_wide_tile *tile = &ATTN_PLAN_WIDE(plan)[i];
+        ck_assert_uint_lt(tile->key_first, tile->key_end);
+        ck_assert_uint_eq(tile->key_first % ATTN_TILE, 0);
+        ck_assert_uint_le(tile->token_count * (c->q_heads / c->kv_heads), ATTN_TILE);
+        for (uint32_t t = 0; t < tile->token_count && tile->kv_head == head; t++) {
+            const struct attn_item *own = &items[plan->group_items + tile->token_first + t];
+            ck_assert_uint_eq(own->token, tile->token + t);
+            ck_assert_uint_lt(tile->piece, own->own_part);
+            if (taken[own->part_first + tile->piece]++)
+                ck_abort_msg("wide part %u twice", tile->piece);
+            for (uint32_t key = tile->key_first; key < tile->key_end; key++)
+                seen[(size_t)own->token * 4096 + key]++;
+        }
+    }
+    ck_assert_uint_eq(plan->shares, DIV_CEIL(plan->units, plan->span));
+    ck_assert_uint_le(plan->shares, c->workers * 6);
     ck_assert_uint_le(plan->parts, c->parts_max);
 }
 
@@ -108,7 +125,7 @@ START_TEST(every_key_once)
     for (uint32_t round = 0; round < 8; round++) {
         rows_make(c, &seed);
         struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, c->page_size, c->window},
-                                      c->workers, c->span_min, c->parts_max};
+                                      c->workers, c->span_min, 16, c->parts_max, c->blocks};
         size_t most = attn_plan_bytes_max(&opts.shape, row_count, token_count);
         struct attn_plan *plan = mem_aligned(ROUND_UP(most, (size_t)64), 64);
         size_t bytes = attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
@@ -136,20 +153,23 @@ START_TEST(every_key_once)
 }
 END_TEST
 
-/* A group of 9 whose 30 pages are read once for as many tokens as fill a tile. */
+/* Groups of 40 and 5 whose 32 and 4 pages are read once for as many tokens as fill a tile. */
 START_TEST(groups_share)
 {
     const struct case_opts *c = &cases[0];
     uint64_t seed = 5;
     rows_make(c, &seed);
-    struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, 16, 0}, 924, 2, 100000};
+    struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, 16, 0}, 924, 2, 16, 100000, 0};
     struct attn_plan *plan =
         mem_aligned(ROUND_UP(attn_plan_bytes_max(&opts.shape, row_count, token_count), (size_t)64), 64);
     (void)attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
-    ck_assert_uint_eq(plan->group_items, 3); /* 9 tokens in tiles of 8, 5 in one */
+    ck_assert_uint_eq(plan->group_items, 6); /* 40 tokens in tiles of 8, 5 in one */
     uint32_t units = plan->units;
     (void)attn_plan_build(&opts, rows, row_count, groups, 0, plan);
-    ck_assert_uint_eq(plan->units - units, 8 * (7 * 30 + 4 * 4));
+    ck_assert_uint_eq(plan->units - units, 8 * (35 * 32 + 4 * 4));
+    opts.blocks = 132;
+    (void)attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
+    ck_assert_uint_eq(plan->wide_count, 8 * 4); /* 40 tokens in one tile a head; 512 keys in 4 */
     mem_free(plan);
 }
 END_TEST
