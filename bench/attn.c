@@ -1,6 +1,6 @@
 /* bench attn - the attention kernels of the cuda backend: checked against the generic one, and timed.
  *
- *     bench_attn [check|time|all]     what,case,us,gb_per_s,tflop_per_s,error
+ *     bench_attn [check|time|all] [part of a case's name]     what,case,us,gb_per_s,tflop_per_s,error
  *
  * Each case is a step's rows over a shuffled pool of random keys. `error` is |fa - generic| /
  * |generic|; a case fails above 1 %, or when two runs differ in a bit. Bytes are K and V of every
@@ -342,6 +342,8 @@ int main(int argc, char **argv)
         const struct spec *spec = &specs[i];
         struct work w;
         if (strcmp(what, "all") != 0 && spec->time != (strcmp(what, "time") == 0))
+            continue;
+        if (argc > 2 && strstr(spec->name, argv[2]) == NULL)
             continue;
         work_make(&b, spec, &w);
         double error = check(&b, spec, &w), us = time_us(&b, &w);

@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-#define SHARES_MAX    6u  /* of a worker, on average */
 #define WIDE_ROWS_MIN 64u /* (token, q head) rows of a group that is worth wide tiles */
 
 /* Views into the plan while it grows. */
@@ -27,10 +26,11 @@ static size_t align16(size_t bytes)
     return ROUND_UP(bytes, (size_t)16);
 }
 
-size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32_t tokens)
+size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32_t tokens,
+                           uint32_t workers)
 {
     size_t tiles = ((size_t)tokens / ATTN_TILE + rows) * shape->q_heads;
-    return align16(sizeof(struct attn_plan)) +
+    return sizeof(struct attn_plan) + workers * sizeof(struct attn_start) +
            align16(ATTN_WIDE_MAX * sizeof(struct attn_wide_tile)) + align16(2 * (size_t)rows * sizeof(struct attn_item)) +
            align16(tiles * sizeof(struct attn_plan_tile));
 }
@@ -206,14 +206,29 @@ static void place_units(struct builder *b)
         plan->units += b->items[i].page_count * b->opts->shape.kv_heads;
     }
     plan->span = MAX(b->opts->span_min, DIV_CEIL(plan->units, b->opts->workers));
-    if (plan->span > 2 * b->opts->span_fine) /* so that a slow worker does not hold up the end */
-        plan->span = MAX(b->opts->span_fine, DIV_CEIL(plan->span, SHARES_MAX));
     for (plan->parts = place_parts(b); plan->parts > b->opts->parts_max;
          plan->parts = place_parts(b)) {
         CHECK(plan->span < plan->units); /* beyond that only groups have parts: group_usable */
         plan->span *= 2;
     }
     plan->shares = DIV_CEIL(plan->units, plan->span);
+}
+
+static void put_starts(struct builder *b)
+{
+    const struct attn_plan *plan = b->plan;
+    struct attn_start *starts = (struct attn_start *)(void *)(b->plan + 1);
+    uint32_t item = 0;
+    for (uint32_t share = 0; share < plan->shares; share++) {
+        uint32_t unit = share * plan->span;
+        while (unit - b->items[item].unit_first >=
+               b->items[item].page_count * b->opts->shape.kv_heads)
+            item++;
+        unit -= b->items[item].unit_first;
+        starts[share] = (struct attn_start){.item = item,
+                                            .head = unit / b->items[item].page_count,
+                                            .page = unit % b->items[item].page_count};
+    }
 }
 
 size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row *rows,
@@ -228,7 +243,7 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
     for (uint32_t i = 0; i < row_count; i++)
         decodes += rows[i].token_count == 1;
     plan->token_count = decodes;
-    plan->items_off = (uint32_t)align16(sizeof(*plan));
+    plan->items_off = (uint32_t)(sizeof(*plan) + opts->workers * sizeof(struct attn_start));
     b.items = (struct attn_item *)(void *)((char *)out + plan->items_off);
     for (uint32_t g = 0; g < group_count; g++)
         if (group_usable(&b, rows, row_count, &groups[g]) && b.tokens_tile > 1)
@@ -253,6 +268,7 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
     }
     plan->item_count = plan->group_items + decodes;
     place_units(&b);
+    put_starts(&b);
     plan->bytes = plan->tiles_off + (uint32_t)align16(plan->tile_count * sizeof(struct attn_plan_tile));
     return plan->bytes;
 }

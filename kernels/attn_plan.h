@@ -16,7 +16,7 @@
  * that finishes last merges by log-sum-exp, in the order of the parts: the result does not depend
  * on who comes last.
  *
- *   ┌ header ┬ items ┬ wide tiles ┬ prefill tiles ┐      u32 all of it, the host's and the device's alike
+ *   ┌ header ┬ starts ┬ items ┬ wide tiles ┬ prefill tiles ┐      u32 all of it, the host's and the device's alike
  */
 #ifndef MSGL_KERNELS_ATTN_PLAN_H
 #define MSGL_KERNELS_ATTN_PLAN_H
@@ -38,6 +38,11 @@ struct attn_plan {
     uint32_t items_off, tiles_off, wide_off; /* bytes from here */
     uint32_t wide_count;
     uint32_t pad[3];
+};
+
+/* Where a share begins, so that a worker need not search: follows the header at once. */
+struct attn_start {
+    uint32_t item, head, page, pad;
 };
 
 /* Pages that some decode tokens read: a group tile's of several, or a token's own. The last four are
@@ -76,13 +81,13 @@ struct attn_plan_opts {
     struct attn_shape shape;
     uint32_t workers;   /* that run at once */
     uint32_t span_min;  /* units: less is not worth a worker */
-    uint32_t span_fine; /* units: a worker with more takes several shares */
     uint32_t parts_max; /* the scratch memory's */
     uint32_t blocks;    /* that compute wide tiles at once; 0: no wide tiles */
 };
 
-/* Bytes of the largest plan for so many rows and tokens. */
-size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32_t tokens);
+/* Bytes of the largest plan for so many rows, tokens and workers. */
+size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32_t tokens,
+                           uint32_t workers);
 
 /* Fills `out` (16-byte aligned), returns its bytes. Rows without tokens are skipped; a group counts
  * when its members are decode rows with adjacent tokens and the layer has no window. */
@@ -90,6 +95,7 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
                        uint32_t row_count, const struct attn_group *groups, uint32_t group_count,
                        void *out);
 
+#define ATTN_PLAN_STARTS(plan) ((const struct attn_start *)((plan) + 1))
 #define ATTN_PLAN_ITEMS(plan) ((const struct attn_item *)((const char *)(plan) + (plan)->items_off))
 #define ATTN_PLAN_TILES(plan) ((const struct attn_plan_tile *)((const char *)(plan) + (plan)->tiles_off))
 

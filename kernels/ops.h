@@ -101,7 +101,7 @@ struct attn_args {
     const struct attn_row *rows_host; /* the same on the host, for planning */
     uint32_t row_count;
     const struct attn_group *groups_host;
-    uint32_t group_count;
+    uint32_t group_count; /* frozen in a graph as "none" or "some": the plan says which */
     const void *plan;      /* device: what attn_plan() wrote, uploaded; NULL when it has no bytes */
     const void *plan_host; /* the same on the host: sizes the launch */
     uint32_t q_heads;

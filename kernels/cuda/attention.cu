@@ -13,7 +13,6 @@
 #define SCRATCH_BYTES ((size_t)128 << 20)
 #define COUNTERS      ((size_t)1 << 20)
 #define SPAN_MIN      2u
-#define SPAN_FINE     16u
 #define FEW_ROWS      4u
 #define WIDE_ROWS     16u
 #define LOG2_E        1.4426950408889634f
@@ -30,9 +29,9 @@ cudaError_t attn_scratch_init(struct device *device)
     if (error == cudaSuccess)
         error = cudaMalloc((void **)&scratch->part_ml, SCRATCH_BYTES / 32);
     if (error == cudaSuccess)
-        error = cudaMalloc((void **)&scratch->counters, (COUNTERS + 2) * sizeof(uint32_t));
+        error = cudaMalloc((void **)&scratch->counters, COUNTERS * sizeof(uint32_t));
     if (error == cudaSuccess)
-        error = cudaMemset(scratch->counters, 0, (COUNTERS + 2) * sizeof(uint32_t));
+        error = cudaMemset(scratch->counters, 0, COUNTERS * sizeof(uint32_t));
     return error;
 }
 
@@ -63,7 +62,8 @@ extern "C" size_t cuda_attn_plan_bytes(const struct device *device, const struct
 {
     (void)context;
     return fits(device, shape->head_dim, shape->page_size)
-               ? attn_plan_bytes_max(shape, rows, tokens)
+               ? attn_plan_bytes_max(shape, rows, tokens,
+                                     (uint32_t)device->prop.multiProcessorCount * ATTN_DECODE_WARPS)
                : 0;
 }
 
@@ -77,7 +77,6 @@ extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_
     opts.shape = *shape;
     opts.workers = (uint32_t)device->prop.multiProcessorCount * decode_warps(row_count);
     opts.span_min = SPAN_MIN;
-    opts.span_fine = SPAN_FINE;
     opts.blocks = wide_possible(row_count) ? (uint32_t)device->prop.multiProcessorCount : 0;
     opts.parts_max = (uint32_t)(SCRATCH_BYTES / (shape->q_heads * shape->head_dim * sizeof(float)));
     return attn_plan_build(&opts, rows, row_count, groups, group_count, out);
@@ -149,7 +148,6 @@ static bool run_decode(struct device *device, struct stream *stream, const struc
     decode.part_o = device->attn.part_o;
     decode.part_ml = device->attn.part_ml;
     decode.counters = device->attn.counters;
-    decode.tickets = device->attn.counters + COUNTERS;
     attn_decode(device, stream, &decode, &map, decode_warps(args->row_count));
     return true;
 }
@@ -194,7 +192,7 @@ CUDA_OP cuda_attention(struct device *device, struct stream *stream, const struc
     CHECK(plan->token_count * kv->kv_heads <= COUNTERS);
     if (plan->tile_count > 0)
         ok = run_tiles(device, stream, kv, args, plan->tile_count);
-    if (wide_possible(args->row_count) && args->window == 0)
+    if (wide_possible(args->row_count) && args->group_count > 0 && args->window == 0)
         ok = run_tiles(device, stream, kv, args, 0) && ok;
     if (plan->token_count > 0)
         ok = run_decode(device, stream, kv, args) && ok;

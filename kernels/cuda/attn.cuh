@@ -22,7 +22,6 @@ struct attn_decode_args {
     float *part_o;              /* [parts][q_heads][head_dim] */
     float2 *part_ml;            /* [parts][q_heads]: largest score (scaled, base 2), sum */
     uint32_t *counters;         /* [decode tokens][kv_heads], zero between launches */
-    uint32_t *tickets;          /* shares taken beyond each worker's first; warps gone; likewise */
 };
 
 struct attn_prefill_args {

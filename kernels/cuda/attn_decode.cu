@@ -2,7 +2,7 @@
  *
  *     s = scale * q k^T   (16 rows of (token, q head), 16 keys),   o = softmax(s) v
  *
- * Mapping: each warp is a worker of its own (attn_plan.h) and takes shares of `span` units of 16 keys of
+ * Mapping: each warp is a worker of its own (attn_plan.h) and takes a share of `span` units of 16 keys of
  * one kv head, whatever items they belong to. A unit is 2 * 16 * HEAD_DIM * 2 bytes of K and V that lie
  * in one page; one bulk copy brings it into the warp's own ring of shared memory, swizzled by 128
  * bytes, so that ldmatrix meets no bank twice. No warp waits for another.
@@ -41,23 +41,13 @@ __device__ __forceinline__ void cursor_item(struct cursor *at, const struct attn
     at->item = items[idx];
 }
 
-/* The item that holds `unit`: the last whose first unit is not beyond it. */
-__device__ __forceinline__ void cursor_seek(struct cursor *at, const struct attn_plan *plan,
-                                            uint32_t unit)
+__device__ __forceinline__ void cursor_start(struct cursor *at, const struct attn_plan *plan,
+                                             uint32_t share)
 {
-    const struct attn_item *items = ATTN_PLAN_ITEMS(plan);
-    uint32_t low = 0, high = plan->item_count - 1;
-    while (low < high) {
-        uint32_t middle = (low + high + 1) / 2;
-        if (items[middle].unit_first <= unit)
-            low = middle;
-        else
-            high = middle - 1;
-    }
-    cursor_item(at, items, low);
-    unit -= at->item.unit_first;
-    at->head = unit / at->item.page_count;
-    at->page = unit % at->item.page_count;
+    struct attn_start start = ATTN_PLAN_STARTS(plan)[share];
+    cursor_item(at, ATTN_PLAN_ITEMS(plan), start.item);
+    at->head = start.head;
+    at->page = start.page;
 }
 
 __device__ __forceinline__ void cursor_next(struct cursor *at, const struct attn_plan *plan,
@@ -77,48 +67,15 @@ __device__ __forceinline__ void cursor_next(struct cursor *at, const struct attn
     } while (at->item.page_count == 0);
 }
 
-/* Brings units into the ring, in order, share after share. */
+/* Brings a share's units into the ring, in order. */
 struct feeder {
     struct cursor at;
-    uint32_t share; /* that `at` is in; beyond the last one: nothing is left */
-    uint32_t left;  /* units of it not yet asked for */
+    uint32_t left;  /* units not yet asked for */
     uint32_t stage; /* where the next one goes */
     uint32_t pages; /* this lane's entry of the 32 that follow at.page & ~31 */
     bool fresh;     /* `pages` must be read */
     bool waited;    /* for the kernels before: what they stored may be read */
 };
-
-__device__ __forceinline__ void feeder_share(struct feeder *f, const struct attn_plan *plan,
-                                             uint32_t share)
-{
-    f->share = share;
-    f->left = share < plan->shares ? min(plan->span, plan->units - share * plan->span) : 0;
-    if (f->left > 0)
-        cursor_seek(&f->at, plan, share * plan->span);
-    f->fresh = true;
-}
-
-/* The next share of a worker whose first was its own number: who is faster takes more. */
-__device__ __forceinline__ uint32_t next_share(const struct attn_decode_args *args)
-{
-    uint32_t workers = blockDim.x / 32 * gridDim.x, share = 0;
-    if (args->plan->shares <= workers)
-        return workers;
-    if (threadIdx.x % 32 == 0)
-        share = workers + atomicAdd(&args->tickets[0], 1);
-    return __shfl_sync(0xffffffffu, share, 0);
-}
-
-/* The last warp to leave puts the tickets back. */
-__device__ __forceinline__ void leave(const struct attn_decode_args *args)
-{
-    uint32_t workers = blockDim.x / 32 * gridDim.x;
-    if (args->plan->shares <= workers || threadIdx.x % 32 != 0)
-        return;
-    __threadfence();
-    if (atomicAdd(&args->tickets[1], 1) == workers - 1)
-        args->tickets[0] = args->tickets[1] = 0;
-}
 
 template <int HEAD_DIM>
 __device__ __forceinline__ void feed(struct feeder *f, const struct attn_decode_args *args,
@@ -372,6 +329,33 @@ __device__ __forceinline__ void merge(const struct attn_decode_args *args, const
     }
 }
 
+/* Adds a group's parts to a row that needs no others: in registers, nobody waits. */
+template <int HEAD_DIM>
+__device__ __forceinline__ void add_parts(struct state<HEAD_DIM> *s, int half,
+                                          const struct attn_decode_args *args,
+                                          const struct attn_item *own, uint32_t head, uint32_t g)
+{
+    float top = s->m[half] * args->scale, total = s->l[half];
+    for (uint32_t k = 0; k < own->own_part; k++) {
+        size_t entry = part_row(args, own->part_first + k, head) + g;
+        float2 ml = __ldcg(&args->part_ml[entry]);
+        const float *o = args->part_o + entry * HEAD_DIM + threadIdx.x % 4 * 2;
+        float2 part[HEAD_DIM / 8];
+#pragma unroll
+        for (int n = 0; n < HEAD_DIM / 8; n++)
+            part[n] = __ldcg((const float2 *)(o + n * 8));
+        float m = fmaxf(top, ml.x), keep = exp2_fast(top - m), weight = exp2_fast(ml.x - m);
+        total = total * keep + ml.y * weight;
+        top = m;
+#pragma unroll
+        for (int n = 0; n < HEAD_DIM / 8; n++) {
+            s->o[n][half * 2] = s->o[n][half * 2] * keep + part[n].x * weight;
+            s->o[n][half * 2 + 1] = s->o[n][half * 2 + 1] * keep + part[n].y * weight;
+        }
+    }
+    s->l[half] = total;
+}
+
 /* Writes what a warp knows of an item's head: the result, or a part of it; true for a part. */
 template <int HEAD_DIM>
 __device__ __forceinline__ bool write_rows(struct state<HEAD_DIM> *s,
@@ -389,7 +373,10 @@ __device__ __forceinline__ bool write_rows(struct state<HEAD_DIM> *s,
         if (t >= at->item.token_count)
             continue;
         struct attn_item own = own_item(plan, at, t);
-        if (pieces_of(plan, &own, at->head).all == 1) {
+        struct pieces p = pieces_of(plan, &own, at->head);
+        if (p.here == 1) {
+            if (p.group > 0)
+                add_parts<HEAD_DIM>(s, half, args, &own, at->head, g);
             bf16 *out = args->out + (((size_t)own.token * args->kv.kv_heads + at->head) *
                                          args->group + g) * HEAD_DIM + lane % 4 * 2;
             float inverse = 1.0f / s->l[half];
@@ -430,7 +417,7 @@ __device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct a
         uint32_t *count =
             &args->counters[(at->item.token_first + lane) * args->kv.kv_heads + at->head];
         __threadfence(); /* the warp's parts before the count */
-        last = p.all > 1 && atomicAdd(count, 1) == p.here - 1;
+        last = p.here > 1 && atomicAdd(count, 1) == p.here - 1;
         if (last)
             *count = 0;
         __threadfence(); /* the count before the others' parts */
@@ -442,24 +429,26 @@ __device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct a
     }
 }
 
-/* One worker: share after share, while the feeder is up to a ring ahead and so perhaps in the next
- * share already. Before pdl_wait it reads the plan, the page table and keys of earlier steps: an
- * upload and page_table_set, which lets no kernel start before it ends, have made them. */
+/* A share. Before pdl_wait this reads the plan, the page table and keys of earlier steps: an upload
+ * and page_table_set, which lets no kernel start before it ends, have made them. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void work(const struct attn_decode_args *args, const CUtensorMap *map,
-                                     uint32_t worker, uint32_t ring, uint32_t bars)
+__device__ __forceinline__ void run_share(const struct attn_decode_args *args,
+                                          const CUtensorMap *map, uint32_t share, uint32_t ring,
+                                          uint32_t bars, uint32_t *stage, uint32_t *parity,
+                                          bool waited)
 {
     const struct attn_plan *plan = args->plan;
+    uint32_t units = min(plan->span, plan->units - share * plan->span);
     struct state<HEAD_DIM> s;
     struct cursor at;
     struct feeder f;
-    uint32_t stage = 0, parity = 0, share = worker, units;
 
-    f.stage = 0;
-    f.waited = false;
-    feeder_share(&f, plan, share);
-    at = f.at;
-    units = f.left;
+    cursor_start(&at, plan, share);
+    f.at = at;
+    f.left = units;
+    f.stage = *stage;
+    f.fresh = true;
+    f.waited = waited;
     for (uint32_t i = 0; i < unit<HEAD_DIM>::STAGES; i++) /* older keys do not wait for the newest */
         feed<HEAD_DIM>(&f, args, map, ring, bars);
     if (!f.waited)
@@ -472,28 +461,19 @@ __device__ __forceinline__ void work(const struct attn_decode_args *args, const 
             uint32_t key = (at.item.page_first + at.page + i) * ATTN_UNIT_KEYS;
             uint32_t low = at.item.key_first > key ? at.item.key_first - key : 0;
             uint32_t high = min(at.item.key_end - key, ATTN_UNIT_KEYS);
-            if (f.left == 0 && f.share == share)
-                feeder_share(&f, plan, next_share(args));
-            barrier_wait(bars + stage * 8, parity);
-            attend<HEAD_DIM>(&s, ring + stage * unit<HEAD_DIM>::BYTES, args->scale, low, high);
+            barrier_wait(bars + *stage * 8, *parity);
+            attend<HEAD_DIM>(&s, ring + *stage * unit<HEAD_DIM>::BYTES, args->scale, low, high);
             __syncwarp(); /* all lanes have read the unit before the next one lands on it */
             feed<HEAD_DIM>(&f, args, map, ring, bars);
-            if (++stage == unit<HEAD_DIM>::STAGES) {
-                stage = 0;
-                parity ^= 1;
+            if (++*stage == unit<HEAD_DIM>::STAGES) {
+                *stage = 0;
+                *parity ^= 1;
             }
         }
         finish<HEAD_DIM>(&s, args, &at, share);
         units -= pages;
         cursor_next(&at, plan, args->kv.kv_heads, pages);
-        if (units == 0) {
-            share = f.share;
-            units = share < plan->shares ? min(plan->span, plan->units - share * plan->span) : 0;
-            if (units > 0)
-                cursor_seek(&at, plan, share * plan->span);
-        }
     }
-    leave(args);
 }
 
 template <int HEAD_DIM>
@@ -513,7 +493,13 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
         barrier_init_fence();
     }
     __syncwarp();
-    work<HEAD_DIM>(&args, &map, warp * gridDim.x + blockIdx.x, base + warp * RING_BYTES, bars);
+    uint32_t share = warp * gridDim.x + blockIdx.x, stage = 0, parity = 0;
+    bool waited = false;
+    for (; share < args.plan->shares; share += warps * gridDim.x, waited = true)
+        run_share<HEAD_DIM>(&args, &map, share, base + warp * RING_BYTES, bars, &stage, &parity,
+                            waited);
+    if (!waited)
+        pdl_wait();
 #endif
 }
 

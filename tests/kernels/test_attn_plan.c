@@ -102,7 +102,14 @@ static void walk(const struct attn_plan *plan, const struct case_opts *c, uint32
         }
     }
     ck_assert_uint_eq(plan->shares, DIV_CEIL(plan->units, plan->span));
-    ck_assert_uint_le(plan->shares, c->workers * 6);
+    ck_assert_uint_le(plan->shares, c->workers);
+    for (uint32_t i = 0; i < plan->shares; i++) {
+        struct attn_start start = ATTN_PLAN_STARTS(plan)[i];
+        const struct attn_item *item = &items[start.item];
+        ck_assert_uint_eq(item->unit_first + start.head * item->page_count + start.page,
+                          i * plan->span);
+        ck_assert_uint_lt(start.page, item->page_count);
+    }
     ck_assert_uint_le(plan->parts, c->parts_max);
 }
 
@@ -125,8 +132,8 @@ START_TEST(every_key_once)
     for (uint32_t round = 0; round < 8; round++) {
         rows_make(c, &seed);
         struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, c->page_size, c->window},
-                                      c->workers, c->span_min, 16, c->parts_max, c->blocks};
-        size_t most = attn_plan_bytes_max(&opts.shape, row_count, token_count);
+                                      c->workers, c->span_min, c->parts_max, c->blocks};
+        size_t most = attn_plan_bytes_max(&opts.shape, row_count, token_count, opts.workers);
         struct attn_plan *plan = mem_aligned(ROUND_UP(most, (size_t)64), 64);
         size_t bytes = attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
         ck_assert_uint_le(bytes, most);
@@ -159,9 +166,9 @@ START_TEST(groups_share)
     const struct case_opts *c = &cases[0];
     uint64_t seed = 5;
     rows_make(c, &seed);
-    struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, 16, 0}, 924, 2, 16, 100000, 0};
+    struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, 16, 0}, 924, 2, 100000, 0};
     struct attn_plan *plan =
-        mem_aligned(ROUND_UP(attn_plan_bytes_max(&opts.shape, row_count, token_count), (size_t)64), 64);
+        mem_aligned(ROUND_UP(attn_plan_bytes_max(&opts.shape, row_count, token_count, opts.workers), (size_t)64), 64);
     (void)attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
     ck_assert_uint_eq(plan->group_items, 6); /* 40 tokens in tiles of 8, 5 in one */
     uint32_t units = plan->units;

@@ -24,8 +24,8 @@ void graphs_init(struct step_runner *runner, uint32_t rows)
 void graphs_release(struct step_runner *runner)
 {
     for (uint32_t i = 0; i < runner->size_count; i++)
-        for (uint32_t j = 0; j < 2 * STEP_LANES; j++) {
-            struct graph *graph = runner->sizes[i].graphs[j / 2][j % 2];
+        for (uint32_t j = 0; j < 4 * STEP_LANES; j++) {
+            struct graph *graph = runner->sizes[i].graphs[j / 4][j / 2 % 2][j % 2];
             if (graph != NULL)
                 runner->ops->graph_free(runner->device, graph);
         }

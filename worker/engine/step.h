@@ -43,8 +43,9 @@ struct step_lane {
 struct step_size {
     uint32_t rows;
     bool seen; /* ran before: whatever its ops set up at first use is there */
-    /* With the sampler; without, for steps that do more than draw (extras.h). */
-    struct graph *graphs[STEP_LANES][2];
+    /* [drawing]: with the sampler, or without, for steps that do more than draw (extras.h).
+     * [grouped]: with attention's launches for prefix groups, which would cost the others time. */
+    struct graph *graphs[STEP_LANES][2][2];
 };
 
 struct step_runner {
