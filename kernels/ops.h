@@ -19,6 +19,7 @@
 
 #include "common/sampling.h"
 #include "common/status.h"
+#include "kernels/ops_args.h"
 
 enum dtype { DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_U32 };
 size_t dtype_bytes(enum dtype dtype);
@@ -138,25 +139,6 @@ struct sample_state {
     uint32_t *lists; /* [slots][SAMPLE_SLOT_WORDS] */
     const uint32_t *last_tokens; /* [slots], as `sample` leaves it */
     uint32_t slots, vocab;
-};
-
-/* As struct step_setup; offsets count words of the array that comes with it. */
-struct slot_setup {
-    uint32_t slot, prompt_count;
-    uint32_t history_first, history_count; /* token ids: the prompt, then what was generated */
-    uint32_t stop_first, stop_count;       /* token ids */
-    uint32_t bias_first, bias_count;       /* pairs of words: id, bits of an f32 */
-    uint32_t grammar, text_first, text_count; /* the engine's own; ops look away */
-};
-
-struct logprob_args {
-    const float *logits;         /* [count][vocab] */
-    const uint32_t *targets;     /* device [count]: whose log probability */
-    const uint32_t *tops;        /* device [count]: alternatives wanted + 1; 0 = leave the row */
-    float *logprobs;             /* device [count] */
-    uint32_t *top_ids;           /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
-    float *top_logprobs;         /* device, as top_ids */
-    uint32_t vocab, count;
 };
 
 struct device_opts {
@@ -333,6 +315,28 @@ struct ops {
      * log probability that does not exist (probability 0) is -inf. */
     void (*logprobs)(struct device *device, struct stream *stream,
                      const struct logprob_args *args);
+
+    /* What only some architectures need. A backend that lacks one leaves it NULL, and a model that
+     * needs it is refused at open (decoder_check). */
+
+    /* x[r, 0..dim) = rmsnorm of that part of the row, in place; rows are `stride` apart: a norm over
+     * all q (or all k) heads at once */
+    void (*norm_part)(struct device *device, struct stream *stream, void *x, const float *w,
+                      uint32_t rows, uint32_t stride, uint32_t dim, float eps);
+    /* Mixture of experts. softmax over each row's logits [rows, experts]; the `top` likeliest, ties
+     * by id, likeliest first, and their probabilities, divided by their sum if `renormalize` */
+    void (*route)(struct device *device, struct stream *stream, uint32_t *ids, float *weights,
+                  const float *logits, const struct expert_args *args);
+    /* y[r * top + j] = silu(g) * u, [g | u] = x[r] w_e^T, e = ids[r, j]; w_e: e-th block of rows of
+     * w [experts * 2 dim, k]; y act [rows * top, dim] */
+    void (*experts_gate_up)(struct device *device, struct stream *stream, void *y, const void *x,
+                            const struct weight *w, const struct expert_args *args);
+    /* y[r] = sum over j, in that order, of weights[r, j] * a[r * top + j] w_e^T; w [experts * n, k] */
+    void (*experts_down)(struct device *device, struct stream *stream, void *y, const void *a,
+                         const struct weight *w, const struct expert_args *args);
+    /* x[r] += sigmoid(gate[r]) * y[r], gate f32 */
+    void (*add_gated)(struct device *device, struct stream *stream, void *x, const void *y,
+                      const float *gate, uint32_t rows, uint32_t dim);
 };
 
 /* NULL when not built in. `name` NULL: the best one present on this machine. */

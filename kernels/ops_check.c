@@ -226,3 +226,22 @@ const char *ops_check_logprobs(const struct logprob_args *args)
          "an array is NULL");
     return NULL;
 }
+
+const char *ops_check_route(const uint32_t *ids, const float *weights, const float *logits,
+                            const struct expert_args *args)
+{
+    NEED(args && args->top >= 1 && args->top <= args->experts, "top is not 1 to the experts");
+    NEED((ids && weights && logits) || args->rows == 0, "an array is NULL");
+    return NULL;
+}
+
+const char *ops_check_experts(const void *y, const void *x, const struct weight *w,
+                              const struct expert_args *args, uint32_t blocks)
+{
+    NEED(args && args->top >= 1 && args->top <= args->experts, "top is not 1 to the experts");
+    NEED_NONE(check_weight(w));
+    NEED(w->n % (args->experts * blocks) == 0, "w's rows cannot be cut into experts");
+    NEED((y && x && args->ids && args->weights) || args->rows == 0, "an array is NULL");
+    NEED(y != x || args->rows == 0, "the result lies on the input");
+    return NULL;
+}

@@ -41,4 +41,10 @@ const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
                                     const struct sample_row *rows, uint32_t count);
 const char *ops_check_logprobs(const struct logprob_args *args);
 
+const char *ops_check_route(const uint32_t *ids, const float *weights, const float *logits,
+                            const struct expert_args *args);
+/* `blocks`: matrices of w that an expert has. */
+const char *ops_check_experts(const void *y, const void *x, const struct weight *w,
+                              const struct expert_args *args, uint32_t blocks);
+
 #endif

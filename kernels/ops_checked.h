@@ -293,6 +293,8 @@ static void CHECKED(all_gather)(struct device *device, struct stream *stream, fl
     IMPL.all_gather(device, stream, out, in, rows, cols);
 }
 
+#include "kernels/ops_checked_model.h"
+
 static const struct ops CHECKED(table) = {
     .name = BACKEND,
     .open = CHECKED(open),
@@ -340,4 +342,5 @@ static const struct ops CHECKED(table) = {
     .slot_setup = CHECKED(slot_setup),
     .logits_adjust = CHECKED(logits_adjust),
     .logprobs = CHECKED(logprobs),
+    MODEL_OPS
 };

@@ -23,6 +23,7 @@ struct device {
     struct scratch packed;  /* matmul's x */
     struct scratch attn;    /* [threads][attn_scratch_floats] */
     struct scratch sampler; /* [threads][vocab] */
+    struct scratch moe, moe_parts; /* an expert's rows; experts_down's terms */
     struct err failed;      /* sticky; status OK while all is well */
 };
 
@@ -91,6 +92,17 @@ void cpu_gather_rows(struct device *device, struct stream *stream, void *y, cons
 void cpu_all_reduce(struct device *device, struct stream *stream, void *act, size_t count);
 void cpu_all_gather(struct device *device, struct stream *stream, float *out, const float *in,
                     uint32_t rows, uint32_t cols);
+
+void cpu_norm_part(struct device *device, struct stream *stream, void *x, const float *w,
+                   uint32_t rows, uint32_t stride, uint32_t dim, float eps);
+void cpu_route(struct device *device, struct stream *stream, uint32_t *ids, float *weights,
+               const float *logits, const struct expert_args *args);
+void cpu_experts_gate_up(struct device *device, struct stream *stream, void *y, const void *x,
+                         const struct weight *w, const struct expert_args *args);
+void cpu_experts_down(struct device *device, struct stream *stream, void *y, const void *a,
+                      const struct weight *w, const struct expert_args *args);
+void cpu_add_gated(struct device *device, struct stream *stream, void *x, const void *y,
+                   const float *gate, uint32_t rows, uint32_t dim);
 
 extern const struct ops cpu_ops;
 

@@ -30,6 +30,8 @@ static void cpu_close(struct device *device)
     mem_free(device->packed.data);
     mem_free(device->attn.data);
     mem_free(device->sampler.data);
+    mem_free(device->moe.data);
+    mem_free(device->moe_parts.data);
     mem_free(device);
 }
 
@@ -282,4 +284,9 @@ const struct ops cpu_ops = {
     .slot_setup = cpu_slot_setup,
     .logits_adjust = cpu_logits_adjust,
     .logprobs = cpu_logprobs,
+    .norm_part = cpu_norm_part,
+    .route = cpu_route,
+    .experts_gate_up = cpu_experts_gate_up,
+    .experts_down = cpu_experts_down,
+    .add_gated = cpu_add_gated,
 };

@@ -1,6 +1,6 @@
 """Writes the golden vectors of tests/worker/engine: what `transformers` computes in f32.
 
-    python tests/golden/make_golden.py tiny               tests/golden/tiny/*.json
+    python tests/golden/make_golden.py tiny [NAME...]     tests/golden/tiny/*.json
     python tests/golden/make_golden.py smollm2 FOLDER     tests/golden/smollm2.json
 
 tiny: one small checkpoint for each corner of the architecture table. Its weights come from the
@@ -65,7 +65,39 @@ TINY = [
     ("qwen3_g2_d64_biases", 10, "Qwen3ForCausalLM",
      dict(hidden_size=80, head_dim=64, num_attention_heads=4, num_key_value_heads=2,
           intermediate_size=112, num_hidden_layers=2, attention_bias=True)),
+    ("llama_g2_d64_yarn", 11, "LlamaForCausalLM",
+     dict(hidden_size=96, head_dim=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=120,
+          num_hidden_layers=2, rope_scaling={"rope_type": "yarn", "factor": 8.0,
+                                             "original_max_position_embeddings": 32})),
+    ("qwen3_g2_d128_yarn", 12, "Qwen3ForCausalLM",
+     dict(hidden_size=80, head_dim=128, num_attention_heads=2, num_key_value_heads=1, intermediate_size=104,
+          num_hidden_layers=2, rope_theta=None,
+          rope_parameters={"rope_type": "yarn", "rope_theta": 50000.0, "factor": 4.0, "attention_factor": 1.1,
+                           "beta_fast": 16.0, "beta_slow": 2.0, "original_max_position_embeddings": 64})),
+    ("llama_g1_d64_dynamic", 13, "LlamaForCausalLM",
+     dict(hidden_size=72, head_dim=64, num_attention_heads=2, intermediate_size=96, num_hidden_layers=2,
+          rope_scaling={"rope_type": "dynamic", "factor": 4.0})),
+    ("mixtral_g4_d64", 14, "MixtralForCausalLM",
+     dict(hidden_size=96, head_dim=64, num_attention_heads=4, num_key_value_heads=1, intermediate_size=56,
+          num_hidden_layers=2, num_local_experts=6, num_experts_per_tok=2, sliding_window=None)),
+    ("qwen2moe_g2_d64_shared", 15, "Qwen2MoeForCausalLM",
+     dict(hidden_size=128, num_attention_heads=2, num_key_value_heads=1, intermediate_size=200,
+          moe_intermediate_size=40, shared_expert_intermediate_size=72, num_hidden_layers=2, num_experts=8,
+          num_experts_per_tok=3, norm_topk_prob=False, decoder_sparse_step=1)),
+    ("qwen3moe_g4_d128", 16, "Qwen3MoeForCausalLM",
+     dict(hidden_size=88, head_dim=128, num_attention_heads=4, num_key_value_heads=1, intermediate_size=200,
+          moe_intermediate_size=48, num_hidden_layers=3, num_experts=16, num_experts_per_tok=4,
+          norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[])),
+    ("smollm3_g4_d64_nope", 17, "SmolLM3ForCausalLM",
+     dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=1, intermediate_size=144, num_hidden_layers=5,
+          no_rope_layer_interval=2, tie_word_embeddings=True, pad_token_id=0)),
+    ("olmo2_g2_d64", 18, "Olmo2ForCausalLM",
+     dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=168, num_hidden_layers=3)),
 ]
+# Newer versions of the package keep all experts in one tensor; the files, and the formula, do not.
+EXPERTS = {"MixtralForCausalLM": ("block_sparse_moe.experts.%d.%s.weight", ("w1", "w3", "w2"), "block_sparse_moe.gate"),
+           "Qwen2MoeForCausalLM": ("mlp.experts.%d.%s.weight", ("gate_proj", "up_proj", "down_proj"), "mlp.gate"),
+           "Qwen3MoeForCausalLM": ("mlp.experts.%d.%s.weight", ("gate_proj", "up_proj", "down_proj"), "mlp.gate")}
 PROMPTS = [
     "The capital of France is", "Once upon a time, in a small village by the sea,",
     "def fibonacci(n):\n    \"\"\"Return the n-th Fibonacci number.\"\"\"\n", "1, 2, 3, 5, 8, 13,",
@@ -151,6 +183,22 @@ def versions():
     return {"torch": torch.__version__, "transformers": transformers.__version__}
 
 
+def tensor(cls, name, shape, seed):
+    if cls not in EXPERTS:
+        return formula(name, shape, seed)
+    pattern, parts, router = EXPERTS[cls]
+    layer, _, rest = name.partition("mlp.")
+    if rest == "gate.weight":
+        return formula(layer + router + ".weight", shape, seed)
+    if rest == "experts.gate_up_proj":
+        half = (shape[1] // 2, shape[2])
+        return torch.stack([torch.cat([formula(layer + pattern % (e, p), half, seed) for p in parts[:2]])
+                            for e in range(shape[0])])
+    if rest == "experts.down_proj":
+        return torch.stack([formula(layer + pattern % (e, parts[2]), shape[1:], seed) for e in range(shape[0])])
+    return formula(name, shape, seed)
+
+
 def tiny_model(cls, config):
     """The checkpoint of the formula; every parameter that the class has is replaced."""
     model_class = getattr(transformers, cls)
@@ -159,12 +207,14 @@ def tiny_model(cls, config):
     model = model_class(hf).float().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(formula(name, tuple(parameter.shape), config["seed"]))
+            parameter.copy_(tensor(cls, name, tuple(parameter.shape), config["seed"]))
     return model
 
 
-def make_tiny():
+def make_tiny(names):
     for name, seed, cls, extra in TINY:
+        if names and name not in names:
+            continue
         config = {k: v for k, v in {**BASE, **extra}.items() if v is not None or k == "sliding_window"}
         config.setdefault("num_key_value_heads", config["num_attention_heads"])
         data = {"made_with": versions(), "seed": seed,
@@ -216,8 +266,8 @@ def make_smollm2(folder):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(over="ignore")
-    if sys.argv[1:] == ["tiny"]:
-        make_tiny()
+    if sys.argv[1:2] == ["tiny"]:
+        make_tiny(sys.argv[2:])
     elif len(sys.argv) == 3 and sys.argv[1] == "smollm2":
         make_smollm2(sys.argv[2])
     else:

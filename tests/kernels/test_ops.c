@@ -202,6 +202,127 @@ START_TEST(norm_and_silu)
 }
 END_TEST
 
+static const struct expert_args moe_cases[] = {
+    {.rows = 1, .top = 1, .experts = 1},
+    {.rows = 5, .top = 2, .experts = 7, .renormalize = true},
+    {.rows = 33, .top = 3, .experts = 8},
+    {.rows = 2, .top = 4, .experts = 4, .renormalize = true},
+};
+
+/* y = a w^T for one row and one expert's block. */
+static void ref_block(double *y, const double *a, const float *w, uint32_t n, uint32_t k)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        y[i] = 0;
+        for (uint32_t l = 0; l < k; l++)
+            y[i] += a[l] * w[(size_t)i * k + l];
+    }
+}
+
+static void ref_expert(double *sum, const float *x, const float *gate_up, const float *down,
+                       double weight, uint32_t dim, uint32_t hidden)
+{
+    double in[64], both[128], act[64], out[64];
+    for (uint32_t i = 0; i < hidden; i++)
+        in[i] = x[i];
+    ref_block(both, in, gate_up, 2 * dim, hidden);
+    for (uint32_t i = 0; i < dim; i++)
+        act[i] = both[i] / (1 + exp(-both[i])) * both[dim + i];
+    ref_block(out, act, down, hidden, dim);
+    for (uint32_t i = 0; i < hidden; i++)
+        sum[i] += weight * out[i];
+}
+
+/* Ids are the largest logits in order (ties: the lower id), weights their softmax. */
+static void check_route(const float *logits, const uint32_t *ids, const float *weights,
+                        const struct expert_args *args)
+{
+    double all = 0, chosen = 0;
+    for (uint32_t e = 0; e < args->experts; e++)
+        all += exp((double)logits[e]);
+    for (uint32_t j = 0; j < args->top; j++) {
+        ck_assert_uint_lt(ids[j], args->experts);
+        chosen += exp((double)logits[ids[j]]);
+        for (uint32_t e = 0; e < args->experts; e++) {
+            bool before = false;
+            for (uint32_t i = 0; i <= j; i++)
+                before |= ids[i] == e;
+            ck_assert(before || logits[e] < logits[ids[j]] ||
+                      (logits[e] == logits[ids[j]] && e > ids[j]));
+        }
+    }
+    for (uint32_t j = 0; j < args->top; j++)
+        ck_assert_double_eq_tol(weights[j],
+                                exp((double)logits[ids[j]]) / (args->renormalize ? chosen : all), 1e-6);
+}
+
+START_TEST(mixture_of_experts)
+{
+    enum { HIDDEN = 40, DIM = 24 };
+    struct expert_args args = moe_cases[_i];
+    const struct ops *ops = ops_find("cpu");
+    uint32_t slots = args.rows * args.top;
+    for (int isa = 0; isa < isa_count; isa++) {
+        struct device *device = kit_open(2, isas[isa]);
+        uint64_t seed = 700 + (uint64_t)_i;
+        float *wide_gu, *wide_down, *x = kit_floats(&seed, (size_t)args.rows * HIDDEN, 1);
+        float *logits = kit_floats(&seed, (size_t)args.rows * args.experts, 2);
+        struct weight gu = kit_weight(device, &seed, DTYPE_BF16, args.experts * 2 * DIM, HIDDEN, &wide_gu);
+        struct weight down = kit_weight(device, &seed, DTYPE_BF16, args.experts * HIDDEN, DIM, &wide_down);
+        uint32_t *ids = mem_array(slots, sizeof(*ids));
+        float *weights = mem_array(slots, sizeof(float)), *gate = kit_floats(&seed, args.rows, 2);
+        float *act = mem_array((size_t)slots * DIM, sizeof(float));
+        float *y = mem_array((size_t)args.rows * HIDDEN, sizeof(float));
+        double *want = mem_array((size_t)args.rows * HIDDEN, sizeof(double));
+        if (args.experts > 3)
+            logits[2] = logits[3] = 9; /* a tie */
+        ops->route(device, NULL, ids, weights, logits, &args);
+        args.ids = ids;
+        args.weights = weights;
+        ops->experts_gate_up(device, NULL, act, x, &gu, &args);
+        ops->experts_down(device, NULL, y, act, &down, &args);
+        for (uint32_t r = 0; r < args.rows; r++) {
+            check_route(logits + (size_t)r * args.experts, ids + r * args.top, weights + r * args.top, &args);
+            for (uint32_t j = r * args.top; j < (r + 1) * args.top; j++)
+                ref_expert(want + (size_t)r * HIDDEN, x + (size_t)r * HIDDEN,
+                           wide_gu + (size_t)ids[j] * 2 * DIM * HIDDEN,
+                           wide_down + (size_t)ids[j] * HIDDEN * DIM, weights[j], DIM, HIDDEN);
+        }
+        kit_close(y, want, (size_t)args.rows * HIDDEN, 2e-5, "experts");
+        ops->add_gated(device, NULL, y, x, gate, args.rows, HIDDEN);
+        for (size_t i = 0; i < (size_t)args.rows * HIDDEN; i++)
+            want[i] += (double)x[i] / (1 + exp(-(double)gate[i / HIDDEN]));
+        kit_close(y, want, (size_t)args.rows * HIDDEN, 2e-5, "add_gated");
+        ops->weight_free(device, &gu), ops->weight_free(device, &down);
+        ops->close(device);
+        mem_free(wide_gu), mem_free(wide_down), mem_free(x), mem_free(logits), mem_free(ids);
+        mem_free(weights), mem_free(gate), mem_free(act), mem_free(y), mem_free(want);
+    }
+}
+END_TEST
+
+START_TEST(norm_of_a_part)
+{
+    enum { ROWS = 3, STRIDE = 50, AT = 7, DIM = 33 };
+    const struct ops *ops = ops_find("cpu");
+    struct device *device = kit_open(2, isa_pick());
+    uint64_t seed = 800;
+    float *x = kit_floats(&seed, ROWS * STRIDE, 1), *w = kit_floats(&seed, DIM, 1);
+    double want[ROWS * STRIDE], in[DIM];
+    for (size_t i = 0; i < ROWS * STRIDE; i++)
+        want[i] = x[i];
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t i = 0; i < DIM; i++)
+            in[i] = x[r * STRIDE + AT + i];
+        ref_norm(want + r * STRIDE + AT, in, w, DIM, 1e-5);
+    }
+    ops->norm_part(device, NULL, x + AT, w, ROWS, STRIDE, DIM, 1e-5f);
+    kit_close(x, want, ROWS * STRIDE, 2e-6, "norm_part");
+    ops->close(device);
+    mem_free(x), mem_free(w);
+}
+END_TEST
+
 /* One head: optional norm, then the rotation by position * 10000^(-2i/dim). */
 static void ref_rope(double *out, const float *head, const float *norm, const float *cos_sin,
                      uint32_t dim)
@@ -411,6 +532,8 @@ int main(void)
     tcase_add_loop_test(tcase, attention, 0, ARRAY_LEN(attn_cases));
     tcase_add_loop_test(tcase, norm_and_silu, 0, ARRAY_LEN(row_cases));
     tcase_add_loop_test(tcase, qk_rope_store, 0, ARRAY_LEN(rope_cases));
+    tcase_add_loop_test(tcase, mixture_of_experts, 0, ARRAY_LEN(moe_cases));
+    tcase_add_test(tcase, norm_of_a_part);
     tcase_add_test(tcase, embed_and_gather);
     tcase_add_test(tcase, tables);
     tcase_add_test(tcase, weight_f16_widens);

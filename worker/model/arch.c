@@ -4,7 +4,6 @@
 #include "common/file.h"
 #include "common/mem.h"
 
-#include <math.h>
 #include <string.h>
 
 #define CONFIG_BYTES_MAX (4u << 20)
@@ -15,9 +14,31 @@ static const struct arch archs[] = {
     {.name = "Qwen2ForCausalLM", .qkv_bias = true, .window = ARCH_WINDOW_OPTED},
     {.name = "Qwen3ForCausalLM",
      .bias_keys = true,
-     .qk_norm = true,
+     .qk_norm = ARCH_QK_NORM_HEAD,
      .window = ARCH_WINDOW_OPTED,
      .head_dim = 128},
+    {.name = "MixtralForCausalLM",
+     .moe = ARCH_MOE_MIXTRAL,
+     .window = ARCH_WINDOW_ALWAYS},
+    {.name = "Qwen2MoeForCausalLM",
+     .qkv_bias = true,
+     .moe = ARCH_MOE_QWEN,
+     .shared_expert = true,
+     .window = ARCH_WINDOW_OPTED},
+    {.name = "Qwen3MoeForCausalLM",
+     .bias_keys = true,
+     .qk_norm = ARCH_QK_NORM_HEAD,
+     .moe = ARCH_MOE_QWEN,
+     .window = ARCH_WINDOW_OPTED},
+    {.name = "SmolLM3ForCausalLM",
+     .tied = true,
+     .bias_keys = true,
+     .no_rope = true,
+     .window = ARCH_WINDOW_OPTED},
+    {.name = "Olmo2ForCausalLM",
+     .bias_keys = true,
+     .post_norm = true,
+     .qk_norm = ARCH_QK_NORM_WIDE},
 };
 
 const struct arch *arch_find(const char *name)
@@ -92,6 +113,7 @@ static enum status parse_shape(const json_t *root, struct model_config *config, 
 static enum status parse_flags(const json_t *root, struct model_config *config, struct err *err)
 {
     bool attention_bias = false, mlp_bias = false;
+    config->tied = config->arch->tied;
     TRY(json_get_bool(root, "tie_word_embeddings", &config->tied, err));
     if (config->arch->bias_keys) {
         TRY(json_get_bool(root, "attention_bias", &attention_bias, err));
@@ -99,8 +121,63 @@ static enum status parse_flags(const json_t *root, struct model_config *config, 
     }
     config->qkv_bias = attention_bias || config->arch->qkv_bias;
     config->o_bias = attention_bias;
-    config->mlp_bias = mlp_bias && !config->arch->qk_norm; /* Qwen3 has no such key */
-    config->qk_norm = config->arch->qk_norm;
+    config->mlp_bias = mlp_bias && !config->arch->qk_norm; /* neither Qwen3 nor OLMo 2 has such a key */
+    return STATUS_OK;
+}
+
+/* Every layer has experts, or none. */
+static enum status refuse_dense_layers(const json_t *root, const struct model_config *config,
+                                       struct err *err)
+{
+    int64_t step = 1;
+    TRY(json_get_int(root, "decoder_sparse_step", 0, INT32_MAX, &step, err));
+    if (step != 1 || json_array_size(json_object_get(root, "mlp_only_layers")) > 0)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "%s with dense layers between (decoder_sparse_step, mlp_only_layers) is not "
+                       "one that we run",
+                       config->arch->name);
+    return STATUS_OK;
+}
+
+static enum status parse_experts(const json_t *root, struct model_config *config, struct err *err)
+{
+    bool mixtral = config->arch->moe == ARCH_MOE_MIXTRAL;
+    int64_t local = 0;
+    if (config->arch->moe == ARCH_MOE_NONE)
+        return STATUS_OK;
+    TRY(json_get_int(root, "num_local_experts", 1, MODEL_EXPERTS_MAX, &local, err));
+    config->experts = (uint32_t)local; /* Qwen's files have the other name, newer ones this */
+    TRY(get_count(root, mixtral ? "num_local_experts" : "num_experts", MODEL_EXPERTS_MAX,
+                  &config->experts, err));
+    TRY(get_count(root, "num_experts_per_tok", MODEL_EXPERTS_MAX, &config->experts_top, err));
+    if (config->experts_top > config->experts)
+        return err_set(err, STATUS_INVALID, "num_experts_per_tok (%u) is above the %u experts",
+                       config->experts_top, config->experts);
+    config->renormalize = mixtral;
+    if (mixtral)
+        return STATUS_OK;
+    config->intermediate = 0;
+    TRY(get_count(root, "moe_intermediate_size", 1 << 20, &config->intermediate, err));
+    TRY(json_get_bool(root, "norm_topk_prob", &config->renormalize, err));
+    if (config->arch->shared_expert)
+        TRY(get_count(root, "shared_expert_intermediate_size", 1 << 20, &config->shared, err));
+    return refuse_dense_layers(root, config, err);
+}
+
+/* Layers without rotation: a list of ones (with) and zeroes, or every so many-th. */
+static enum status parse_no_rope(const json_t *root, struct model_config *config, struct err *err)
+{
+    const json_t *list = json_object_get(root, "no_rope_layers");
+    int64_t interval = 4;
+    if (!config->arch->no_rope)
+        return STATUS_OK;
+    TRY(json_get_int(root, "no_rope_layer_interval", 1, INT32_MAX, &interval, err));
+    if (json_is_array(list) && json_array_size(list) != config->layers)
+        return err_set(err, STATUS_INVALID, "no_rope_layers has %zu entries for %u layers",
+                       json_array_size(list), config->layers);
+    for (uint32_t i = 0; i < config->layers; i++)
+        config->no_rope[i] = json_is_array(list) ? json_integer_value(json_array_get(list, i)) == 0
+                                                 : (i + 1) % interval == 0;
     return STATUS_OK;
 }
 
@@ -124,7 +201,7 @@ static enum status parse_window(const json_t *root, struct model_config *config,
         return err_set(err, STATUS_INVALID, "layer_types has %zu entries for %u layers",
                        json_array_size(types), config->layers);
     for (uint32_t i = 0; i < config->layers; i++) {
-        bool windowed = (int64_t)i >= first;
+        bool windowed = config->arch->no_rope ? config->no_rope[i] : (int64_t)i >= first;
         if (listed) {
             const char *type = json_string_value(json_array_get(types, i));
             windowed = type != NULL && strcmp(type, "sliding_attention") == 0;
@@ -136,48 +213,6 @@ static enum status parse_window(const json_t *root, struct model_config *config,
     return STATUS_OK;
 }
 
-static enum status parse_rope(const json_t *root, struct model_config *config, struct err *err)
-{
-    struct rope_config *rope = &config->rope;
-    *rope = (struct rope_config){.kind = ROPE_PLAIN, .theta = 10000.0, .factor = 1.0};
-    TRY(json_get_number(root, "rope_theta", 1.0, 1e12, &rope->theta, err));
-
-    /* Newer folders keep all of it in rope_parameters, older ones the scaling in rope_scaling. */
-    const json_t *scaling = json_object_get(root, "rope_parameters");
-    if (scaling == NULL || json_is_null(scaling))
-        scaling = json_object_get(root, "rope_scaling");
-    if (scaling == NULL || json_is_null(scaling))
-        return STATUS_OK;
-    if (!json_is_object(scaling))
-        return err_set(err, STATUS_INVALID, "rope_scaling is %s, not an object",
-                       json_type_name(scaling));
-    const char *type = "default";
-    TRY(json_get_string(scaling, "type", &type, err));
-    TRY(json_get_string(scaling, "rope_type", &type, err));
-    TRY(json_get_number(scaling, "rope_theta", 1.0, 1e12, &rope->theta, err));
-    if (strcmp(type, "default") == 0)
-        return STATUS_OK;
-    bool llama3 = strcmp(type, "llama3") == 0;
-    if (!llama3 && strcmp(type, "linear") != 0)
-        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run", type);
-
-    rope->kind = llama3 ? ROPE_LLAMA3 : ROPE_LINEAR;
-    rope->factor = 0;
-    TRY(json_get_number(scaling, "factor", 1.0, 1e6, &rope->factor, err));
-    if (rope->factor == 0)
-        return err_set(err, STATUS_INVALID, "rope scaling %s has no factor", type);
-    if (!llama3)
-        return STATUS_OK;
-    TRY(json_get_number(scaling, "low_freq_factor", 1e-3, 1e6, &rope->low_factor, err));
-    TRY(json_get_number(scaling, "high_freq_factor", 1e-3, 1e6, &rope->high_factor, err));
-    TRY(get_count(scaling, "original_max_position_embeddings", 1 << 24, &rope->original_context,
-                  err));
-    if (rope->low_factor == 0 || rope->high_factor <= rope->low_factor)
-        return err_set(err, STATUS_INVALID,
-                       "rope scaling llama3 needs low_freq_factor below high_freq_factor");
-    return STATUS_OK;
-}
-
 enum status model_config_parse(const json_t *root, struct model_config *out, struct err *err)
 {
     if (!json_is_object(root))
@@ -186,8 +221,10 @@ enum status model_config_parse(const json_t *root, struct model_config *out, str
     TRY(parse_arch(root, out, err));
     TRY(parse_shape(root, out, err));
     TRY(parse_flags(root, out, err));
+    TRY(parse_experts(root, out, err));
+    TRY(parse_no_rope(root, out, err));
     TRY(parse_window(root, out, err));
-    return parse_rope(root, out, err);
+    return rope_config_parse(root, out, err);
 }
 
 enum status model_config_load(const char *dir, struct model_config *out, struct err *err)
@@ -203,40 +240,4 @@ enum status model_config_load(const char *dir, struct model_config *out, struct 
     json_decref(root);
     mem_free(path);
     return status;
-}
-
-/* Inverse frequency of pair i, in f32 steps as the reference code computes it. */
-static double inverse_frequency(const struct model_config *config, uint32_t i)
-{
-    const struct rope_config *rope = &config->rope;
-    double freq = 1.0 / pow(rope->theta, 2.0 * i / config->head_dim);
-    if (rope->kind == ROPE_LINEAR)
-        return freq / rope->factor;
-    if (rope->kind == ROPE_PLAIN)
-        return freq;
-    double wavelength = 2.0 * M_PI / freq;
-    double low = rope->original_context / rope->low_factor;
-    double high = rope->original_context / rope->high_factor;
-    if (wavelength < high)
-        return freq;
-    if (wavelength > low)
-        return freq / rope->factor;
-    double smooth = (rope->original_context / wavelength - rope->low_factor) /
-                    (rope->high_factor - rope->low_factor);
-    return (1.0 - smooth) * freq / rope->factor + smooth * freq;
-}
-
-void rope_table_fill(const struct model_config *config, uint32_t positions, float *table)
-{
-    uint32_t half = config->head_dim / 2;
-    for (uint32_t i = 0; i < half; i++) {
-        /* The reference rounds the frequency and the angle to f32; so do we. */
-        float freq = (float)inverse_frequency(config, i);
-        for (uint32_t pos = 0; pos < positions; pos++) {
-            float angle = (float)pos * freq;
-            float *row = table + (size_t)pos * config->head_dim;
-            row[i] = cosf(angle);
-            row[half + i] = sinf(angle);
-        }
-    }
 }

@@ -11,6 +11,7 @@
 
 #define MODEL_LAYERS_MAX 512
 #define MODEL_HEAD_DIM_MAX 256
+#define MODEL_EXPERTS_MAX  1024
 
 /* What config.json may or need not say in an architecture. */
 enum arch_window {
@@ -19,25 +20,45 @@ enum arch_window {
     ARCH_WINDOW_OPTED,  /* only with use_sliding_window, from layer max_window_layers on */
 };
 
+enum arch_qk_norm {
+    ARCH_QK_NORM_NONE,
+    ARCH_QK_NORM_HEAD, /* each q and k head is normed before the rotary embedding */
+    ARCH_QK_NORM_WIDE, /* all q heads together are, and all k heads */
+};
+
+enum arch_moe { /* whose names and keys the experts have */
+    ARCH_MOE_NONE,
+    ARCH_MOE_MIXTRAL,
+    ARCH_MOE_QWEN,
+};
+
 struct arch {
     const char *name;   /* architectures[0] */
+    bool tied;          /* the head is the embedding unless config.json says otherwise */
     bool qkv_bias;      /* q, k and v always have a bias (o has none) */
     bool bias_keys;     /* attention_bias and mlp_bias are read */
-    bool qk_norm;       /* q and k heads are normed before the rotary embedding */
+    bool post_norm;     /* norms stand behind attention and MLP, not in front */
+    bool no_rope;       /* no_rope_layers, no_rope_layer_interval: layers without rotation */
+    bool shared_expert; /* beside the routed experts, gated by a sigmoid */
+    enum arch_qk_norm qk_norm;
+    enum arch_moe moe;
     enum arch_window window;
     uint32_t head_dim; /* when config.json has no head_dim; 0 = hidden / heads */
 };
 
 const struct arch *arch_find(const char *name); /* NULL when there is no such row */
 
-enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3 };
+enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 
 struct rope_config {
     enum rope_kind kind;
     double theta;
-    double factor;                /* LINEAR, LLAMA3 */
+    double factor;                /* LINEAR, LLAMA3, YARN */
     double low_factor, high_factor; /* LLAMA3: between original/low and original/high we blend */
-    uint32_t original_context;    /* LLAMA3 */
+    uint32_t original_context;    /* LLAMA3, YARN */
+    double beta_fast, beta_slow;  /* YARN: rotations over the original context, between which we blend */
+    double attention_factor;      /* YARN: cosines and sines are longer by this; else 1 */
+    bool truncate;                /* YARN: the borders of the blend are whole dimensions */
 };
 
 struct model_config {
@@ -46,7 +67,11 @@ struct model_config {
     float norm_eps;
     struct rope_config rope;
     bool tied; /* the head is the embedding */
-    bool qkv_bias, o_bias, mlp_bias, qk_norm;
+    bool qkv_bias, o_bias, mlp_bias;
+    uint32_t experts, experts_top; /* 0: no mixture; else `intermediate` is an expert's */
+    uint32_t shared;               /* intermediate size of the shared expert; 0: there is none */
+    bool renormalize;              /* the chosen experts' probabilities are made to sum to 1 */
+    bool no_rope[MODEL_LAYERS_MAX];
     uint32_t window[MODEL_LAYERS_MAX]; /* of each layer, in tokens; 0 = full attention */
 };
 
@@ -56,8 +81,12 @@ enum status MUST_USE model_config_parse(const json_t *root, struct model_config 
                                         struct err *err);
 enum status MUST_USE model_config_load(const char *dir, struct model_config *out, struct err *err);
 
+/* rope.c: reads rope_theta, rope_scaling or rope_parameters into config->rope. */
+enum status MUST_USE rope_config_parse(const json_t *root, struct model_config *config,
+                                       struct err *err);
+
 /* table [positions][head_dim]: head_dim/2 cosines, then as many sines. Inverse frequencies as
- * Su et al. 2021, with Llama 3.1's stretching of the long wave lengths. */
+ * Su et al. 2021, with Llama 3.1's or YaRN's stretching of the long wave lengths. */
 void rope_table_fill(const struct model_config *config, uint32_t positions, float *table);
 
 #endif

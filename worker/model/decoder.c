@@ -6,11 +6,35 @@
 #include <math.h>
 
 /* The buffers of a decoder and their sizes, so that init, release and the sum agree. */
-#define BUFFER_COUNT 10
+#define BUFFER_COUNT 19
 struct buffer_spec {
     size_t offset; /* of the pointer in struct decoder */
     uint64_t bytes;
 };
+
+static bool has_no_rope(const struct model_config *config)
+{
+    for (uint32_t i = 0; i < config->layers; i++) {
+        if (config->no_rope[i])
+            return true;
+    }
+    return false;
+}
+
+enum status decoder_check(const struct ops *ops, const struct model_config *config, struct err *err)
+{
+    const char *name = config->arch->name;
+    if (config->arch->qk_norm == ARCH_QK_NORM_WIDE && ops->norm_part == NULL)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "%s norms all its q heads together, which the %s backend cannot do yet", name,
+                       ops->name);
+    if (config->experts && (ops->route == NULL || ops->experts_gate_up == NULL ||
+                            ops->experts_down == NULL || ops->add_gated == NULL))
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "%s is a mixture of experts, which the %s backend cannot do yet", name,
+                       ops->name);
+    return STATUS_OK;
+}
 
 static void buffer_specs(const struct decoder_opts *opts, const struct model_config *config,
                          const struct shard *shard, enum dtype act,
@@ -20,19 +44,33 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
     uint64_t q = (uint64_t)shard->heads * config->head_dim;
     uint64_t kv = (uint64_t)shard->kv_heads * config->head_dim;
     uint64_t logits = (uint64_t)opts->rows_max * sizeof(float);
+    uint64_t words = (uint64_t)opts->tokens_max * sizeof(uint32_t), top = config->experts_top;
+    bool experts = config->experts > 0;
+    uint64_t mlp = MAX(2 * (uint64_t)(experts ? shard->shared : shard->intermediate),
+                       (uint64_t)config->hidden);
     uint64_t spill = ((uint64_t)shard->tp * shard->vocab - config->vocab) * sizeof(float);
     const struct buffer_spec filled[BUFFER_COUNT] = {
         {offsetof(struct decoder, cos_sin),
          (uint64_t)opts->context_max * config->head_dim * sizeof(float)},
         {offsetof(struct decoder, x), tokens * config->hidden},
-        {offsetof(struct decoder, scratch), tokens * (config->hidden + 2 * shard->intermediate)},
+        {offsetof(struct decoder, scratch), tokens * (config->hidden + mlp)},
         {offsetof(struct decoder, qkv), tokens * (q + 2 * kv)},
         {offsetof(struct decoder, attn), tokens * q},
-        {offsetof(struct decoder, hidden_act), tokens * shard->intermediate},
+        {offsetof(struct decoder, hidden_act), experts ? 0 : tokens * shard->intermediate},
         {offsetof(struct decoder, x_rows), rows * config->hidden},
         {offsetof(struct decoder, attn_rows), rows * q},
         {offsetof(struct decoder, logits), logits * config->vocab + spill},
         {offsetof(struct decoder, logits_part), shard->tp > 1 ? logits * shard->vocab : 0},
+        {offsetof(struct decoder, no_turn),
+         has_no_rope(config) ? (uint64_t)opts->context_max * config->head_dim * sizeof(float) : 0},
+        {offsetof(struct decoder, moe.normed), experts ? tokens * config->hidden : 0},
+        {offsetof(struct decoder, moe.sum), experts ? tokens * config->hidden : 0},
+        {offsetof(struct decoder, moe.logits), words * config->experts},
+        {offsetof(struct decoder, moe.shared_logit), config->shared ? words : 0},
+        {offsetof(struct decoder, moe.ids), words * top},
+        {offsetof(struct decoder, moe.weights), words * top},
+        {offsetof(struct decoder, moe.act), tokens * top * shard->intermediate},
+        {offsetof(struct decoder, moe.shared_act), tokens * shard->shared},
     };
     for (size_t i = 0; i < BUFFER_COUNT; i++)
         specs[i] = filled[i];
@@ -77,6 +115,12 @@ enum status decoder_init(const struct decoder_opts *opts, const struct model_con
     rope_table_fill(config, opts->context_max, table);
     opts->ops->upload(opts->device, opts->stream, out->cos_sin, table, specs[0].bytes);
     status = opts->ops->stream_sync(opts->device, opts->stream, err);
+    if (status == STATUS_OK && out->no_turn != NULL) {
+        for (size_t i = 0; i < (size_t)opts->context_max * config->head_dim; i++)
+            table[i] = i % config->head_dim < config->head_dim / 2 ? 1.0f : 0.0f;
+        opts->ops->upload(opts->device, opts->stream, out->no_turn, table, specs[0].bytes);
+        status = opts->ops->stream_sync(opts->device, opts->stream, err);
+    }
     mem_free(table);
 out:
     if (status != STATUS_OK)
@@ -114,6 +158,54 @@ static void residual_add(struct decoder *decoder, void *x, const void *a, const 
     ops->add(decoder->device, decoder->stream, x, decoder->scratch, count);
 }
 
+/* x += norm(a w^T + bias): where norms stand behind. norm NULL: residual_add. */
+static void branch_add(struct decoder *decoder, void *x, const void *a, const struct weight *w,
+                       const float *bias, const float *norm, uint32_t rows)
+{
+    const struct ops *ops = decoder->ops;
+    uint32_t hidden = decoder->config->hidden;
+    size_t count = (size_t)rows * hidden;
+    struct device_info info;
+    if (norm == NULL) {
+        residual_add(decoder, x, a, w, bias, rows);
+        return;
+    }
+    ops->info(decoder->device, &info);
+    void *normed = (char *)decoder->scratch + count * dtype_bytes(info.act);
+    ops->matmul(decoder->device, decoder->stream, decoder->scratch, a, w, bias, rows);
+    if (decoder->weights->shard.tp > 1)
+        ops->all_reduce(decoder->device, decoder->stream, decoder->scratch, count);
+    ops->rmsnorm(decoder->device, decoder->stream, normed, decoder->scratch, norm, rows, hidden,
+                 decoder->config->norm_eps);
+    ops->add(decoder->device, decoder->stream, x, normed, count);
+}
+
+/* q | k | v of x, normed as the architecture does it before heads are looked at one by one. */
+static void project_qkv(struct decoder *decoder, const struct layer_weights *layer, uint32_t tokens)
+{
+    const struct ops *ops = decoder->ops;
+    const struct model_config *config = decoder->config;
+    const struct shard *shard = &decoder->weights->shard;
+    struct norm norm = {layer->input_norm, config->norm_eps};
+    uint32_t q = shard->heads * config->head_dim, k = shard->kv_heads * config->head_dim;
+    struct device_info info;
+
+    if (config->arch->post_norm)
+        ops->matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &layer->qkv,
+                    layer->qkv_bias, tokens);
+    else
+        ops->norm_matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &norm,
+                         &layer->qkv, layer->qkv_bias, tokens, decoder->scratch);
+    if (config->arch->qk_norm != ARCH_QK_NORM_WIDE)
+        return;
+    ops->info(decoder->device, &info);
+    ops->norm_part(decoder->device, decoder->stream, decoder->qkv, layer->q_norm, tokens, q + 2 * k,
+                   q, config->norm_eps);
+    ops->norm_part(decoder->device, decoder->stream,
+                   (char *)decoder->qkv + (size_t)q * dtype_bytes(info.act), layer->k_norm, tokens,
+                   q + 2 * k, k, config->norm_eps);
+}
+
 /* Leaves k and v in the cache and, unless `store_only`, attention's output in attn. */
 static void attention_part(struct decoder *decoder, const struct decoder_batch *batch, uint32_t idx,
                            bool store_only)
@@ -123,18 +215,17 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
     const struct layer_weights *layer = &decoder->weights->layers[idx];
     const struct shard *shard = &decoder->weights->shard;
     struct kv_view kv = kvcache_layer(decoder->cache, idx);
-    struct norm norm = {layer->input_norm, config->norm_eps};
+    bool per_head = config->arch->qk_norm == ARCH_QK_NORM_HEAD;
 
-    ops->norm_matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &norm, &layer->qkv,
-                     layer->qkv_bias, batch->tokens, decoder->scratch);
+    project_qkv(decoder, layer, batch->tokens);
     struct qkv_args store = {
         .qkv = decoder->qkv,
         .positions = batch->positions,
         .token_slots = batch->token_slots,
-        .q_norm = layer->q_norm,
-        .k_norm = layer->k_norm,
+        .q_norm = per_head ? layer->q_norm : NULL,
+        .k_norm = per_head ? layer->k_norm : NULL,
         .norm_eps = config->norm_eps,
-        .cos_sin = decoder->cos_sin,
+        .cos_sin = config->no_rope[idx] ? decoder->no_turn : decoder->cos_sin,
         .tokens = batch->tokens,
         .q_heads = shard->heads,
     };
@@ -160,16 +251,76 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
     ops->attention(decoder->device, decoder->stream, &kv, &attn);
 }
 
+/* sum += sigmoid(gate) * the shared expert's MLP of moe.normed */
+static void shared_part(struct decoder *decoder, const struct layer_weights *layer, uint32_t rows)
+{
+    const struct ops *ops = decoder->ops;
+    uint32_t hidden = decoder->config->hidden;
+    ops->matmul(decoder->device, decoder->stream, decoder->scratch, decoder->moe.normed,
+                &layer->shared_gate_up, NULL, rows);
+    ops->silu_mul(decoder->device, decoder->stream, decoder->moe.shared_act, decoder->scratch, rows,
+                  decoder->weights->shard.shared);
+    ops->matmul(decoder->device, decoder->stream, decoder->scratch, decoder->moe.shared_act,
+                &layer->shared_down, NULL, rows);
+    ops->matmul_f32(decoder->device, decoder->stream, decoder->moe.shared_logit,
+                    decoder->moe.normed, &layer->shared_gate, rows);
+    ops->add_gated(decoder->device, decoder->stream, decoder->moe.sum, decoder->scratch,
+                   decoder->moe.shared_logit, rows, hidden);
+}
+
+/* x += the mixture of experts of norm(x) */
+static void experts_part(struct decoder *decoder, const struct layer_weights *layer, void *x,
+                         uint32_t rows)
+{
+    const struct ops *ops = decoder->ops;
+    const struct model_config *config = decoder->config;
+    size_t count = (size_t)rows * config->hidden;
+    struct expert_args args = {.ids = decoder->moe.ids,
+                               .weights = decoder->moe.weights,
+                               .rows = rows,
+                               .top = config->experts_top,
+                               .experts = config->experts,
+                               .renormalize = config->renormalize};
+    ops->rmsnorm(decoder->device, decoder->stream, decoder->moe.normed, x, layer->post_norm, rows,
+                 config->hidden, config->norm_eps);
+    ops->matmul_f32(decoder->device, decoder->stream, decoder->moe.logits, decoder->moe.normed,
+                    &layer->router, rows);
+    ops->route(decoder->device, decoder->stream, decoder->moe.ids, decoder->moe.weights,
+               decoder->moe.logits, &args);
+    ops->experts_gate_up(decoder->device, decoder->stream, decoder->moe.act, decoder->moe.normed,
+                         &layer->gate_up, &args);
+    ops->experts_down(decoder->device, decoder->stream, decoder->moe.sum, decoder->moe.act,
+                      &layer->down, &args);
+    if (config->shared)
+        shared_part(decoder, layer, rows);
+    if (decoder->weights->shard.tp > 1)
+        ops->all_reduce(decoder->device, decoder->stream, decoder->moe.sum, count);
+    ops->add(decoder->device, decoder->stream, x, decoder->moe.sum, count);
+}
+
 /* From attention's output `attn` to the end of the layer, over `rows` rows of x. */
 static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void *attn, uint32_t rows)
 {
+    const struct ops *ops = decoder->ops;
     const struct layer_weights *layer = &decoder->weights->layers[idx];
     struct norm norm = {layer->post_norm, decoder->config->norm_eps};
+    bool behind = decoder->config->arch->post_norm;
 
-    residual_add(decoder, x, attn, &layer->o, layer->o_bias, rows);
-    decoder->ops->norm_gate_up_silu(decoder->device, decoder->stream, decoder->hidden_act, x, &norm,
-                                    &layer->gate_up, layer->gate_up_bias, rows, decoder->scratch);
-    residual_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, rows);
+    branch_add(decoder, x, attn, &layer->o, layer->o_bias, behind ? layer->post_norm : NULL, rows);
+    if (decoder->config->experts) {
+        experts_part(decoder, layer, x, rows);
+        return;
+    }
+    if (behind) {
+        ops->matmul(decoder->device, decoder->stream, decoder->scratch, x, &layer->gate_up,
+                    layer->gate_up_bias, rows);
+        ops->silu_mul(decoder->device, decoder->stream, decoder->hidden_act, decoder->scratch, rows,
+                      decoder->weights->shard.intermediate);
+    } else {
+        ops->norm_gate_up_silu(decoder->device, decoder->stream, decoder->hidden_act, x, &norm,
+                               &layer->gate_up, layer->gate_up_bias, rows, decoder->scratch);
+    }
+    branch_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, layer->mlp_norm, rows);
 }
 
 /* Every rank's columns side by side. Where the ranks together have more columns than the vocabulary,

@@ -7,6 +7,9 @@
  *                  └─┬─► [ norm ─► gate|up ─► silu * ─► down ]─┬─►(+) ─► … ─► norm ─► head ─► logits
  *                    └─────────────────────────────────────────┘
  *
+ * With post_norm the norms stand behind attention and MLP, in front of the (+). With experts the MLP
+ * is router ─► top experts' MLPs ─► weighted sum.
+ *
  * Only sampled rows are carried through what follows the last layer's attention: nothing later
  * looks at the others. All buffers are taken at init; a forward allocates nothing. The thread that
  * owns the device.
@@ -24,10 +27,18 @@ struct decoder {
     const struct weights *weights;
     const struct kvcache *cache;
     float *cos_sin;          /* [context_max][head_dim] */
+    float *no_turn;          /* the same for layers without rotation: ones and zeroes */
     void *x;                 /* act [tokens][hidden]: the residual stream */
     void *scratch;           /* act [tokens][hidden + 2 intermediate]: inside the fused ops */
     void *qkv, *attn;          /* act [tokens][(heads + 2 kv_heads) * d], [tokens][heads * d] */
     void *hidden_act;           /* act [tokens][intermediate] */
+    struct {                    /* with experts: */
+        void *normed, *sum;     /* act [tokens][hidden] */
+        float *logits, *shared_logit; /* f32 [tokens][experts], [tokens] */
+        uint32_t *ids;          /* [tokens][top] */
+        float *weights;
+        void *act, *shared_act; /* act [tokens * top][intermediate], [tokens][shared] */
+    } moe;
     void *x_rows, *attn_rows;   /* act [rows][...]: sampled rows of x and attn */
     float *logits, *logits_part; /* f32 [rows][vocab]; part: this rank's columns, tp > 1 */
 };
@@ -53,6 +64,10 @@ struct decoder_batch {
     const uint32_t *sample_idx; /* [sample_count]: which tokens get logits; NULL: each of them */
     uint32_t tokens, row_count, group_count, sample_count;
 };
+
+/* UNSUPPORTED names what this model needs and the backend does not have. */
+enum status MUST_USE decoder_check(const struct ops *ops, const struct model_config *config,
+                                   struct err *err);
 
 /* config, weights and cache outlive the decoder. */
 enum status MUST_USE decoder_init(const struct decoder_opts *opts, const struct model_config *config,

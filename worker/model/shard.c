@@ -33,15 +33,14 @@ static void cut_heads(const struct model_config *config, struct shard *out)
     }
 }
 
-static void cut_columns(const struct model_config *config, struct shard *out)
+static void cut_columns(uint32_t total, const struct shard *shard, uint32_t *first, uint32_t *count)
 {
-    uint32_t unit = config->intermediate % out->tp == 0 ? 1 : COLUMNS_TOGETHER;
-    while (unit > 1 && (config->intermediate % unit != 0 || config->intermediate / unit < out->tp))
+    uint32_t unit = total % shard->tp == 0 ? 1 : COLUMNS_TOGETHER;
+    while (unit > 1 && (total % unit != 0 || total / unit < shard->tp))
         unit /= 2;
-    deal(config->intermediate / unit, out->tp, out->rank, &out->intermediate_first,
-         &out->intermediate);
-    out->intermediate_first *= unit;
-    out->intermediate *= unit;
+    deal(total / unit, shard->tp, shard->rank, first, count);
+    *first *= unit;
+    *count *= unit;
 }
 
 enum status shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
@@ -58,10 +57,19 @@ enum status shard_init(const struct model_config *config, uint32_t rank, uint32_
     if (config->intermediate < tp)
         return err_set(err, STATUS_INVALID, "intermediate_size (%u) cannot be cut into %u ranks",
                        config->intermediate, tp);
+    if (config->shared != 0 && config->shared < tp)
+        return err_set(err, STATUS_INVALID,
+                       "shared_expert_intermediate_size (%u) cannot be cut into %u ranks",
+                       config->shared, tp);
+    if (tp > 1 && config->arch->qk_norm == ARCH_QK_NORM_WIDE)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "%s norms all its q heads together, which ranks cannot do: --tp must be 1",
+                       config->arch->name);
     if ((uint64_t)(tp - 1) * out->vocab >= config->vocab)
         return err_set(err, STATUS_INVALID, "vocab_size (%u) cannot be cut into %u ranks",
                        config->vocab, tp);
     cut_heads(config, out);
-    cut_columns(config, out);
+    cut_columns(config->intermediate, out, &out->intermediate_first, &out->intermediate);
+    cut_columns(config->shared, out, &out->shared_first, &out->shared);
     return STATUS_OK;
 }

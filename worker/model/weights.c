@@ -154,13 +154,114 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
     TRY(load_matrix(loader, parts, PARTS_MAX, &layer->qkv, err));
     if (config->qkv_bias)
         TRY(load_vector(loader, pieces, PARTS_MAX, &layer->qkv_bias, err));
-    if (!config->qk_norm)
+    if (config->arch->qk_norm == ARCH_QK_NORM_NONE)
         return STATUS_OK;
-    TRY(load_norm(loader, layer_name(idx, "self_attn.q_norm.weight").text, config->head_dim,
-                  &layer->q_norm, err));
-    return load_norm(loader, layer_name(idx, "self_attn.k_norm.weight").text, config->head_dim,
-                     &layer->k_norm, err);
+    bool wide = config->arch->qk_norm == ARCH_QK_NORM_WIDE;
+    TRY(load_norm(loader, layer_name(idx, "self_attn.q_norm.weight").text,
+                  config->head_dim * (wide ? config->heads : 1), &layer->q_norm, err));
+    return load_norm(loader, layer_name(idx, "self_attn.k_norm.weight").text,
+                     config->head_dim * (wide ? config->kv_heads : 1), &layer->k_norm, err);
 }
+
+/* ---- experts ----------------------------------------------------------------------------------- */
+
+/* Names of an expert's matrices: gate, up, down. */
+struct expert_names {
+    const char *expert, *router, *parts[3];
+};
+
+static const struct expert_names mixtral_names = {
+    "block_sparse_moe.experts.%u.%s.weight", "block_sparse_moe.gate.weight", {"w1", "w3", "w2"}};
+static const struct expert_names qwen_names = {
+    "mlp.experts.%u.%s.weight", "mlp.gate.weight", {"gate_proj", "up_proj", "down_proj"}};
+
+static struct name expert_name(const struct expert_names *names, uint32_t layer, uint32_t expert,
+                               uint32_t part)
+{
+    char rest[TENSOR_NAME_MAX / 2];
+    snprintf(rest, sizeof(rest), names->expert, expert, names->parts[part]);
+    return layer_name(layer, rest);
+}
+
+/* Many parts of one width, one below the other, through the staging memory. */
+static enum status load_stack(struct loader *loader, const struct part *parts, size_t count,
+                              struct weight *out, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    enum dtype dtype = parts[0].tensor.dtype;
+    uint64_t n = 0, k = parts[0].block.col_count;
+    for (size_t i = 0; i < count; i++) {
+        n += parts[i].block.row_count;
+        if (parts[i].tensor.dtype != dtype)
+            dtype = DTYPE_F32;
+    }
+    uint8_t *host = staging_get(loader, n * k * dtype_bytes(dtype)), *dst = host;
+    for (size_t i = 0; i < count; i++) {
+        source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
+        source_forget(&parts[i].tensor);
+        dst += parts[i].block.row_count * k * dtype_bytes(dtype);
+    }
+    struct load_part all = {.data = host, .dtype = dtype, .row_count = n, .stride = k};
+    TRY(weights->ops->weight_load(weights->device, &all, 1, (uint32_t)k, false, out, err));
+    weights->bytes += n * k * dtype_bytes(out->dtype);
+    return STATUS_OK;
+}
+
+static enum status load_expert_stacks(struct loader *loader, uint32_t idx, struct part *parts,
+                                      struct layer_weights *layer, struct err *err)
+{
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    const struct expert_names *names =
+        config->arch->moe == ARCH_MOE_MIXTRAL ? &mixtral_names : &qwen_names;
+    struct source_block rows = {shard->intermediate_first, shard->intermediate, 0, config->hidden};
+    struct source_block cols = {0, config->hidden, shard->intermediate_first, shard->intermediate};
+    for (uint32_t i = 0; i < 2 * config->experts; i++)
+        TRY(part_init(loader, &parts[i], expert_name(names, idx, i / 2, i % 2).text,
+                      config->intermediate, config->hidden, rows, err));
+    TRY(load_stack(loader, parts, 2 * config->experts, &layer->gate_up, err));
+    for (uint32_t i = 0; i < config->experts; i++)
+        TRY(part_init(loader, &parts[i], expert_name(names, idx, i, 2).text, config->hidden,
+                      config->intermediate, cols, err));
+    TRY(load_stack(loader, parts, config->experts, &layer->down, err));
+    TRY(part_init(loader, &parts[0], layer_name(idx, names->router).text, config->experts,
+                  config->hidden, (struct source_block){0, config->experts, 0, config->hidden}, err));
+    return load_matrix(loader, parts, 1, &layer->router, err);
+}
+
+static enum status load_shared(struct loader *loader, uint32_t idx, struct layer_weights *layer,
+                               struct err *err)
+{
+    static const char *const names[] = {"mlp.shared_expert.gate_proj.weight",
+                                        "mlp.shared_expert.up_proj.weight"};
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct source_block rows = {shard->shared_first, shard->shared, 0, config->hidden};
+    struct part parts[2];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        TRY(part_init(loader, &parts[i], layer_name(idx, names[i]).text, config->shared,
+                      config->hidden, rows, err));
+    TRY(load_matrix(loader, parts, 2, &layer->shared_gate_up, err));
+    TRY(part_init(loader, parts, layer_name(idx, "mlp.shared_expert.down_proj.weight").text,
+                  config->hidden, config->shared,
+                  (struct source_block){0, config->hidden, shard->shared_first, shard->shared}, err));
+    TRY(load_matrix(loader, parts, 1, &layer->shared_down, err));
+    TRY(part_init(loader, parts, layer_name(idx, "mlp.shared_expert_gate.weight").text, 1,
+                  config->hidden, (struct source_block){0, 1, 0, config->hidden}, err));
+    return load_matrix(loader, parts, 1, &layer->shared_gate, err);
+}
+
+static enum status load_experts(struct loader *loader, uint32_t idx, struct layer_weights *layer,
+                                struct err *err)
+{
+    struct part *parts = mem_array(2 * (size_t)loader->config->experts, sizeof(*parts));
+    enum status status = load_expert_stacks(loader, idx, parts, layer, err);
+    mem_free(parts);
+    TRY(status);
+    return loader->config->shared ? load_shared(loader, idx, layer, err) : STATUS_OK;
+}
+
+/* ---- layers ------------------------------------------------------------------------------------ */
 
 static enum status load_gate_up(struct loader *loader, uint32_t idx, struct layer_weights *layer,
                                 struct err *err)
@@ -212,13 +313,19 @@ static enum status load_layer(struct loader *loader, uint32_t idx, struct err *e
     const struct shard *shard = &loader->weights->shard;
     struct layer_weights *layer = &loader->weights->layers[idx];
     uint64_t d = config->head_dim;
-    TRY(load_norm(loader, layer_name(idx, "input_layernorm.weight").text, config->hidden,
-                  &layer->input_norm, err));
+    if (config->arch->post_norm)
+        TRY(load_norm(loader, layer_name(idx, "post_feedforward_layernorm.weight").text,
+                      config->hidden, &layer->mlp_norm, err));
+    else
+        TRY(load_norm(loader, layer_name(idx, "input_layernorm.weight").text, config->hidden,
+                      &layer->input_norm, err));
     TRY(load_norm(loader, layer_name(idx, "post_attention_layernorm.weight").text, config->hidden,
                   &layer->post_norm, err));
     TRY(load_qkv(loader, idx, layer, err));
     TRY(load_columns(loader, idx, "self_attn.o_proj", config->heads * d, shard->head_first * d,
                      shard->heads * d, config->o_bias, &layer->o, &layer->o_bias, err));
+    if (config->experts)
+        return load_experts(loader, idx, layer, err);
     TRY(load_gate_up(loader, idx, layer, err));
     return load_columns(loader, idx, "mlp.down_proj", config->intermediate,
                         shard->intermediate_first, shard->intermediate, config->mlp_bias,
@@ -258,7 +365,8 @@ static uint64_t config_hash(const struct model_config *config)
 {
     const uint32_t sizes[] = {config->hidden,   config->layers,       config->heads,
                               config->kv_heads, config->head_dim,     config->intermediate,
-                              config->vocab,    (uint32_t)config->tied};
+                              config->vocab,    (uint32_t)config->tied, config->experts,
+                              config->shared};
     return hash_bytes_seeded(sizes, sizeof(sizes), hash_bytes(config->arch->name,
                                                               strlen(config->arch->name)));
 }
@@ -299,10 +407,13 @@ void weights_release(struct weights *weights)
 {
     for (uint32_t i = 0; i < weights->layer_count; i++) {
         struct layer_weights *layer = &weights->layers[i];
-        struct weight *matrices[] = {&layer->qkv, &layer->o, &layer->gate_up, &layer->down};
+        struct weight *matrices[] = {&layer->qkv,         &layer->o,
+                                     &layer->gate_up,     &layer->down,
+                                     &layer->router,      &layer->shared_gate_up,
+                                     &layer->shared_down, &layer->shared_gate};
         float *arrays[] = {layer->input_norm, layer->post_norm, layer->q_norm,
                            layer->k_norm,     layer->qkv_bias,  layer->o_bias,
-                           layer->gate_up_bias, layer->down_bias};
+                           layer->gate_up_bias, layer->down_bias, layer->mlp_norm};
         for (size_t j = 0; j < ARRAY_LEN(matrices); j++)
             weight_drop(weights, matrices[j]);
         for (size_t j = 0; j < ARRAY_LEN(arrays); j++)

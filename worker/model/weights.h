@@ -4,6 +4,7 @@
  *   o                           [ hidden , heads * head_dim ]                  cut by columns
  *   gate | up          merged   [ 2 intermediate , hidden ]                    cut by rows
  *   down                        [ hidden , intermediate ]                      cut by columns
+ *   experts: gate | up, down of each, one below the other                      cut as above
  *   embedding, head             [ vocab , hidden ]                             cut by rows
  *
  * worker/model/shard.h says which rank holds what. The sums over cut columns are the decoder's all_reduce; biases of o and down are added by rank 0 alone.
@@ -16,9 +17,14 @@
 
 /* Norms and biases are f32 device arrays; NULL where the architecture has none. */
 struct layer_weights {
-    float *input_norm, *post_norm;
+    float *input_norm; /* NULL with post_norm */
+    float *post_norm;  /* in front of the MLP; with post_norm: behind attention */
+    float *mlp_norm;   /* with post_norm: behind the MLP */
     float *q_norm, *k_norm;
-    struct weight qkv, o, gate_up, down;
+    struct weight qkv, o;
+    struct weight gate_up, down; /* or all experts' */
+    struct weight router;        /* [experts, hidden] */
+    struct weight shared_gate_up, shared_down, shared_gate; /* the last one [1, hidden] */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
 };
 

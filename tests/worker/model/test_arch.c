@@ -70,7 +70,7 @@ START_TEST(rows_of_the_table)
     ck_assert_uint_eq(config.window[0], 128);
     ck_assert(!config.qkv_bias);
     config = parse_ok("{\"architectures\":[\"Qwen2ForCausalLM\"],\"sliding_window\":128}");
-    ck_assert(config.qkv_bias && !config.o_bias && !config.qk_norm);
+    ck_assert(config.qkv_bias && !config.o_bias && config.arch->qk_norm == ARCH_QK_NORM_NONE);
     ck_assert_uint_eq(config.window[3], 0);
     config = parse_ok("{\"architectures\":[\"Qwen2ForCausalLM\"],\"sliding_window\":128,"
                       "\"use_sliding_window\":true,\"max_window_layers\":3}");
@@ -79,7 +79,7 @@ START_TEST(rows_of_the_table)
     config = parse_ok("{\"architectures\":[\"Qwen3ForCausalLM\"],\"sliding_window\":9,"
                       "\"use_sliding_window\":true,\"layer_types\":[\"full_attention\","
                       "\"sliding_attention\",\"full_attention\",\"full_attention\"]}");
-    ck_assert(config.qk_norm && !config.qkv_bias);
+    ck_assert(config.arch->qk_norm == ARCH_QK_NORM_HEAD && !config.qkv_bias);
     ck_assert_uint_eq(config.head_dim, 128);
     ck_assert_uint_eq(config.window[0], 0);
     ck_assert_uint_eq(config.window[1], 9);
@@ -102,6 +102,43 @@ START_TEST(rope_forms)
     config = parse_ok("{\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}");
     ck_assert_int_eq(config.rope.kind, ROPE_LINEAR);
     ck_assert_double_eq(config.rope.factor, 2.0);
+    config = parse_ok("{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+                      "\"original_max_position_embeddings\":64}}");
+    ck_assert_int_eq(config.rope.kind, ROPE_YARN);
+    ck_assert_double_eq_tol(config.rope.attention_factor, 0.1 * log(4) + 1, 1e-12);
+    config = parse_ok("{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}");
+    ck_assert_int_eq(config.rope.kind, ROPE_PLAIN);
+}
+END_TEST
+
+START_TEST(experts_and_others)
+{
+    struct model_config config = parse_ok(
+        "{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":8,\"num_experts_per_tok\":2}");
+    ck_assert_uint_eq(config.experts, 8);
+    ck_assert_uint_eq(config.experts_top, 2);
+    ck_assert_uint_eq(config.intermediate, 100);
+    ck_assert(config.renormalize);
+    config = parse_ok("{\"architectures\":[\"Qwen2MoeForCausalLM\"],\"num_experts\":60,"
+                      "\"num_experts_per_tok\":4,\"moe_intermediate_size\":24,"
+                      "\"shared_expert_intermediate_size\":48}");
+    ck_assert_uint_eq(config.experts, 60);
+    ck_assert_uint_eq(config.intermediate, 24);
+    ck_assert_uint_eq(config.shared, 48);
+    ck_assert(config.qkv_bias && !config.renormalize);
+    config = parse_ok("{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_local_experts\":128,"
+                      "\"num_experts_per_tok\":8,\"moe_intermediate_size\":24,\"norm_topk_prob\":true}");
+    ck_assert_uint_eq(config.experts, 128);
+    ck_assert(config.renormalize && config.shared == 0);
+    config = parse_ok("{\"architectures\":[\"SmolLM3ForCausalLM\"],\"num_hidden_layers\":9}");
+    ck_assert(config.tied && !config.no_rope[0] && config.no_rope[3] && config.no_rope[7]);
+    config = parse_ok("{\"architectures\":[\"SmolLM3ForCausalLM\"],\"no_rope_layers\":[0,1,1,0],"
+                      "\"tie_word_embeddings\":false,\"use_sliding_window\":true,\"sliding_window\":8}");
+    ck_assert(!config.tied && config.no_rope[0] && !config.no_rope[1]);
+    ck_assert_uint_eq(config.window[0], 8);
+    ck_assert_uint_eq(config.window[1], 0);
+    config = parse_ok("{\"architectures\":[\"Olmo2ForCausalLM\"]}");
+    ck_assert(config.arch->post_norm && config.arch->qk_norm == ARCH_QK_NORM_WIDE);
 }
 END_TEST
 
@@ -151,7 +188,20 @@ static const struct {
     {"{\"tie_word_embeddings\":1}", STATUS_INVALID, "tie_word_embeddings"},
     {"{\"rope_theta\":-1}", STATUS_INVALID, "rope_theta"},
     {"{\"rope_scaling\":\"yes\"}", STATUS_INVALID, "rope_scaling"},
-    {"{\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}}", STATUS_UNSUPPORTED, "yarn"},
+    {"{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4}}", STATUS_UNSUPPORTED, "longrope"},
+    {"{\"rope_scaling\":{\"rope_type\":\"yarn\"}}", STATUS_INVALID, "factor"},
+    {"{\"partial_rotary_factor\":0.5}", STATUS_UNSUPPORTED, "partial_rotary_factor"},
+    {"{\"architectures\":[\"MixtralForCausalLM\"]}", STATUS_INVALID, "num_local_experts"},
+    {"{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":4}", STATUS_INVALID,
+     "num_experts_per_tok"},
+    {"{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":4,\"num_experts_per_tok\":5}",
+     STATUS_INVALID, "num_experts_per_tok"},
+    {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2}",
+     STATUS_INVALID, "moe_intermediate_size"},
+    {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2,"
+     "\"moe_intermediate_size\":8,\"mlp_only_layers\":[1]}", STATUS_UNSUPPORTED, "mlp_only_layers"},
+    {"{\"architectures\":[\"SmolLM3ForCausalLM\"],\"no_rope_layers\":[1,0]}", STATUS_INVALID,
+     "no_rope_layers"},
     {"{\"rope_scaling\":{\"rope_type\":\"linear\"}}", STATUS_INVALID, "factor"},
     {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", STATUS_INVALID, "original"},
     {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
@@ -189,6 +239,7 @@ int main(void)
     tcase_add_test(tcase, llama);
     tcase_add_test(tcase, rows_of_the_table);
     tcase_add_test(tcase, rope_forms);
+    tcase_add_test(tcase, experts_and_others);
     tcase_add_test(tcase, rope_table);
     tcase_add_loop_test(tcase, refuses_by_name, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tcase, refuses_other_json);
