@@ -8,14 +8,14 @@
  *
  *     producer warp   ─ bulk copies, a row's chunk each ─►  ring of stages  ─►  8 consumer warps
  *     (weights depend on no kernel: it fills                16 rows x KC        each its own columns of
- *      the ring BEFORE griddepcontrol.wait)                 + 64 bytes a row    the chunk, all 16 rows
+ *      the ring BEFORE griddepcontrol.wait)                 + 128 bytes a row    the chunk, all 16 rows
  *
  * so the ring (64 to 100 KB an SM, 8 to 13 MB in all) is full when the predecessor ends, and two
  * such kernels fit on one SM. Consumers wait, put x (normed, as bf16) into shared memory, and
  * multiply on tensor cores with w as A (16 rows) and x as B (8 columns, the tokens):
  *
  *     lane l holds 16 bytes, k = 8 (l % 4) …, of w rows l / 4 and l / 4 + 8, and of token l / 4:
- *     two m16n8k16 over the same permuted k, no ldmatrix. The 64 bytes between rows put the two
+ *     two m16n8k16 over the same permuted k, no ldmatrix. The 128 bytes between rows put the two
  *     rows of a quarter warp into different banks.
  *
  * The warps' sums meet in shared memory and are added in the order of the warps: the same bits on
@@ -29,7 +29,7 @@
 #define CONSUMERS 8
 #define THREADS   ((CONSUMERS + 1) * 32)
 #define STAGES_MAX 8
-#define ROW_PAD   64
+#define ROW_PAD   128
 #define SHARED_PAIR ((size_t)112 << 10) /* two blocks of this share an SM */
 #define SHARED_ONE  ((size_t)220 << 10)
 
@@ -404,9 +404,11 @@ static bool gemv(struct device *device, struct stream *stream, const struct gemv
     if (device->prop.major < 9 || args->m > GEMV_ROWS_MAX || args->k % 8 != 0 ||
         (uintptr_t)args->x % 16 != 0 || (uintptr_t)args->w % 16 != 0)
         return false;
-    if constexpr (EPILOGUE != EPILOGUE_SILU)
-        if (!args->norm && (size_t)args->m * args->k > 64 << 10)
-            return gemv_launch<3, 256, true, EPILOGUE>(device, stream, *args, name);
+    if ((size_t)args->m * args->k > 64 << 10) /* x does not fit: cuBLASLt is twice as fast */
+        return false;
+    /* Long chunks reach 95 % of the read ceiling; short ones start a small matrix sooner. */
+    if (args->k > 1024 || args->n > 16384)
+        return gemv_launch<1, 1024, false, EPILOGUE>(device, stream, *args, name);
     return gemv_launch<1, 512, false, EPILOGUE>(device, stream, *args, name);
 }
 
