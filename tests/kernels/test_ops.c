@@ -222,7 +222,7 @@ static void ref_block(double *y, const double *a, const float *w, uint32_t n, ui
 static void ref_expert(double *sum, const float *x, const float *gate_up, const float *down,
                        double weight, uint32_t dim, uint32_t hidden)
 {
-    double in[64], both[128], act[64], out[64];
+    double in[64] = {0}, both[128] = {0}, act[64] = {0}, out[64] = {0};
     for (uint32_t i = 0; i < hidden; i++)
         in[i] = x[i];
     ref_block(both, in, gate_up, 2 * dim, hidden);

@@ -29,7 +29,8 @@ struct pipe {
 static void reply(const void *data, uint32_t count, size_t item_bytes)
 {
     fwrite(&count, sizeof(count), 1, stdout);
-    fwrite(data, item_bytes, count, stdout);
+    if (count) /* nothing may be NULL */
+        fwrite(data, item_bytes, count, stdout);
 }
 
 static bool do_encode(struct pipe *p, const char *text, uint32_t len, bool add_special)
