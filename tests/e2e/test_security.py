@@ -176,6 +176,9 @@ def test_tls(cluster, tmp_path):
     certificate(tmp_path, "second")
     wait_for(lambda: ssl.get_server_certificate(("127.0.0.1", port)) != old, 10)
     assert ready()
+    # A router that ends within some 0.3 s of a TLS client that left without a request does not wait for h2o to let go
+    # of that connection, and LeakSanitizer counts it.
+    time.sleep(1 * SLOW)
 
 
 def test_msgl_keys_makes_a_secret_and_files(tmp_path):
