@@ -7,7 +7,6 @@ import pytest
 import requests
 from conftest import NAME, wait_for
 
-pytestmark = pytest.mark.sanitize
 PROMPT = "The quick brown fox jumps over the lazy dog. The quick brown fox jumps over the lazy dog. The quick"
 
 
@@ -35,6 +34,7 @@ def test_logprobs_of_completions(shared):
     assert [list(t) for t in plain["logprobs"]["top_logprobs"]] == [[t] for t in plain["logprobs"]["tokens"]]
 
 
+@pytest.mark.sanitize
 def test_logprobs_of_chat(shared):
     reply = shared.client().chat.completions.create(
         model=NAME, messages=[{"role": "user", "content": "What is the capital of France?"}], temperature=0,
@@ -48,6 +48,7 @@ def test_logprobs_of_chat(shared):
     assert said.startswith(reply.choices[0].message.content)
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_echo_scores_the_prompt(shared, stream):
     """The log probability of a prompt's token is the one that it has when it is drawn."""
@@ -100,6 +101,7 @@ def test_bias_forces_and_forbids(shared):
     assert reply.status_code == 400 and reply.json()["error"]["param"] == "logit_bias"
 
 
+@pytest.mark.sanitize
 def test_penalties(shared):
     forced = {"logit_bias": {"1000": 100, "1001": 100}, "return_token_ids": True, "tokens": 24}
     first = complete(shared, **forced)["token_ids"][0]
@@ -126,6 +128,7 @@ def test_min_tokens_bans_the_end(shared):
     assert end not in longer["choices"][0]["token_ids"][:count + 5]
 
 
+@pytest.mark.sanitize
 def test_extras_do_not_touch_batch_mates(shared):
     from concurrent.futures import ThreadPoolExecutor
     kinds = [{}, {"presence_penalty": 1.5}, {"logit_bias": {"1000": 100}}, {"logprobs": 2}, {"repetition_penalty": 2.0},

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import NAME, wait_for
 
-pytestmark = pytest.mark.sanitize
 PERSON = {"type": "object", "properties": {
     "name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 0, "maximum": 120},
     "colour": {"enum": ["red", "green", "blue"]}, "tags": {"type": "array", "items": {"type": "string", "maxLength": 8}, "maxItems": 3}},
@@ -72,6 +71,7 @@ def test_expression_and_choice(shared):
     assert re.fullmatch("[0-9]{4}", native.json()["text"])
 
 
+@pytest.mark.sanitize
 def test_grammars_and_free_answers_share_batches(shared):
     kinds = [{"response_format": schema_format(PERSON)}, {"max_tokens": 24}, {"guided_choice": ["yes", "no"]}, {"max_tokens": 24, "logprobs": True},
              {"guided_regex": "[a-z]{10}", "presence_penalty": 0.5}] * 4
@@ -81,6 +81,7 @@ def test_grammars_and_free_answers_share_batches(shared):
     assert together == alone * 4
 
 
+@pytest.mark.sanitize
 def test_refusals_name_the_keyword(shared):
     for fields, word in (({"response_format": schema_format({"not": {}})}, "not"), ({"guided_regex": "(?=x)"}, "look-around"),
                          ({"guided_choice": [1]}, "choice"), ({"guided_grammar": "root ::= x"}, "guided_grammar")):
@@ -89,6 +90,7 @@ def test_refusals_name_the_keyword(shared):
         assert reply.json()["error"]["param"] == list(fields)[0]
 
 
+@pytest.mark.sanitize
 def test_a_grammar_survives_its_worker(cluster):
     c = cluster(workers=2)
     body = {"model": c.name, "messages": ASK, "temperature": 0.7, "seed": 5, "max_tokens": 300,

@@ -9,7 +9,6 @@ import requests
 from conftest import MODEL, NAME, wait_for
 from scripted_worker import ScriptedWorker
 
-pytestmark = pytest.mark.sanitize
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": {
     "type": "object", "properties": {"city": {"type": "string", "maxLength": 20}, "days": {"type": "integer", "minimum": 1, "maximum": 7}},
     "required": ["city", "days"]}}}
@@ -45,6 +44,7 @@ def weather(arguments):
     return value
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_named_and_required_calls(shared, stream):
     for choice, names in (({"type": "function", "function": {"name": "get_weather"}}, {"get_weather"}), ("required", {"get_weather", "get_time"})):
@@ -76,6 +76,7 @@ def test_openai_client_gets_a_call(shared):
     weather(call.function.arguments)
 
 
+@pytest.mark.sanitize
 def test_tools_errors(shared):
     def bad(**fields):
         reply = shared.post("/v1/chat/completions", {"model": NAME, "messages": ASK, **fields})
@@ -132,6 +133,7 @@ class Saying(ScriptedWorker):
         self.on_generate = on_generate
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_families(cluster, tmp_path, name, stream):
@@ -164,6 +166,7 @@ def test_families(cluster, tmp_path, name, stream):
         worker.stop()
 
 
+@pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_thinking(cluster, tmp_path, stream):
     folder = family(tmp_path, "<tool_call>")

@@ -80,8 +80,8 @@ def test_errors_for_reqs_that_cannot_run(router, worker):
     assert router.next_item(1, seconds=30 * SLOW)["error"] == 2  # too_long
     router.generate(2, [4_000_000_000], 4)
     assert router.next_item(2)["error"] == 1  # invalid
-    router.generate(3, PROMPT, 4, pp=0.5)
-    assert router.next_item(3)["error"] == 8  # unsupported
+    router.generate(3, PROMPT, 4, pp=0.5)  # a penalty is no reason to refuse
+    assert len(router.collect(3)[0]) == 4
 
 
 def test_junk_frames_change_nothing(router, worker):

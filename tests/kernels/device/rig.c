@@ -76,6 +76,9 @@ void rig_drop(struct rig *rig)
         rig->ops->free(rig->device, rig->device_memory[--rig->device_count]);
     while (rig->host_count > 0)
         mem_free(rig->host_memory[--rig->host_count]);
+    mem_free(rig->device_memory);
+    mem_free(rig->host_memory);
+    rig->device_memory = rig->host_memory = NULL;
 }
 
 float rig_normal(struct rig *rig)
