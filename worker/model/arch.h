@@ -2,7 +2,6 @@
  *
  * An architecture of the Llama family is one row of the table in arch.c: its name in config.json
  * and the few things in which it differs. The forward (decoder.c) reads only struct model_config.
- * docs/ADDING_A_MODEL.md is the guide to a new row.
  */
 #ifndef MSGL_WORKER_MODEL_ARCH_H
 #define MSGL_WORKER_MODEL_ARCH_H
