@@ -61,6 +61,7 @@ void http_exchange_lost(struct http_exchange *exchange); /* the client left */
 int http_exchange_fd(const struct http_exchange *exchange);
 enum status MUST_USE http_tls_start(struct http_server *server, struct err *err);
 void http_tls_stop(struct http_server *server);
+void http_tls_sweep(struct http_server *server); /* lets go of connections that were reset */
 void http_filter_errors(h2o_pathconf_t *path); /* h2o's own errors as JSON */
 
 #endif

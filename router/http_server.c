@@ -176,8 +176,9 @@ void http_server_close(struct http_server *server)
     }
 }
 
-bool http_server_closed(const struct http_server *server)
+bool http_server_closed(struct http_server *server)
 {
+    http_tls_sweep(server);
     return server->conn_count == 0;
 }
 

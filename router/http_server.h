@@ -42,13 +42,13 @@ struct http_opts {
 enum status MUST_USE http_server_start(uv_loop_t *loop, const struct http_opts *opts,
                                        struct http_server **out, struct err *err);
 uint16_t http_server_port(const struct http_server *server);
-/* Takes a changed certificate for new connections. */
+/* TLS: takes a changed certificate for new connections, lets go of dead ones. Once a second. */
 void http_server_refresh(struct http_server *server);
 /* No new connections; every response from now on closes its connection. */
 void http_server_stop(struct http_server *server);
 /* Cuts all connections off. The loop must run until http_server_closed() before free. */
 void http_server_close(struct http_server *server);
-bool http_server_closed(const struct http_server *server);
+bool http_server_closed(struct http_server *server);
 void http_server_free(struct http_server *server); /* NULL is fine */
 /* Calls `gone` for every exchange whose client has left. */
 void http_server_sweep(struct http_server *server);

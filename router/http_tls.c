@@ -63,6 +63,7 @@ void http_server_refresh(struct http_server *server)
     struct err err = {.text = ""};
     uint64_t stamp;
 
+    http_tls_sweep(server);
     if (!server->accept.ssl_ctx || (stamp = stamps(&server->opts)) == server->tls_stamp)
         return;
     if (load(&server->opts, &ctx, &err) != STATUS_OK) { /* half of it is written: next time */
@@ -73,6 +74,21 @@ void http_server_refresh(struct http_server *server)
     SSL_CTX_free(server->accept.ssl_ctx); /* connections hold their own reference */
     server->accept.ssl_ctx = ctx;
     LOG_INFO("http", "certificate_read_again", "file=%s", server->opts.tls_cert_file);
+}
+
+/* After a read error libuv refuses writes at once, h2o 2.2.5 does not look at that, and waits for
+ * ever for its last write (close_notify) to end. Closing again, it sees that write and lets go. A
+ * handle stops being writable in no other way, and h2o has closed by then. */
+void http_tls_sweep(struct http_server *server)
+{
+    if (!server->accept.ssl_ctx)
+        return;
+    LIST_EACH_SAFE (node, next, &server->conns) {
+        struct http_conn *conn = LIST_ITEM(node, struct http_conn, node);
+        uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
+        if (stream->data && !uv_is_closing((uv_handle_t *)stream) && !uv_is_writable(stream))
+            h2o_socket_close(stream->data);
+    }
 }
 
 void http_tls_stop(struct http_server *server)

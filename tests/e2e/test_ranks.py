@@ -15,7 +15,7 @@ DEAD_S = 2.0  # --rank-dead-ms
 
 
 def argv(router, *args, name="w"):
-    return [WORKER, "--model", MODEL, "--id", name, "--threads", "1", "--kv-mib", "64", "--rank-dead-ms",
+    return [WORKER, "--model", MODEL, "--id", name, "--threads", "1", "--kv-mib", "64", "--router-dead-ms", "60000", "--rank-dead-ms",
             str(int(DEAD_S * 1000 * SLOW)), *(["--dummy-weights"] if TINY else []),
             *(["--router", router.endpoint] if router else []), *args]
 
