@@ -69,7 +69,7 @@ static const struct option options[] = {
     OPTION_STRING(W, master, "master", NULL, NULL,
                   "HOST:PORT of node 0 for the other nodes' ranks; needed by --nnodes"),
     OPTION_UINT(W, rank_dead_ms, "rank-dead-ms", "2000", 500, 600000,
-                "a rank that is silent, or a step that hangs, for so long takes the worker down, ms"),
+                "a rank that is silent for so long takes the worker down; a step that hangs for five times that, ms"),
     OPTION_STRING(W, admin_host, "admin-host", "127.0.0.1", NULL, "address of metrics and probes"),
     OPTION_UINT(W, admin_port, "admin-port", "0", 0, 65535,
                 "port of metrics and probes (/metrics, /health, /ready), 0 = off"),

@@ -17,6 +17,7 @@
 #define WAIT_SAY_MS      10000 /* between "still waiting" lines */
 #define LATE_MS          500   /* a tick this late: we slept, not the others */
 #define STOP_GRACE_MS    5000
+#define STEP_FACTOR      5 /* a step may take so many times what a silence may */
 #define LEFT_WAIT_MS     2000
 
 /* ---- what rank 0 and the others share ---- */
@@ -288,8 +289,10 @@ void ranks_grammar_drop(struct worker *worker, uint32_t id)
 
 static enum status check_steps(const struct worker *worker, uint64_t now_ms, struct err *err)
 {
-    uint64_t bound_ms = (uint64_t)(4 * scheduler_step_ms_bound(worker->scheduler));
-    uint64_t limit_ms = MAX(worker->config->rank_dead_ms, bound_ms);
+    /* Routers move the streams after less than this; to end a worker that is merely slow (a loaded
+     * machine) would cost its cache and a start. */
+    uint64_t bound_ms = (uint64_t)(8 * scheduler_step_ms_bound(worker->scheduler));
+    uint64_t limit_ms = MAX(STEP_FACTOR * worker->config->rank_dead_ms, bound_ms);
 
     if (worker->in_flight == 0 || now_ms - worker->step_since_ms <= limit_ms)
         return STATUS_OK;

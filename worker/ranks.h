@@ -10,7 +10,7 @@
  *   JOIN ─► (all here) START ─► engines open together ─► READY ─► STEP, STEP, … ─► STOP
  *
  * The first rank of each node is started by the operator and starts the others of its node. A rank
- * that dies, says FAILED, is silent for --rank-dead-ms, or lets a step hang takes the worker down:
+ * that dies, says FAILED, is silent for --rank-dead-ms, or lets a step hang far longer takes the worker down:
  * routers are told at once and move its streams. Loop thread (main thread).
  */
 #ifndef MSGL_WORKER_RANKS_H
