@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/byte_alphabet.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -13,25 +14,12 @@
 #define TOKENS_MAX     (8u << 20)
 #define METASPACE      0x2581u
 
-/* The byte that a character of the byte alphabet stands for, or -1: printable Latin-1 for itself,
- * the other 68 bytes, in order, from U+0100 up. */
-static int byte_of(uint32_t cp)
-{
-    if ((cp >= 33 && cp <= 126) || (cp >= 161 && cp <= 172) || (cp >= 174 && cp <= 255))
-        return (int)cp;
-    if (cp >= 256 && cp <= 288)
-        return (int)cp - 256;
-    if (cp >= 289 && cp <= 322)
-        return (int)cp - 289 + 127;
-    return cp == 323 ? 173 : -1;
-}
-
 static size_t spell_byte_level(const char *key, size_t len, char *out)
 {
     size_t n = 0;
     for (size_t i = 0; i < len;) {
         uint32_t cp;
-        int used = utf8_decode(key + i, len - i, &cp), byte = used ? byte_of(cp) : -1;
+        int used = utf8_decode(key + i, len - i, &cp), byte = used ? byte_alphabet_byte(cp) : -1;
         if (byte < 0) { /* a token that is spelled as it is */
             memcpy(out, key, len);
             return len;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "common/utf8.h"
-#include "router/byte_alphabet.h"
+#include "common/byte_alphabet.h"
 #include "router/tokenizer_unicode.h"
 
 /* One run of pretoken_split. `looked` is what regexes look at, `text` what words are cut from: same

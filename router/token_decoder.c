@@ -5,7 +5,7 @@
 
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "router/byte_alphabet.h"
+#include "common/byte_alphabet.h"
 #include "router/tokenizer_unicode.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"

@@ -5,7 +5,7 @@
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "router/byte_alphabet.h"
+#include "common/byte_alphabet.h"
 
 #define RAW_SEED 1
 

@@ -2,8 +2,8 @@
  *
  * Printable Latin-1 stands for itself; the other 68 bytes, in order, are U+0100 and up.
  */
-#ifndef MSGL_ROUTER_BYTE_ALPHABET_H
-#define MSGL_ROUTER_BYTE_ALPHABET_H
+#ifndef MSGL_COMMON_BYTE_ALPHABET_H
+#define MSGL_COMMON_BYTE_ALPHABET_H
 
 #include "common/buf.h"
 

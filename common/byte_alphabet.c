@@ -1,4 +1,4 @@
-#include "router/byte_alphabet.h"
+#include "common/byte_alphabet.h"
 
 #include "common/utf8.h"
 
