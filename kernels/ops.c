@@ -30,7 +30,8 @@ static void ops_need(const char *op, const char *wrong)
 #define IMPL        cpu_ops
 #define GRAPH_OPS   /* none */
 #define MODEL_OPS                                                                                  \
-    .norm_part = CHECKED(norm_part), .route = CHECKED(route),                                      \
+    .norm_part = CHECKED(norm_part), .qk_sums = CHECKED(qk_sums),                                  \
+    .qk_norm_by_sums = CHECKED(qk_norm_by_sums), .route = CHECKED(route),                          \
     .experts_gate_up = CHECKED(experts_gate_up), .experts_down = CHECKED(experts_down),            \
     .add_gated = CHECKED(add_gated),
 #include "kernels/ops_checked.h"

@@ -110,11 +110,6 @@ struct attn_args {
     uint32_t window; /* sliding window in tokens; 0 = full causal */
 };
 
-struct norm {
-    const float *w; /* [dim] */
-    float eps;
-};
-
 struct sample_row {
     uint32_t slot;     /* last_tokens[slot] gets the drawn token; SLOT_NONE: a padding row */
     uint32_t position; /* philox counter */
@@ -323,6 +318,12 @@ struct ops {
      * all q (or all k) heads at once */
     void (*norm_part)(struct device *device, struct stream *stream, void *x, const float *w,
                       uint32_t rows, uint32_t stride, uint32_t dim, float eps);
+    /* The same over ranks' heads: sums [rows, 2] of squares of this rank's q and k (0 unless k_counts), */
+    void (*qk_sums)(struct device *device, struct stream *stream, float *sums,
+                    const struct wide_norm_args *args);
+    /* then q and k normed by the sums of all `parts` ranks [rows, parts, 2], added in order */
+    void (*qk_norm_by_sums)(struct device *device, struct stream *stream, const float *sums,
+                            uint32_t parts, const struct wide_norm_args *args);
     /* Mixture of experts. softmax over each row's logits [rows, experts]; the `top` likeliest, ties
      * by id, likeliest first, and their probabilities, divided by their sum if `renormalize` */
     void (*route)(struct device *device, struct stream *stream, uint32_t *ids, float *weights,

@@ -4,6 +4,20 @@
 
 #include "common/base.h"
 
+struct norm {
+    const float *w; /* [dim] */
+    float eps;
+};
+
+struct wide_norm_args {
+    void *qkv; /* act [rows][stride]: q_dim of q, k_dim of k, then v; changed in place */
+    const float *q_norm, *k_norm; /* [q_dim], [k_dim] */
+    float eps;
+    uint32_t rows, stride, q_dim, k_dim;
+    uint32_t q_width, k_width; /* over all ranks, what a sum is divided by */
+    bool k_counts;             /* false: another rank holds the same k and counts it */
+};
+
 struct expert_args {
     const uint32_t *ids;  /* device [rows][top], as route() leaves it; not for route() itself */
     const float *weights; /* device [rows][top] */

@@ -227,6 +227,15 @@ const char *ops_check_logprobs(const struct logprob_args *args)
     return NULL;
 }
 
+const char *ops_check_wide_norm(const float *sums, const struct wide_norm_args *args)
+{
+    NEED(args, "arguments are NULL");
+    NEED((sums && args->qkv && args->q_norm && args->k_norm) || args->rows == 0, "an array is NULL");
+    NEED((uint64_t)args->q_dim + args->k_dim <= args->stride, "q and k are wider than the row");
+    NEED(args->q_dim <= args->q_width && args->k_dim <= args->k_width, "a part is above the whole");
+    return NULL;
+}
+
 const char *ops_check_route(const uint32_t *ids, const float *weights, const float *logits,
                             const struct expert_args *args)
 {

@@ -41,6 +41,7 @@ const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
                                     const struct sample_row *rows, uint32_t count);
 const char *ops_check_logprobs(const struct logprob_args *args);
 
+const char *ops_check_wide_norm(const float *sums, const struct wide_norm_args *args);
 const char *ops_check_route(const uint32_t *ids, const float *weights, const float *logits,
                             const struct expert_args *args);
 /* `blocks`: matrices of w that an expert has. */

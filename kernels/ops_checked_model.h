@@ -10,6 +10,21 @@ static UNUSED void CHECKED(norm_part)(struct device *device, struct stream *stre
     IMPL.norm_part(device, stream, x, w, rows, stride, dim, eps);
 }
 
+static UNUSED void CHECKED(qk_sums)(struct device *device, struct stream *stream, float *sums,
+                                    const struct wide_norm_args *args)
+{
+    ops_need("qk_sums", ops_check_wide_norm(sums, args));
+    IMPL.qk_sums(device, stream, sums, args);
+}
+
+static UNUSED void CHECKED(qk_norm_by_sums)(struct device *device, struct stream *stream,
+                                            const float *sums, uint32_t parts,
+                                            const struct wide_norm_args *args)
+{
+    ops_need("qk_norm_by_sums", parts > 0 ? ops_check_wide_norm(sums, args) : "there are no sums");
+    IMPL.qk_norm_by_sums(device, stream, sums, parts, args);
+}
+
 static UNUSED void CHECKED(route)(struct device *device, struct stream *stream, uint32_t *ids,
                                   float *weights, const float *logits,
                                   const struct expert_args *args)

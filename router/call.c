@@ -141,6 +141,9 @@ static enum status check_capacity(struct call *call, uint32_t choices, struct ap
 static enum status check_features(struct call *call, struct api_error *error)
 {
     static const uint32_t features[] = {FEATURE_ADJUST, FEATURE_LOGPROBS, FEATURE_GRAMMAR};
+    /* What only the model's folder asks for refuses nobody. */
+    if (call->assumed_penalty && !fleet_can(&call->router->fleet, call->model, FEATURE_ADJUST))
+        call->params.sampling.repetition_penalty = 1;
     for (size_t i = 0; i < ARRAY_LEN(features); i++) {
         const char *name = params_needs(&call->params, features[i]);
         if (!name)

@@ -45,6 +45,7 @@ struct call {
     struct stream *streams;
     uint32_t stream_count, stream_open;
     uint64_t namespace_hash;
+    bool assumed_penalty; /* repetition_penalty is the model's, the client gave none */
     uint32_t needs; /* enum feature: of the workers that may run it */
     struct api_key *key;  /* who pays; NULL: nobody needs a key */
     uint32_t key_streams; /* counted there until the call is freed */

@@ -122,7 +122,11 @@ static enum status prepare(struct call *call, const json_t *body)
     uint64_t seed = call->params.sampling.seed;
     call->params.sampling = call->model->defaults;
     call->params.sampling.seed = seed;
+    call->params.sampling.repetition_penalty = 0; /* which no client may ask for */
     TRY(params_parse(body, call->kind, &call->arena, &call->params, &call->error));
+    call->assumed_penalty = call->params.sampling.repetition_penalty == 0;
+    if (call->assumed_penalty)
+        call->params.sampling.repetition_penalty = call->model->defaults.repetition_penalty;
     for (uint32_t i = 0; i < call->params.bias_count; i++)
         if (call->params.bias[i].id >= call->model->vocab_size)
             return api_fail(&call->error, STATUS_INVALID, "logit_bias",

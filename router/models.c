@@ -58,17 +58,19 @@ static enum status read_config(struct model *model, json_t *config, struct err *
 /* As vLLM and SGLang: generation_config.json holds the defaults of what a request leaves out. */
 static enum status read_generation(struct model *model, json_t *config, struct err *err)
 {
-    double temperature = 1, top_p = 1, min_p = 0;
+    double temperature = 1, top_p = 1, min_p = 0, repetition = 1;
     int64_t top_k = 0;
     if (!json_is_object(config))
         return err_set(err, STATUS_INVALID, "generation_config.json is not a JSON object");
     TRY(json_get_number(config, "temperature", 0, 1000, &temperature, err));
     TRY(json_get_number(config, "top_p", 0, 1, &top_p, err));
     TRY(json_get_number(config, "min_p", 0, 1, &min_p, err));
+    TRY(json_get_number(config, "repetition_penalty", 0, 1000, &repetition, err));
     TRY(json_get_int(config, "top_k", -1, UINT32_MAX, &top_k, err));
     model->defaults.temperature = (float)temperature;
     model->defaults.top_p = top_p > 0 ? (float)top_p : 1.0f;
     model->defaults.min_p = min_p < 1 ? (float)min_p : 0.0f;
+    model->defaults.repetition_penalty = repetition > 0 ? (float)repetition : 1.0f;
     model->defaults.top_k = top_k > 0 ? (uint32_t)top_k : 0;
     add_eos(model, json_object_get(config, "eos_token_id"));
     return STATUS_OK;

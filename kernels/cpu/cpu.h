@@ -93,6 +93,10 @@ void cpu_all_reduce(struct device *device, struct stream *stream, void *act, siz
 void cpu_all_gather(struct device *device, struct stream *stream, float *out, const float *in,
                     uint32_t rows, uint32_t cols);
 
+void cpu_qk_sums(struct device *device, struct stream *stream, float *sums,
+                 const struct wide_norm_args *args);
+void cpu_qk_norm_by_sums(struct device *device, struct stream *stream, const float *sums,
+                         uint32_t parts, const struct wide_norm_args *args);
 void cpu_norm_part(struct device *device, struct stream *stream, void *x, const float *w,
                    uint32_t rows, uint32_t stride, uint32_t dim, float eps);
 void cpu_route(struct device *device, struct stream *stream, uint32_t *ids, float *weights,

@@ -20,6 +20,47 @@ void cpu_norm_part(struct device *device, struct stream *stream, void *x, const 
     }
 }
 
+static float square_sum(const float *x, uint32_t dim)
+{
+    float sum = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
+void cpu_qk_sums(struct device *device, struct stream *stream, float *sums,
+                 const struct wide_norm_args *args)
+{
+    for (uint32_t row = 0; row < args->rows; row++) {
+        const float *q = (const float *)args->qkv + (size_t)row * args->stride;
+        sums[2 * (size_t)row] = square_sum(q, args->q_dim);
+        sums[2 * (size_t)row + 1] = args->k_counts ? square_sum(q + args->q_dim, args->k_dim) : 0;
+    }
+}
+
+static void norm_by_sum(float *x, const float *w, uint32_t dim, const float *sums, uint32_t parts,
+                        uint32_t width, float eps)
+{
+    float sum = 0;
+    for (uint32_t i = 0; i < parts; i++)
+        sum += sums[2 * (size_t)i];
+    float scale = 1.0f / sqrtf(sum / (float)width + eps);
+    for (uint32_t i = 0; i < dim; i++)
+        x[i] = x[i] * scale * w[i];
+}
+
+void cpu_qk_norm_by_sums(struct device *device, struct stream *stream, const float *sums,
+                         uint32_t parts, const struct wide_norm_args *args)
+{
+    for (uint32_t row = 0; row < args->rows; row++) {
+        const float *all = sums + 2 * (size_t)row * parts;
+        float *q = (float *)args->qkv + (size_t)row * args->stride;
+        norm_by_sum(q, args->q_norm, args->q_dim, all, parts, args->q_width, args->eps);
+        norm_by_sum(q + args->q_dim, args->k_norm, args->k_dim, all + 1, parts, args->k_width,
+                    args->eps);
+    }
+}
+
 static void route_row(uint32_t *ids, float *weights, const float *logits,
                       const struct expert_args *args)
 {

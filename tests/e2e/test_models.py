@@ -127,7 +127,8 @@ def with_template(template):
     (broken("tokenizer_config.json", with_template("{% for x in y %}")), "template"),
     (broken("generation_config.json", b'{"temperature": "hot"}'), "temperature"),
     (broken("generation_config.json", b"[]"), "generation"),
-], ids=range(13))
+    (broken("generation_config.json", b'{"repetition_penalty": -1}'), "repetition_penalty"),
+], ids=range(14))
 def test_a_broken_folder_is_one_sentence(tmp_path, change, words):
     folder = str(tmp_path / "broken")
     os.mkdir(folder)
@@ -139,3 +140,38 @@ def test_a_broken_folder_is_one_sentence(tmp_path, change, words):
     said = [line for line in done.stderr.splitlines() if line.startswith("msgl-router: ")]
     assert done.returncode == 1 and len(said) == 1, done.stderr
     assert words in said[0] and "broken" in said[0], said
+
+
+def with_config(**fields):
+    return broken("config.json", lambda old: json.dumps({**json.loads(old), **fields}).encode())
+
+
+def with_tokenizer(**fields):
+    return broken("tokenizer.json", lambda old: json.dumps({**json.loads(old), **fields}).encode())
+
+
+WORKER = os.path.join(BUILD, "msgl-worker")
+UNKNOWN = [
+    (WORKER, with_config(architectures=["GPT2LMHeadModel"]), "GPT2LMHeadModel"), (WORKER, with_config(hidden_act="gelu"), "gelu"),
+    (WORKER, with_config(quantization_config={"quant_method": "awq"}), "quantized"), (WORKER, with_config(partial_rotary_factor=0.5), "partial_rotary_factor"),
+    (WORKER, with_config(rope_scaling={"rope_type": "longrope", "factor": 4}), "longrope"),
+    (WORKER, broken("pytorch_model.bin", b"PK"), "model.safetensors"), (WORKER, broken("model.safetensors", b"\x02" + b"\0" * 7 + b"{}"), "names no tensor"),
+    (ROUTER, with_tokenizer(model={"type": "Unigram", "vocab": []}), "Unigram"), (ROUTER, with_tokenizer(model={"type": "WordPiece", "vocab": {}}), "WordPiece"),
+    (ROUTER, with_tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "Precompiled"),
+    (ROUTER, with_tokenizer(pre_tokenizer={"type": "UnicodeScripts"}), "UnicodeScripts"), (ROUTER, with_tokenizer(decoder={"type": "CTC"}), "CTC"),
+    (ROUTER, with_tokenizer(post_processor={"type": "Nonsense"}), "Nonsense"),
+]
+
+
+@pytest.mark.parametrize("program,change,word", UNKNOWN, ids=[f"{os.path.basename(p)}-{w}" for p, _, w in UNKNOWN])
+def test_an_unknown_folder_is_one_sentence(tmp_path, program, change, word):
+    """What we do not run is named, by the process that would have to run it."""
+    folder = str(tmp_path / "unknown")
+    os.mkdir(folder)
+    for name in TEXT_FILES:
+        shutil.copy(os.path.join(REAL, name), folder)
+    change(folder)
+    wire = ["--router", "tcp://127.0.0.1:9"] if program == WORKER else ["--port", "0", "--worker-endpoint", "tcp://127.0.0.1:*"]
+    done = subprocess.run([program, "--model", folder, "--admin-port", "0", *wire], capture_output=True, text=True, timeout=60 * SLOW)
+    said = [line for line in done.stderr.splitlines() if line.startswith(os.path.basename(program) + ": ")]
+    assert done.returncode == 1 and len(said) == 1 and word in said[0], done.stderr

@@ -1,6 +1,7 @@
 """The router alone, with scripted workers: text, limits, failover, credits, cache reports, leaving."""
 import json
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -149,6 +150,26 @@ def test_what_goes_over_the_wire(bench):
     b.post("/v1/chat/completions", messages=[{"role": "user", "content": "hi"}], stop_token_ids=[40])
     frame = worker.frames(GENERATE)[3]
     assert frame["mx"] == 8192 - frame["np"]
+
+
+def test_a_models_own_repetition_penalty(bench, tmp_path):
+    """generation_config.json's holds where a request gives none, as vLLM has it; on workers without penalties
+    only a request that asks for one is refused."""
+    folder = os.path.join(str(tmp_path), NAME)
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    with open(os.path.join(folder, "generation_config.json"), "w", encoding="utf-8") as f:
+        json.dump({"repetition_penalty": 1.25}, f)
+    b = bench(model=folder)
+    worker = b.worker(model=folder)
+    for asked in (None, 1.5, 1):
+        b.text("a b", **({} if asked is None else {"repetition_penalty": asked}))
+    assert [f.get("rp", 1) for f in worker.frames(GENERATE)] == [1.25, 1.5, 1]
+    plain = bench(model=folder)
+    worker = plain.worker(model=folder, ft=0)
+    plain.text("a b")
+    assert "rp" not in worker.frames(GENERATE)[0]
+    refused = plain.post(prompt="a b", repetition_penalty=1.25)
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == "repetition_penalty"
 
 
 def test_eos_says_nothing_but_counts(bench):

@@ -93,6 +93,14 @@ TINY = [
           no_rope_layer_interval=2, tie_word_embeddings=True, pad_token_id=0)),
     ("olmo2_g2_d64", 18, "Olmo2ForCausalLM",
      dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=168, num_hidden_layers=3)),
+    ("qwen2moe_g2_d64_dense", 19, "Qwen2MoeForCausalLM",
+     dict(hidden_size=96, head_dim=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=152,
+          moe_intermediate_size=40, shared_expert_intermediate_size=56, num_hidden_layers=4, num_experts=6,
+          num_experts_per_tok=2, norm_topk_prob=True, decoder_sparse_step=2, mlp_only_layers=[3])),
+    ("qwen3moe_g2_d64_dense", 20, "Qwen3MoeForCausalLM",
+     dict(hidden_size=88, head_dim=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=136,
+          moe_intermediate_size=48, num_hidden_layers=3, num_experts=8, num_experts_per_tok=3, norm_topk_prob=False,
+          decoder_sparse_step=1, mlp_only_layers=[0])),
 ]
 # Newer versions of the package keep all experts in one tensor; the files, and the formula, do not.
 EXPERTS = {"MixtralForCausalLM": ("block_sparse_moe.experts.%d.%s.weight", ("w1", "w3", "w2"), "block_sparse_moe.gate"),

@@ -323,6 +323,56 @@ START_TEST(norm_of_a_part)
 }
 END_TEST
 
+/* Three ranks' parts of a row, the last one's k a copy that does not count: as if the row were whole. */
+START_TEST(norm_over_ranks)
+{
+    enum { ROWS = 3, RANKS = 3, Q = 12, K = 5, V = 5, STRIDE = Q + K + V, QW = Q * RANKS, KW = K * 2 };
+    const struct ops *ops = ops_find("cpu");
+    struct device *device = kit_open(2, isa_pick());
+    uint64_t seed = 801;
+    float *q_norm = kit_floats(&seed, QW, 1), *k_norm = kit_floats(&seed, KW, 1);
+    float *parts[RANKS], mine[2 * ROWS], sums[2 * RANKS * ROWS];
+    struct wide_norm_args args[RANKS];
+    double q[ROWS][QW], k[ROWS][KW], want[QW];
+    for (uint32_t rank = 0; rank < RANKS; rank++) {
+        parts[rank] = kit_floats(&seed, ROWS * STRIDE, 1);
+        uint32_t k_at = rank < 2 ? rank : 1;
+        for (uint32_t r = 0; r < ROWS; r++) {
+            float *row = parts[rank] + (size_t)r * STRIDE;
+            if (rank == 2)
+                memcpy(row + Q, parts[1] + (size_t)r * STRIDE + Q, K * sizeof(*row));
+            for (uint32_t i = 0; i < Q; i++)
+                q[r][rank * Q + i] = row[i];
+            for (uint32_t i = 0; i < K; i++)
+                k[r][k_at * K + i] = row[Q + i];
+        }
+        args[rank] = (struct wide_norm_args){.qkv = parts[rank], .q_norm = q_norm + rank * Q,
+                                             .k_norm = k_norm + k_at * K, .eps = 1e-5f, .rows = ROWS,
+                                             .stride = STRIDE, .q_dim = Q, .k_dim = K, .q_width = QW,
+                                             .k_width = KW, .k_counts = rank < 2};
+        ops->qk_sums(device, NULL, mine, &args[rank]);
+        for (uint32_t r = 0; r < ROWS; r++)
+            memcpy(sums + 2 * (r * RANKS + rank), mine + 2 * r, 2 * sizeof(*mine));
+    }
+    for (uint32_t rank = 0; rank < RANKS; rank++) {
+        float v = parts[rank][Q + K];
+        ops->qk_norm_by_sums(device, NULL, sums, RANKS, &args[rank]);
+        ck_assert_float_eq(parts[rank][Q + K], v);
+        for (uint32_t r = 0; r < ROWS; r++) {
+            ref_norm(want, q[r], q_norm, QW, 1e-5);
+            kit_close(parts[rank] + (size_t)r * STRIDE, want + rank * Q, Q, 2e-6, "q over ranks");
+            ref_norm(want, k[r], k_norm, KW, 1e-5);
+            kit_close(parts[rank] + (size_t)r * STRIDE + Q, want + (rank < 2 ? rank : 1) * K, K, 2e-6,
+                      "k over ranks");
+        }
+    }
+    for (uint32_t rank = 0; rank < RANKS; rank++)
+        mem_free(parts[rank]);
+    ops->close(device);
+    mem_free(q_norm), mem_free(k_norm);
+}
+END_TEST
+
 /* One head: optional norm, then the rotation by position * 10000^(-2i/dim). */
 static void ref_rope(double *out, const float *head, const float *norm, const float *cos_sin,
                      uint32_t dim)
@@ -534,6 +584,7 @@ int main(void)
     tcase_add_loop_test(tcase, qk_rope_store, 0, ARRAY_LEN(rope_cases));
     tcase_add_loop_test(tcase, mixture_of_experts, 0, ARRAY_LEN(moe_cases));
     tcase_add_test(tcase, norm_of_a_part);
+    tcase_add_test(tcase, norm_over_ranks);
     tcase_add_test(tcase, embed_and_gather);
     tcase_add_test(tcase, tables);
     tcase_add_test(tcase, weight_f16_widens);

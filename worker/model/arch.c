@@ -125,17 +125,31 @@ static enum status parse_flags(const json_t *root, struct model_config *config, 
     return STATUS_OK;
 }
 
-/* Every layer has experts, or none. */
-static enum status refuse_dense_layers(const json_t *root, const struct model_config *config,
-                                       struct err *err)
+/* Layers without experts: those that mlp_only_layers lists, and all but every decoder_sparse_step-th. */
+static enum status parse_dense_layers(const json_t *root, struct model_config *config,
+                                      struct err *err)
 {
+    const json_t *list = json_object_get(root, "mlp_only_layers");
     int64_t step = 1;
-    TRY(json_get_int(root, "decoder_sparse_step", 0, INT32_MAX, &step, err));
-    if (step != 1 || json_array_size(json_object_get(root, "mlp_only_layers")) > 0)
-        return err_set(err, STATUS_UNSUPPORTED,
-                       "%s with dense layers between (decoder_sparse_step, mlp_only_layers) is not "
-                       "one that we run",
-                       config->arch->name);
+    bool any = false;
+    TRY(json_get_int(root, "decoder_sparse_step", 1, INT32_MAX, &step, err));
+    if (list != NULL && !json_is_null(list) && !json_is_array(list))
+        return err_set(err, STATUS_INVALID, "mlp_only_layers is %s, not an array",
+                       json_type_name(list));
+    for (uint32_t i = 0; i < config->layers; i++)
+        config->dense[i] = (i + 1) % step != 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *layer = json_array_get(list, i);
+        if (!json_is_integer(layer))
+            return err_set(err, STATUS_INVALID, "mlp_only_layers[%zu] is %s, not an integer", i,
+                           json_type_name(layer));
+        json_int_t idx = json_integer_value(layer);
+        if (idx >= 0 && idx < config->layers) /* others name no layer, there as here */
+            config->dense[idx] = true;
+    }
+    for (uint32_t i = 0; i < config->layers; i++)
+        any |= config->dense[i];
+    config->intermediate = any ? config->intermediate : 0;
     return STATUS_OK;
 }
 
@@ -154,14 +168,16 @@ static enum status parse_experts(const json_t *root, struct model_config *config
         return err_set(err, STATUS_INVALID, "num_experts_per_tok (%u) is above the %u experts",
                        config->experts_top, config->experts);
     config->renormalize = mixtral;
-    if (mixtral)
+    if (mixtral) {
+        config->expert_intermediate = config->intermediate;
+        config->intermediate = 0;
         return STATUS_OK;
-    config->intermediate = 0;
-    TRY(get_count(root, "moe_intermediate_size", 1 << 20, &config->intermediate, err));
+    }
+    TRY(get_count(root, "moe_intermediate_size", 1 << 20, &config->expert_intermediate, err));
     TRY(json_get_bool(root, "norm_topk_prob", &config->renormalize, err));
     if (config->arch->shared_expert)
         TRY(get_count(root, "shared_expert_intermediate_size", 1 << 20, &config->shared, err));
-    return refuse_dense_layers(root, config, err);
+    return parse_dense_layers(root, config, err);
 }
 
 /* Layers without rotation: a list of ones (with) and zeroes, or every so many-th. */

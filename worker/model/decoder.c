@@ -6,7 +6,7 @@
 #include <math.h>
 
 /* The buffers of a decoder and their sizes, so that init, release and the sum agree. */
-#define BUFFER_COUNT 19
+#define BUFFER_COUNT 21
 struct buffer_spec {
     size_t offset; /* of the pointer in struct decoder */
     uint64_t bytes;
@@ -21,10 +21,17 @@ static bool has_no_rope(const struct model_config *config)
     return false;
 }
 
-enum status decoder_check(const struct ops *ops, const struct model_config *config, struct err *err)
+enum status decoder_check(const struct ops *ops, const struct model_config *config, uint32_t tp,
+                          struct err *err)
 {
     const char *name = config->arch->name;
-    if (config->arch->qk_norm == ARCH_QK_NORM_WIDE && ops->norm_part == NULL)
+    bool wide = config->arch->qk_norm == ARCH_QK_NORM_WIDE;
+    if (wide && tp > 1 && (ops->qk_sums == NULL || ops->qk_norm_by_sums == NULL))
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "%s norms all its q heads together, which the %s backend cannot do over "
+                       "ranks yet: --tp must be 1",
+                       name, ops->name);
+    if (wide && tp == 1 && ops->norm_part == NULL)
         return err_set(err, STATUS_UNSUPPORTED,
                        "%s norms all its q heads together, which the %s backend cannot do yet", name,
                        ops->name);
@@ -46,7 +53,8 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
     uint64_t logits = (uint64_t)opts->rows_max * sizeof(float);
     uint64_t words = (uint64_t)opts->tokens_max * sizeof(uint32_t), top = config->experts_top;
     bool experts = config->experts > 0;
-    uint64_t mlp = MAX(2 * (uint64_t)(experts ? shard->shared : shard->intermediate),
+    bool sums = config->arch->qk_norm == ARCH_QK_NORM_WIDE && shard->tp > 1;
+    uint64_t mlp = MAX(2 * (uint64_t)MAX(shard->shared, shard->intermediate),
                        (uint64_t)config->hidden);
     uint64_t spill = ((uint64_t)shard->tp * shard->vocab - config->vocab) * sizeof(float);
     const struct buffer_spec filled[BUFFER_COUNT] = {
@@ -56,7 +64,7 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
         {offsetof(struct decoder, scratch), tokens * (config->hidden + mlp)},
         {offsetof(struct decoder, qkv), tokens * (q + 2 * kv)},
         {offsetof(struct decoder, attn), tokens * q},
-        {offsetof(struct decoder, hidden_act), experts ? 0 : tokens * shard->intermediate},
+        {offsetof(struct decoder, hidden_act), tokens * shard->intermediate},
         {offsetof(struct decoder, x_rows), rows * config->hidden},
         {offsetof(struct decoder, attn_rows), rows * q},
         {offsetof(struct decoder, logits), logits * config->vocab + spill},
@@ -69,8 +77,10 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
         {offsetof(struct decoder, moe.shared_logit), config->shared ? words : 0},
         {offsetof(struct decoder, moe.ids), words * top},
         {offsetof(struct decoder, moe.weights), words * top},
-        {offsetof(struct decoder, moe.act), tokens * top * shard->intermediate},
+        {offsetof(struct decoder, moe.act), tokens * top * shard->expert},
         {offsetof(struct decoder, moe.shared_act), tokens * shard->shared},
+        {offsetof(struct decoder, norm_sums), sums ? 2 * words : 0},
+        {offsetof(struct decoder, norm_sums_all), sums ? 2 * words * shard->tp : 0},
     };
     for (size_t i = 0; i < BUFFER_COUNT; i++)
         specs[i] = filled[i];
@@ -180,15 +190,49 @@ static void branch_add(struct decoder *decoder, void *x, const void *a, const st
     ops->add(decoder->device, decoder->stream, x, normed, count);
 }
 
+/* All q heads are normed together, and all k heads. Ranks share their sums of squares; a KV head that
+ * several of them hold counts once. */
+static void norm_wide(struct decoder *decoder, const struct layer_weights *layer, uint32_t tokens)
+{
+    const struct ops *ops = decoder->ops;
+    const struct model_config *config = decoder->config;
+    const struct shard *shard = &decoder->weights->shard;
+    uint32_t q = shard->heads * config->head_dim, k = shard->kv_heads * config->head_dim;
+    struct device_info info;
+    if (shard->tp > 1) {
+        uint32_t group = config->heads / config->kv_heads;
+        struct wide_norm_args args = {.qkv = decoder->qkv,
+                                      .q_norm = layer->q_norm,
+                                      .k_norm = layer->k_norm,
+                                      .eps = config->norm_eps,
+                                      .rows = tokens,
+                                      .stride = q + 2 * k,
+                                      .q_dim = q,
+                                      .k_dim = k,
+                                      .q_width = config->heads * config->head_dim,
+                                      .k_width = config->kv_heads * config->head_dim,
+                                      .k_counts = shard->head_first % group == 0};
+        ops->qk_sums(decoder->device, decoder->stream, decoder->norm_sums, &args);
+        ops->all_gather(decoder->device, decoder->stream, decoder->norm_sums_all,
+                        decoder->norm_sums, tokens, 2);
+        ops->qk_norm_by_sums(decoder->device, decoder->stream, decoder->norm_sums_all, shard->tp,
+                             &args);
+        return;
+    }
+    ops->info(decoder->device, &info);
+    ops->norm_part(decoder->device, decoder->stream, decoder->qkv, layer->q_norm, tokens, q + 2 * k,
+                   q, config->norm_eps);
+    ops->norm_part(decoder->device, decoder->stream,
+                   (char *)decoder->qkv + (size_t)q * dtype_bytes(info.act), layer->k_norm, tokens,
+                   q + 2 * k, k, config->norm_eps);
+}
+
 /* q | k | v of x, normed as the architecture does it before heads are looked at one by one. */
 static void project_qkv(struct decoder *decoder, const struct layer_weights *layer, uint32_t tokens)
 {
     const struct ops *ops = decoder->ops;
     const struct model_config *config = decoder->config;
-    const struct shard *shard = &decoder->weights->shard;
     struct norm norm = {layer->input_norm, config->norm_eps};
-    uint32_t q = shard->heads * config->head_dim, k = shard->kv_heads * config->head_dim;
-    struct device_info info;
 
     if (config->arch->post_norm)
         ops->matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &layer->qkv,
@@ -196,14 +240,8 @@ static void project_qkv(struct decoder *decoder, const struct layer_weights *lay
     else
         ops->norm_matmul(decoder->device, decoder->stream, decoder->qkv, decoder->x, &norm,
                          &layer->qkv, layer->qkv_bias, tokens, decoder->scratch);
-    if (config->arch->qk_norm != ARCH_QK_NORM_WIDE)
-        return;
-    ops->info(decoder->device, &info);
-    ops->norm_part(decoder->device, decoder->stream, decoder->qkv, layer->q_norm, tokens, q + 2 * k,
-                   q, config->norm_eps);
-    ops->norm_part(decoder->device, decoder->stream,
-                   (char *)decoder->qkv + (size_t)q * dtype_bytes(info.act), layer->k_norm, tokens,
-                   q + 2 * k, k, config->norm_eps);
+    if (config->arch->qk_norm == ARCH_QK_NORM_WIDE)
+        norm_wide(decoder, layer, tokens);
 }
 
 /* Leaves k and v in the cache and, unless `store_only`, attention's output in attn. */
@@ -307,7 +345,7 @@ static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void 
     bool behind = decoder->config->arch->post_norm;
 
     branch_add(decoder, x, attn, &layer->o, layer->o_bias, behind ? layer->post_norm : NULL, rows);
-    if (decoder->config->experts) {
+    if (decoder->config->experts && !decoder->config->dense[idx]) {
         experts_part(decoder, layer, x, rows);
         return;
     }

@@ -37,8 +37,9 @@ struct decoder {
         float *logits, *shared_logit; /* f32 [tokens][experts], [tokens] */
         uint32_t *ids;          /* [tokens][top] */
         float *weights;
-        void *act, *shared_act; /* act [tokens * top][intermediate], [tokens][shared] */
+        void *act, *shared_act; /* act [tokens * top][expert], [tokens][shared] */
     } moe;
+    float *norm_sums, *norm_sums_all; /* f32 [tokens][2], [tokens][2 tp]: norms over all ranks' heads */
     void *x_rows, *attn_rows;   /* act [rows][...]: sampled rows of x and attn */
     float *logits, *logits_part; /* f32 [rows][vocab]; part: this rank's columns, tp > 1 */
 };
@@ -65,9 +66,9 @@ struct decoder_batch {
     uint32_t tokens, row_count, group_count, sample_count;
 };
 
-/* UNSUPPORTED names what this model needs and the backend does not have. */
+/* UNSUPPORTED names what this model, cut into tp ranks, needs and the backend does not have. */
 enum status MUST_USE decoder_check(const struct ops *ops, const struct model_config *config,
-                                   struct err *err);
+                                   uint32_t tp, struct err *err);
 
 /* config, weights and cache outlive the decoder. */
 enum status MUST_USE decoder_init(const struct decoder_opts *opts, const struct model_config *config,

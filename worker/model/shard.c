@@ -43,6 +43,14 @@ static void cut_columns(uint32_t total, const struct shard *shard, uint32_t *fir
     *count *= unit;
 }
 
+/* 0 columns: there is no such thing. */
+static enum status need_columns(uint32_t count, uint32_t tp, const char *what, struct err *err)
+{
+    if (count == 0 || count >= tp)
+        return STATUS_OK;
+    return err_set(err, STATUS_INVALID, "%s (%u) cannot be cut into %u ranks", what, count, tp);
+}
+
 enum status shard_init(const struct model_config *config, uint32_t rank, uint32_t tp,
                        struct shard *out, struct err *err)
 {
@@ -54,22 +62,15 @@ enum status shard_init(const struct model_config *config, uint32_t rank, uint32_
         return err_set(err, STATUS_INVALID,
                        "num_attention_heads (%u, over %u KV heads) leaves a rank of %u without one",
                        config->heads, config->kv_heads, tp);
-    if (config->intermediate < tp)
-        return err_set(err, STATUS_INVALID, "intermediate_size (%u) cannot be cut into %u ranks",
-                       config->intermediate, tp);
-    if (config->shared != 0 && config->shared < tp)
-        return err_set(err, STATUS_INVALID,
-                       "shared_expert_intermediate_size (%u) cannot be cut into %u ranks",
-                       config->shared, tp);
-    if (tp > 1 && config->arch->qk_norm == ARCH_QK_NORM_WIDE)
-        return err_set(err, STATUS_UNSUPPORTED,
-                       "%s norms all its q heads together, which ranks cannot do: --tp must be 1",
-                       config->arch->name);
+    TRY(need_columns(config->intermediate, tp, "intermediate_size", err));
+    TRY(need_columns(config->expert_intermediate, tp, "an expert's intermediate size", err));
+    TRY(need_columns(config->shared, tp, "shared_expert_intermediate_size", err));
     if ((uint64_t)(tp - 1) * out->vocab >= config->vocab)
         return err_set(err, STATUS_INVALID, "vocab_size (%u) cannot be cut into %u ranks",
                        config->vocab, tp);
     cut_heads(config, out);
     cut_columns(config->intermediate, out, &out->intermediate_first, &out->intermediate);
+    cut_columns(config->expert_intermediate, out, &out->expert_first, &out->expert);
     cut_columns(config->shared, out, &out->shared_first, &out->shared);
     return STATUS_OK;
 }

@@ -21,7 +21,8 @@ struct shard {
     uint32_t rank, tp;
     uint32_t heads, head_first;
     uint32_t kv_heads, kv_head_first;
-    uint32_t intermediate, intermediate_first; /* with experts: of each of them */
+    uint32_t intermediate, intermediate_first;
+    uint32_t expert, expert_first;             /* intermediate columns of each expert */
     uint32_t shared, shared_first;             /* of the shared expert */
     uint32_t vocab, vocab_first; /* the same count on every rank: vocab * tp >= the model's */
 };

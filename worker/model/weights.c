@@ -129,6 +129,25 @@ static enum status load_norm(struct loader *loader, const char *name, uint32_t l
     return load_vector(loader, &(struct piece){name, len, 0, len}, 1, out, err);
 }
 
+/* One head's, for all; or this rank's part of one over all heads. */
+static enum status load_qk_norms(struct loader *loader, uint32_t idx, struct layer_weights *layer,
+                                 struct err *err)
+{
+    const struct model_config *config = loader->config;
+    const struct shard *shard = &loader->weights->shard;
+    struct name q_name = layer_name(idx, "self_attn.q_norm.weight");
+    struct name k_name = layer_name(idx, "self_attn.k_norm.weight");
+    uint64_t d = config->head_dim;
+    struct piece q = {q_name.text, d, 0, d}, k = {k_name.text, d, 0, d};
+    if (config->arch->qk_norm == ARCH_QK_NORM_WIDE) {
+        q = (struct piece){q_name.text, config->heads * d, shard->head_first * d, shard->heads * d};
+        k = (struct piece){k_name.text, config->kv_heads * d, shard->kv_head_first * d,
+                           shard->kv_heads * d};
+    }
+    TRY(load_vector(loader, &q, 1, &layer->q_norm, err));
+    return load_vector(loader, &k, 1, &layer->k_norm, err);
+}
+
 static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_weights *layer,
                             struct err *err)
 {
@@ -156,11 +175,7 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
         TRY(load_vector(loader, pieces, PARTS_MAX, &layer->qkv_bias, err));
     if (config->arch->qk_norm == ARCH_QK_NORM_NONE)
         return STATUS_OK;
-    bool wide = config->arch->qk_norm == ARCH_QK_NORM_WIDE;
-    TRY(load_norm(loader, layer_name(idx, "self_attn.q_norm.weight").text,
-                  config->head_dim * (wide ? config->heads : 1), &layer->q_norm, err));
-    return load_norm(loader, layer_name(idx, "self_attn.k_norm.weight").text,
-                     config->head_dim * (wide ? config->kv_heads : 1), &layer->k_norm, err);
+    return load_qk_norms(loader, idx, layer, err);
 }
 
 /* ---- experts ----------------------------------------------------------------------------------- */
@@ -214,15 +229,15 @@ static enum status load_expert_stacks(struct loader *loader, uint32_t idx, struc
     const struct shard *shard = &loader->weights->shard;
     const struct expert_names *names =
         config->arch->moe == ARCH_MOE_MIXTRAL ? &mixtral_names : &qwen_names;
-    struct source_block rows = {shard->intermediate_first, shard->intermediate, 0, config->hidden};
-    struct source_block cols = {0, config->hidden, shard->intermediate_first, shard->intermediate};
+    struct source_block rows = {shard->expert_first, shard->expert, 0, config->hidden};
+    struct source_block cols = {0, config->hidden, shard->expert_first, shard->expert};
     for (uint32_t i = 0; i < 2 * config->experts; i++)
         TRY(part_init(loader, &parts[i], expert_name(names, idx, i / 2, i % 2).text,
-                      config->intermediate, config->hidden, rows, err));
+                      config->expert_intermediate, config->hidden, rows, err));
     TRY(load_stack(loader, parts, 2 * config->experts, &layer->gate_up, err));
     for (uint32_t i = 0; i < config->experts; i++)
         TRY(part_init(loader, &parts[i], expert_name(names, idx, i, 2).text, config->hidden,
-                      config->intermediate, cols, err));
+                      config->expert_intermediate, cols, err));
     TRY(load_stack(loader, parts, config->experts, &layer->down, err));
     TRY(part_init(loader, &parts[0], layer_name(idx, names->router).text, config->experts,
                   config->hidden, (struct source_block){0, config->experts, 0, config->hidden}, err));
@@ -324,7 +339,7 @@ static enum status load_layer(struct loader *loader, uint32_t idx, struct err *e
     TRY(load_qkv(loader, idx, layer, err));
     TRY(load_columns(loader, idx, "self_attn.o_proj", config->heads * d, shard->head_first * d,
                      shard->heads * d, config->o_bias, &layer->o, &layer->o_bias, err));
-    if (config->experts)
+    if (config->experts && !config->dense[idx])
         return load_experts(loader, idx, layer, err);
     TRY(load_gate_up(loader, idx, layer, err));
     return load_columns(loader, idx, "mlp.down_proj", config->intermediate,
@@ -366,7 +381,7 @@ static uint64_t config_hash(const struct model_config *config)
     const uint32_t sizes[] = {config->hidden,   config->layers,       config->heads,
                               config->kv_heads, config->head_dim,     config->intermediate,
                               config->vocab,    (uint32_t)config->tied, config->experts,
-                              config->shared};
+                              config->shared,   config->expert_intermediate};
     return hash_bytes_seeded(sizes, sizeof(sizes), hash_bytes(config->arch->name,
                                                               strlen(config->arch->name)));
 }

@@ -27,6 +27,17 @@ static const char *const configs[] = {
     "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"intermediate_size\":128,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,\"num_experts\":6,"
     "\"num_experts_per_tok\":2,\"moe_intermediate_size\":40,\"shared_expert_intermediate_size\":56}",
+    "{\"architectures\":[\"Olmo2ForCausalLM\"],\"hidden_size\":192,\"head_dim\":64,"
+    "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":128,"
+    "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256}",
+    "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"hidden_size\":96,\"head_dim\":64,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":112,"
+    "\"num_hidden_layers\":3,\"vocab_size\":320,\"max_position_embeddings\":256,\"num_experts\":6,"
+    "\"num_experts_per_tok\":2,\"moe_intermediate_size\":40,\"mlp_only_layers\":[1]}",
+    "{\"architectures\":[\"MixtralForCausalLM\"],\"hidden_size\":96,\"head_dim\":64,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":56,"
+    "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,"
+    "\"num_local_experts\":5,\"num_experts_per_tok\":2,\"sliding_window\":24}",
 };
 
 /* Under ThreadSanitizer one model is enough: the threads are the same for all, and it is slow. */

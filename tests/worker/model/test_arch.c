@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,13 +118,15 @@ START_TEST(experts_and_others)
         "{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":8,\"num_experts_per_tok\":2}");
     ck_assert_uint_eq(config.experts, 8);
     ck_assert_uint_eq(config.experts_top, 2);
-    ck_assert_uint_eq(config.intermediate, 100);
+    ck_assert_uint_eq(config.expert_intermediate, 100);
+    ck_assert_uint_eq(config.intermediate, 0);
     ck_assert(config.renormalize);
     config = parse_ok("{\"architectures\":[\"Qwen2MoeForCausalLM\"],\"num_experts\":60,"
                       "\"num_experts_per_tok\":4,\"moe_intermediate_size\":24,"
                       "\"shared_expert_intermediate_size\":48}");
     ck_assert_uint_eq(config.experts, 60);
-    ck_assert_uint_eq(config.intermediate, 24);
+    ck_assert_uint_eq(config.expert_intermediate, 24);
+    ck_assert_uint_eq(config.intermediate, 0);
     ck_assert_uint_eq(config.shared, 48);
     ck_assert(config.qkv_bias && !config.renormalize);
     config = parse_ok("{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_local_experts\":128,"
@@ -139,6 +142,24 @@ START_TEST(experts_and_others)
     ck_assert_uint_eq(config.window[1], 0);
     config = parse_ok("{\"architectures\":[\"Olmo2ForCausalLM\"]}");
     ck_assert(config.arch->post_norm && config.arch->qk_norm == ARCH_QK_NORM_WIDE);
+}
+END_TEST
+
+START_TEST(dense_layers_between)
+{
+    const char *with = "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_hidden_layers\":6,"
+                       "\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_size\":24,%s}";
+    char text[512];
+    snprintf(text, sizeof(text), with, "\"mlp_only_layers\":[0,3,9]");
+    struct model_config config = parse_ok(text);
+    for (uint32_t i = 0; i < 6; i++)
+        ck_assert(config.dense[i] == (i == 0 || i == 3));
+    ck_assert_uint_eq(config.intermediate, 100);
+    ck_assert_uint_eq(config.expert_intermediate, 24);
+    snprintf(text, sizeof(text), with, "\"decoder_sparse_step\":2,\"mlp_only_layers\":[5]");
+    config = parse_ok(text);
+    for (uint32_t i = 0; i < 6; i++)
+        ck_assert(config.dense[i] == (i != 1 && i != 3));
 }
 END_TEST
 
@@ -199,7 +220,10 @@ static const struct {
     {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2}",
      STATUS_INVALID, "moe_intermediate_size"},
     {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2,"
-     "\"moe_intermediate_size\":8,\"mlp_only_layers\":[1]}", STATUS_UNSUPPORTED, "mlp_only_layers"},
+     "\"moe_intermediate_size\":8,\"mlp_only_layers\":[true]}", STATUS_INVALID, "mlp_only_layers"},
+    {"{\"architectures\":[\"Qwen2MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2,"
+     "\"moe_intermediate_size\":8,\"shared_expert_intermediate_size\":8,\"decoder_sparse_step\":0}",
+     STATUS_INVALID, "decoder_sparse_step"},
     {"{\"architectures\":[\"SmolLM3ForCausalLM\"],\"no_rope_layers\":[1,0]}", STATUS_INVALID,
      "no_rope_layers"},
     {"{\"rope_scaling\":{\"rope_type\":\"linear\"}}", STATUS_INVALID, "factor"},
@@ -240,6 +264,7 @@ int main(void)
     tcase_add_test(tcase, rows_of_the_table);
     tcase_add_test(tcase, rope_forms);
     tcase_add_test(tcase, experts_and_others);
+    tcase_add_test(tcase, dense_layers_between);
     tcase_add_test(tcase, rope_table);
     tcase_add_loop_test(tcase, refuses_by_name, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tcase, refuses_other_json);

@@ -5,27 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-static enum status check(const struct ops *ops, const char *name, uint32_t experts, struct err *err)
+static enum status check(const struct ops *ops, const char *name, uint32_t experts, uint32_t tp,
+                         struct err *err)
 {
     struct model_config config = {.arch = arch_find(name), .experts = experts};
     ck_assert_ptr_nonnull(config.arch);
-    return decoder_check(ops, &config, err);
+    return decoder_check(ops, &config, tp, err);
 }
 
 START_TEST(refuses_what_the_backend_lacks)
 {
     struct ops ops = *ops_find("cpu");
     struct err err = {0};
-    ck_assert_int_eq(check(&ops, "MixtralForCausalLM", 8, &err), STATUS_OK);
-    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "MixtralForCausalLM", 8, 1, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, 1, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, 2, &err), STATUS_OK);
+    ops.qk_sums = NULL;
+    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, 1, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, 2, &err), STATUS_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.text, "--tp must be 1"));
     ops.experts_down = NULL;
     ops.norm_part = NULL;
-    ck_assert_int_eq(check(&ops, "MixtralForCausalLM", 8, &err), STATUS_UNSUPPORTED);
+    ck_assert_int_eq(check(&ops, "MixtralForCausalLM", 8, 1, &err), STATUS_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(err.text, "mixture of experts"));
-    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, &err), STATUS_UNSUPPORTED);
+    ck_assert_int_eq(check(&ops, "Olmo2ForCausalLM", 0, 1, &err), STATUS_UNSUPPORTED);
     ck_assert_ptr_nonnull(strstr(err.text, "q heads"));
-    ck_assert_int_eq(check(&ops, "LlamaForCausalLM", 0, &err), STATUS_OK);
-    ck_assert_int_eq(check(&ops, "SmolLM3ForCausalLM", 0, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "LlamaForCausalLM", 0, 1, &err), STATUS_OK);
+    ck_assert_int_eq(check(&ops, "SmolLM3ForCausalLM", 0, 1, &err), STATUS_OK);
 }
 END_TEST
 
