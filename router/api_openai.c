@@ -6,6 +6,7 @@
 #include "router/openapi.h"
 #include "router/probes.h"
 #include "router/response.h"
+#include "router/ui.h"
 
 static void reply_json(struct http_exchange *exchange, int http, struct buf *text)
 {
@@ -124,6 +125,8 @@ void api_request(void *ctx, struct http_exchange *exchange)
     struct str path = http_path(exchange), method = http_method(exchange);
     bool guarded = api_keys_needed(&router->keys) && openapi_guarded(path);
     if (router->config.cors_origin && allow_origin(router, exchange))
+        return;
+    if (!router->config.no_ui && ui_request(exchange, false))
         return;
     router->caller =
         guarded ? api_keys_find(&router->keys, http_header(exchange, "authorization")) : NULL;

@@ -11,6 +11,8 @@ struct router_config {
     uint64_t port;
     const char *admin_host;
     uint64_t admin_port; /* 0 = off */
+    const char *admin_key; /* NULL: the API's keys */
+    bool no_ui;
     const char *worker_endpoint;
     const char *wire_key_file;
     const char *wire_allow_file;

@@ -18,6 +18,7 @@
 
 #define TICK_MS 50
 #define CLOSE_MS 500
+#define ADMIN_CONNECTIONS_MAX 4096
 
 /* A call past its time ends with 504; once a second is precise enough. */
 static void expire_calls(struct router *router)
@@ -73,6 +74,8 @@ static void on_tick(uv_timer_t *timer)
     queue_expire(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
+        if (router->admin) /* open pages; chats among them wait a second more than on the API port */
+            http_server_sweep(router->admin);
         http_server_refresh(router->api);
     }
     api_keys_refresh(&router->keys, now_ms);
@@ -165,8 +168,9 @@ static enum status start_http(struct router *router, struct err *err)
     opts.tls_cert_file = opts.tls_key_file = NULL;
     opts.host = config->admin_host;
     opts.port = (uint16_t)config->admin_port;
-    opts.body_max = 4096;
-    opts.connections_max = 256;
+    if (config->no_ui)
+        opts.body_max = 4096;
+    opts.connections_max = MIN(opts.connections_max, (size_t)ADMIN_CONNECTIONS_MAX);
     opts.request = admin_request;
     return http_server_start(&router->loop, &opts, &router->admin, err);
 }
@@ -192,6 +196,7 @@ enum status router_init(struct router *router, const struct router_config *confi
                router);
     router->fleet.dead_ms = config->worker_dead_ms;
     TRY(api_keys_init(&router->keys, config->api_key, config->api_key_file, err));
+    TRY(api_keys_init(&router->admin_keys, config->admin_key, NULL, err));
     /* Ports before models: who starts a second router hears at once that they are taken. */
     TRY(start_wire(router, err));
     TRY(start_http(router, err));
@@ -257,6 +262,7 @@ void router_release(struct router *router)
     metrics_free(router->metrics);
     map_release(&router->calls);
     api_keys_release(&router->keys);
+    api_keys_release(&router->admin_keys);
     for (int i = 0; i < 100 && uv_loop_close(&router->loop) == UV_EBUSY; i++)
         uv_run(&router->loop, UV_RUN_NOWAIT);
 }

@@ -24,7 +24,7 @@ struct router {
     uint64_t epoch;
     uint64_t random; /* state of rng_next, for seeds */
     struct models models;
-    struct api_keys keys;
+    struct api_keys keys, admin_keys;
     struct api_key *caller; /* whose request is being handed on right now */
     struct transport_context *wire;
     struct transport *transport;

@@ -59,6 +59,7 @@ class ScriptedWorker:
         self.pause = False        # keep reqs, send no tokens
         self.mute = False         # send nothing at all: looks dead
         self.draining = False
+        self.burst = 1            # tokens a step for each req
         self.eos_after = None     # end every req with finish "stop" at this many tokens
         self.on_generate = None   # f(worker, req): True when it answered by itself
         self.report_cache = True
@@ -194,7 +195,7 @@ class ScriptedWorker:
         return tokens
 
     def _step(self):
-        """One token for each req. True when one ended."""
+        """`burst` tokens for each req. True when one ended."""
         items, ended, epoch = [], [], 0
         with self.lock:
             for req in list(self.reqs.values()):
@@ -202,13 +203,15 @@ class ScriptedWorker:
                 if req.first:
                     item["h"] = self._store(req)
                     req.first = False
-                token = req.next_token()
-                req.done += 1
-                item["k"] = bytes_of([token])
-                if self.eos_after is not None and req.done >= self.eos_after or token in req.stop:
-                    item["z"] = 1
-                elif req.done >= req.max:
-                    item["z"] = 2
+                tokens = []
+                while len(tokens) < self.burst and "z" not in item:
+                    tokens.append(req.next_token())
+                    req.done += 1
+                    if self.eos_after is not None and req.done >= self.eos_after or tokens[-1] in req.stop:
+                        item["z"] = 1
+                    elif req.done >= req.max:
+                        item["z"] = 2
+                item["k"] = bytes_of(tokens)
                 if "z" in item:
                     ended.append(req.key)
                 items.append(item)
@@ -253,6 +256,14 @@ class ScriptedWorker:
                     self._begin()
             elif kind == BYE:
                 self._begin()
+
+    def say(self, ids):
+        """From now on every req is answered with these tokens, whatever it asks; 2 ends it."""
+        def on_generate(worker, req):
+            req.prompt = list(ids) + [2]
+            req.max, req.stop = len(ids) + 1, {2}
+            return False
+        self.on_generate = on_generate
 
     def _snapshot(self):
         run = [{"p": 0, "h": b"".join(h.to_bytes(8, "little") for h in self.cache)}] if self.cache else []

@@ -118,21 +118,6 @@ def family(tmp_path, mark, tail=""):
     return folder
 
 
-class Saying(ScriptedWorker):
-    """Says one text, whatever is asked, a token a step."""
-
-    def say(self, ids):
-        self.ids = ids
-        self.eos_after = None
-
-        def on_generate(worker, req):
-            req.prompt = ids + [2]
-            req.max = len(ids) + 1
-            req.stop = {2}
-            return False
-        self.on_generate = on_generate
-
-
 @pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("name", sorted(SAYS))
@@ -141,7 +126,7 @@ def test_families(cluster, tmp_path, name, stream):
     folder = family(tmp_path, mark)
     c = cluster(workers=0, start=False, model=folder)
     ids = requests.post(c.url() + "/tokenize", json={"prompt": text}).json()["tokens"]
-    worker = Saying(c.wire(), folder, name="saying")
+    worker = ScriptedWorker(c.wire(), folder, name="saying")
     worker.say(ids)
     try:
         wait_for(lambda: worker.welcomed, 10)
@@ -181,7 +166,7 @@ def test_thinking(cluster, tmp_path, stream):
     text = "<think>\nLet me see: 2 + 2.\n</think>\n\nIt is 4."
     ids = requests.post(c.url() + "/tokenize", json={"prompt": text}).json()["tokens"]
     assert 49152 in ids
-    worker = Saying(c.wire(), folder, name="saying")
+    worker = ScriptedWorker(c.wire(), folder, name="saying")
     worker.say(ids)
     try:
         wait_for(lambda: worker.welcomed, 10)

@@ -60,3 +60,16 @@ LINES_H_MAX = 350
 FUNCTION_LINES_MAX = 110
 
 PRODUCTION = ["common", "proto", "kernels", "worker", "router", "deploy/local"]
+
+# The page (router/ui): files that one reads in one go, and what its code never does. Word -> why not.
+PAGE_LINES_MAX = 350
+PAGE_COLUMNS_MAX = 200
+PAGE_BANNED = {
+    r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment":
+        "text of models and workers would become HTML",
+    r"\beval\b|new Function|setTimeout\(\s*[\"']": "the policy forbids code made of text",
+    r"\bimport\s*\(|from\s+[\"'](?!\./)": "only the modules beside it",
+    r"https?://(?!www\.w3\.org/2000/svg|\[)": "no request leaves the router",
+    r"\bstyle\s*=|\bon\w+\s*=\s*[\"']": "the policy forbids inline styles and handlers",
+    r"\bvar\s+\w|\bconsole\.": "let and const; nothing is left on the console",
+}

@@ -156,6 +156,37 @@ def test_headers_stand_alone():
     assert not errors, "\n".join(errors)
 
 
+PAGE = [f for f in FILES if f.startswith("router/ui/") and not f.endswith(".svg")]
+
+
+def page_errors(path, text):
+    errors = []
+    if text.count("\n") > rules.PAGE_LINES_MAX:
+        errors.append(f"{path}: more than {rules.PAGE_LINES_MAX} lines")
+    for number, line in enumerate(text.split("\n"), 1):
+        code = re.sub(r"(^|\s)//.*", "", line) if path.endswith(".js") else line
+        if len(line) > rules.PAGE_COLUMNS_MAX:
+            errors.append(f"{path}:{number}: more than {rules.PAGE_COLUMNS_MAX} columns")
+        errors += [f"{path}:{number}: {why}" for word, why in rules.PAGE_BANNED.items() if re.search(word, code)]
+    return errors
+
+
+def test_page_rules():
+    assert len(PAGE) > 8
+    errors = [e for f in PAGE for e in page_errors(f, read(f))]
+    errors += [f"{f}: the first line says what the file is for" for f in PAGE
+               if f.endswith((".js", ".css")) and not re.match(r"(//|/\*) [\w-]+ - ", read(f))]
+    assert not errors, "\n".join(errors)
+
+
+@pytest.mark.parametrize("line", [
+    "node.innerHTML = text;", "eval(text)", 'import { x } from "https://cdn.example/x.js";', "x = new Function(text)",
+    '<p style="color: red">', '<button onclick="go()">', "x\n" * 400, "y" * 300, "console.log(1)",
+])
+def test_page_rules_catch(line):
+    assert page_errors("router/ui/x.js", line)
+
+
 def test_no_struct_typedefs():
     errors = [f for f in SOURCES if not f.endswith((".cu", ".cuh"))
               and re.search(r"^typedef\s+(struct|enum|union)\b(?!.*\(\*)", strip_comments(read(f)), re.M)]
