@@ -128,7 +128,49 @@ static enum status fix_messages(const json_t *body, json_t **out, struct api_err
     return STATUS_OK;
 }
 
-static enum status read_opts(const json_t *body, const struct params *params,
+static void set_default(json_t *kwargs, const char *name, json_t *value)
+{
+    if (json_object_get(kwargs, name))
+        json_decref(value);
+    else
+        json_object_set_new(kwargs, name, value);
+}
+
+/* What the API has as parameters and templates as variables: behind the caller's own in *kwargs. A
+ * template that reads none of them would drop the parameter in silence. */
+static enum status add_variables(const json_t *body, const struct model *model, json_t *kwargs,
+                                 struct api_error *error)
+{
+    json_t *documents = json_object_get(body, "documents");
+    json_t *effort = json_object_get(body, "reasoning_effort");
+    if (json_array_size(documents) > 0) {
+        if (!chat_template_mentions(model->tmpl, "documents"))
+            return api_fail(error, STATUS_UNSUPPORTED, "documents",
+                            "documents: the chat template of model %s reads none", model->name);
+        set_default(kwargs, "documents", json_incref(documents));
+    } else if (documents && !json_is_null(documents) && !json_is_array(documents)) {
+        return api_fail(error, STATUS_INVALID, "documents", "documents must be a list, not %s",
+                        json_type_name(documents));
+    }
+    if (!effort || json_is_null(effort))
+        return STATUS_OK;
+    if (!json_is_string(effort) && !json_is_number(effort))
+        return api_fail(error, STATUS_INVALID, "reasoning_effort",
+                        "reasoning_effort must be a string, not %s", json_type_name(effort));
+    if (!chat_template_mentions(model->tmpl, "reasoning_effort") &&
+        !chat_template_mentions(model->tmpl, "thinking"))
+        return api_fail(error, STATUS_UNSUPPORTED, "reasoning_effort",
+                        "reasoning_effort: the chat template of model %s knows no such thing",
+                        model->name);
+    bool thinks = !json_is_string(effort) || strcmp(json_string_value(effort), "none") != 0;
+    set_default(kwargs, "reasoning_effort", json_incref(effort));
+    set_default(kwargs, "enable_thinking", json_boolean(thinks));
+    set_default(kwargs, "thinking", json_boolean(thinks));
+    return STATUS_OK;
+}
+
+/* opts->kwargs is a new reference. */
+static enum status read_opts(const json_t *body, const struct model *model, const struct params *params,
                              struct chat_render_opts *opts, struct api_error *error)
 {
     opts->continue_final_message = params->continue_final;
@@ -140,8 +182,9 @@ static enum status read_opts(const json_t *body, const struct params *params,
                         "chat_template_kwargs must be an object, not %s", json_type_name(kwargs));
     bool off = params->tool_choice == TOOL_OFF;
     opts->tools = json_array_size(params->tools) > 0 && !off ? params->tools : NULL;
-    opts->kwargs = json_is_object(kwargs) ? kwargs : NULL;
-    return STATUS_OK;
+    json_t *variables = json_is_object(kwargs) ? json_copy((json_t *)(uintptr_t)kwargs) : json_object();
+    opts->kwargs = variables;
+    return add_variables(body, model, variables, error);
 }
 
 enum status prompts_chat(const json_t *body, struct model *model, const struct params *params,
@@ -149,28 +192,30 @@ enum status prompts_chat(const json_t *body, struct model *model, const struct p
 {
     json_t *messages = NULL;
     struct chat_render_opts opts = {.add_generation_prompt = true};
+    struct buf text = {0};
+    enum status status = STATUS_OK;
     if (!model->tmpl)
         return api_fail(error, STATUS_UNSUPPORTED, "messages",
                         "model %s has no chat template: use /v1/completions", model->name);
     TRY(tools_check(params, model, error));
     TRY(fix_messages(body, &messages, error));
-    TRY(read_opts(body, params, &opts, error));
+    TRY_OUT(read_opts(body, model, params, &opts, error));
     out->items = mem_array(1, sizeof(*out->items));
     out->count = 1;
-    struct buf text = {0};
-    enum status status = chat_template_render(model->tmpl, messages, &opts, &text, &error->err);
+    status = chat_template_render(model->tmpl, messages, &opts, &text, &error->err);
     if (status != STATUS_OK) {
         error->param = "messages";
         goto out;
     }
     status = model_encode(model, (struct str){text.data, text.len}, params->add_special == 1,
                           &out->items[0].tokens, &error->err);
-    prompt_truncate(&out->items[0], params->truncate);
+    prompt_truncate(&out->items[0], model, params);
     out->items[0].parses =
         tools_answer_opts(params, model, (struct str){text.data, text.len}, &out->items[0].answer);
     if (status == STATUS_OK && out->items[0].tokens.count == 0)
         status = api_fail(error, STATUS_INVALID, "messages", "messages make an empty prompt");
 out:
+    json_decref((json_t *)(uintptr_t)opts.kwargs);
     buf_release(&text);
     return status;
 }

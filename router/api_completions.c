@@ -55,7 +55,7 @@ static enum status take_one(const json_t *value, const char *key, struct model *
     }
     if (out->tokens.count == 0)
         return api_fail(error, STATUS_INVALID, key, "%s is empty", key);
-    prompt_truncate(out, params->truncate);
+    prompt_truncate(out, model, params);
     if (params->echo)
         take_echo(value, model, params, arena, out);
     return STATUS_OK;

@@ -105,6 +105,9 @@ static enum status make_grammar(struct call *call)
     case GRAMMAR_TOOLS:
         status = tools_grammar(params, call->model, &call->automaton, err);
         break;
+    case GRAMMAR_WITHOUT:
+        status = grammar_without(of, &call->automaton, err);
+        break;
     case GRAMMAR_CHOICE:
         status = grammar_from_choices(of, &call->automaton, err);
         break;
@@ -123,6 +126,7 @@ static enum status prepare(struct call *call, const json_t *body)
     call->params.sampling = call->model->defaults;
     call->params.sampling.seed = seed;
     call->params.sampling.repetition_penalty = 0; /* which no client may ask for */
+    call->params.ignore_unknown = call->router->config.unknown_fields == UNKNOWN_IGNORED;
     TRY(params_parse(body, call->kind, &call->arena, &call->params, &call->error));
     call->assumed_penalty = call->params.sampling.repetition_penalty == 0;
     if (call->assumed_penalty)

@@ -51,6 +51,11 @@ enum status chat_template_compile(struct str source, struct chat_template **out,
     return STATUS_OK;
 }
 
+bool chat_template_mentions(const struct chat_template *tmpl, const char *name)
+{
+    return jinja_mentions(tmpl->main, name) || (tmpl->tools && jinja_mentions(tmpl->tools, name));
+}
+
 static enum status set_tools(struct chat_template *tmpl, struct str source, struct err *err)
 {
     TRY(jinja_compile(source, &tmpl->tools, err));

@@ -25,6 +25,9 @@ enum status MUST_USE chat_template_compile(struct str source, struct chat_templa
                                            struct err *err);
 void chat_template_free(struct chat_template *tmpl);
 
+/* True when the name occurs in the template. */
+bool chat_template_mentions(const struct chat_template *tmpl, const char *name);
+
 struct chat_render_opts {
     bool add_generation_prompt;
     bool continue_final_message;

@@ -67,6 +67,8 @@ static const struct option options[] = {
                   "how models write calls of tools; auto: as their chat template shows"),
     OPTION_CHOICE(R, reasoning, "reasoning", "auto", "auto|off",
                   "what stands between <think> marks comes as reasoning_content, or stays text"),
+    OPTION_CHOICE(R, unknown_fields, "unknown-fields", "refuse", "refuse|ignore",
+                  "a field that the API does not have is a 400 that names it, or is passed over"),
     OPTION_STRING(R, cors_origin, "cors-origin", NULL, NULL,
                   "origin whose pages may call the API from a browser, or *"),
     OPTION_BOOL(R, print_api, "print-api", "false", NULL,

@@ -4,6 +4,9 @@
 
 #include "common/config.h"
 
+/* What is done about a field of a body that the API does not have. */
+enum unknown_fields { UNKNOWN_REFUSED, UNKNOWN_IGNORED };
+
 struct router_config {
     struct config_list models;       /* folders or ORG/NAME */
     struct config_list served_names; /* pairwise with models */
@@ -38,6 +41,7 @@ struct router_config {
     const char *api_key, *api_key_file;
     uint32_t tool_format; /* TOOL_FORMATS */
     uint32_t reasoning;   /* auto, off */
+    uint32_t unknown_fields; /* enum unknown_fields */
     const char *cors_origin; /* NULL: no CORS headers */
     bool print_api;
     uint32_t log_level; /* enum log_level */

@@ -115,8 +115,8 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     generate->ignore_eos = call->params.ignore_eos && call->params.stop_id_count == 0;
     generate->sampling = call->params.sampling;
     generate->sampling.choice = stream->choice;
-    generate->logprobs = call->params.logprobs;
-    if (call->params.logprobs && call->params.echo)
+    generate->logprobs = params_scores(&call->params);
+    if (params_score_prompt(&call->params))
         generate->score_from = 1 + stream->prompt_scores.count;
     generate->bias = (struct str){(const char *)call->params.bias,
                                   call->params.bias_count * sizeof(*call->params.bias)};

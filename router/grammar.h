@@ -2,7 +2,7 @@
  *
  *   regex ──────► grammar_regex ──┐
  *   JSON schema ► grammar_schema ─┼─► struct nfa ─► grammar_dfa ─► bytes of an automaton
- *   choices ──────────────────────┘
+ *   choices, words ───────────────┘
  *
  * What is compiled may be narrower than what was asked, never wider: every text that the automaton
  * lets pass is valid. What cannot be done so is UNSUPPORTED, with the keyword's name. Pure; any thread.
@@ -19,6 +19,8 @@
 enum status MUST_USE grammar_from_regex(struct str regex, struct buf *out, struct err *err);
 /* The answer is one of the strings of the list. */
 enum status MUST_USE grammar_from_choices(const json_t *choices, struct buf *out, struct err *err);
+/* The answer holds none of the strings; anything else may come. */
+enum status MUST_USE grammar_without(const json_t *words, struct buf *out, struct err *err);
 /* The answer is JSON that the schema takes; NULL: any object. */
 enum status MUST_USE grammar_from_schema(const json_t *schema, struct buf *out, struct err *err);
 

@@ -115,9 +115,37 @@ static enum status parse_row(const struct param *row, const json_t *body, struct
     }
 }
 
+static bool known(const char *name, enum param_place place)
+{
+    for (size_t i = 0; i < params_table_count; i++)
+        if ((params_table[i].places & place) && strcmp(params_table[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* A misspelt parameter must not pass for a honoured one. */
+static enum status refuse_unknown(const json_t *body, enum param_place place, struct arena *arena,
+                                  struct api_error *error)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)body, name, value) {
+        if (known(name, place))
+            continue;
+        size_t len = MIN(strlen(name), (size_t)100);
+        while (len > 0 && !utf8_valid(name, len))
+            len--;
+        const char *param = arena_strndup(arena, name, len);
+        return api_fail(error, STATUS_UNSUPPORTED, param, "%s is not a parameter of this call", param);
+    }
+    return STATUS_OK;
+}
+
 enum status params_parse_place(const json_t *body, enum param_place place, struct arena *arena,
                                struct params *out, struct api_error *error)
 {
+    if (!out->ignore_unknown)
+        TRY(refuse_unknown(body, place, arena, error));
     for (size_t i = 0; i < params_table_count; i++)
         if (params_table[i].places & place)
             TRY(parse_row(&params_table[i], body, arena, out, error));
@@ -148,6 +176,9 @@ static enum status check_together(struct params *out, struct api_error *error)
         out->grammar = GRAMMAR_TOOLS;
         out->grammar_param = "tool_choice";
     }
+    if (out->prompt_logprobs > 0 && out->stream && out->kind != API_GENERATE)
+        return api_fail(error, STATUS_INVALID, "prompt_logprobs",
+                        "prompt_logprobs is not allowed together with stream");
     if (out->grammar_param && (out->ignore_eos || out->tokens_min > 0))
         return api_fail(error, STATUS_UNSUPPORTED, out->ignore_eos ? "ignore_eos" : "min_tokens",
                         "%s does not go with %s", out->ignore_eos ? "ignore_eos" : "min_tokens",
@@ -175,7 +206,10 @@ enum status params_parse(const json_t *body, enum api_kind kind, struct arena *a
     TRY(params_parse_place(body, place_of[kind], arena, out, error));
     if (out->want_logprobs)
         out->logprobs = 1;
-    return check_together(out, error);
+    TRY(check_together(out, error));
+    if (kind == API_GENERATE) /* its logprob_start_len says nothing alone */
+        out->prompt_logprobs = out->prompt_logprobs_param ? out->logprobs : 0;
+    return STATUS_OK;
 }
 
 const char *params_needs(const struct params *params, enum feature feature)
@@ -190,7 +224,7 @@ const char *params_needs(const struct params *params, enum feature feature)
                : params->tokens_min > 0            ? "min_tokens"
                                                    : NULL;
     case FEATURE_LOGPROBS:
-        return params->logprobs > 0 ? "logprobs" : NULL;
+        return params->logprobs > 0 ? "logprobs" : params->prompt_logprobs_param;
     case FEATURE_GRAMMAR:
         return params->grammar_param;
     }

@@ -1,6 +1,6 @@
 /* params - what a request body asks for, checked. Nothing is dropped in silence: a field that the API
- * knows and this server does not honour is UNSUPPORTED and named; null means absent; fields that
- * nobody knows are ignored. Pure; any thread. */
+ * knows and this server does not honour is UNSUPPORTED and named, and so is one that is in no row of
+ * the table, unless `ignore_unknown` is set; null means absent. Pure; any thread. */
 #ifndef MSGL_ROUTER_PARAMS_H
 #define MSGL_ROUTER_PARAMS_H
 
@@ -32,6 +32,7 @@ enum grammar_kind {
     GRAMMAR_SCHEMA,
     GRAMMAR_REGEX,
     GRAMMAR_CHOICE,
+    GRAMMAR_WITHOUT, /* anything but these strings */
     GRAMMAR_TOOLS
 };
 
@@ -48,6 +49,8 @@ struct params {
     bool parallel_calls, separate_reasoning, include_reasoning;
     bool plain_events; /* /generate as mini-sglang has it: text lines */
     bool token_texts;  /* /tokenize: the tokens' strings too */
+    bool logprob_texts; /* /generate: in log probabilities */
+    bool ignore_unknown; /* set by the caller: --unknown-fields ignore */
     bool want_logprobs; /* /generate, while parsing */
     bool stream, include_usage, continuous_usage;
     bool echo;
@@ -55,7 +58,8 @@ struct params {
     int add_special, generation_prompt; /* -1: not said */
     bool continue_final;
     bool stream_options, tokens_as_ids, return_ids;
-    uint32_t truncate; /* the prompt's last so many tokens; 0: all */
+    uint32_t truncate; /* so many of the prompt's tokens; 0: all; UINT32_MAX: what the context holds */
+    bool truncate_right; /* keep the first ones, not the last */
     const char *tokens_none; /* the parameter that asks for no token at all; NULL */
     uint32_t n;
     uint32_t tokens_max; /* 0: not said */
@@ -68,10 +72,25 @@ struct params {
     struct token_bias *bias; /* in the arena */
     uint32_t bias_count;
     uint32_t logprobs; /* 0 = none, else 1 + alternatives */
+    uint32_t prompt_logprobs; /* of the prompt's tokens, where not told by echo: as logprobs */
+    uint32_t prompt_from;     /* /generate: the first of them that is told */
+    const char *prompt_logprobs_param;
     uint32_t top_logprobs; /* while parsing */
     struct str salt; /* cache_salt, in the arena; empty: none */
     int32_t priority;
 };
+
+/* What workers are asked for, which is the larger of the two: 0 = none, else 1 + alternatives. */
+static inline uint32_t params_scores(const struct params *params)
+{
+    return MAX(params->logprobs, params->prompt_logprobs);
+}
+
+/* The prompt's tokens are to be scored: it is computed anew, past the cache. */
+static inline bool params_score_prompt(const struct params *params)
+{
+    return params->prompt_logprobs > 0 || (params->echo && params->logprobs > 0);
+}
 
 /* The parameter for which a worker must have the feature; NULL when there is none. */
 const char *params_needs(const struct params *params, enum feature feature);

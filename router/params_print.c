@@ -105,5 +105,5 @@ void params_schema(enum param_place place, struct buf *out)
         buf_printf(out, "%s\"%s\"", comma, params_table[i].name);
         comma = ",";
     }
-    buf_str(out, "]}");
+    buf_str(out, "],\"additionalProperties\":false}");
 }

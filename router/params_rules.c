@@ -200,6 +200,14 @@ PARAM_RULE(rule_stream_options)
         error->param = "stream_options";
         return err->status;
     }
+    const char *key;
+    json_t *item;
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+        bool hidden = strcmp(key, "include_obfuscation") == 0 && !json_is_true(item);
+        if (!hidden && !out->ignore_unknown && strcmp(key, "include_usage") != 0 &&
+            strcmp(key, "continuous_usage_stats") != 0)
+            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name, key);
+    }
     out->stream_options = true;
     return STATUS_OK;
 }
@@ -222,6 +230,47 @@ PARAM_RULE(rule_add_special)
 PARAM_RULE(rule_generation_prompt)
 {
     return get_choice(body, name, &out->generation_prompt, error);
+}
+
+PARAM_RULE(rule_truncate)
+{
+    int64_t keep = 0;
+    TRY(get_int(body, name, -1, TOKENS_LIMIT, &keep, error));
+    if (keep == 0)
+        return api_fail(error, STATUS_INVALID, name, "%s must be -1 or at least 1", name);
+    out->truncate = keep < 0 ? UINT32_MAX : (uint32_t)keep;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_truncation_side)
+{
+    const char *side = json_string_value(value);
+    if (!side || (strcmp(side, "left") != 0 && strcmp(side, "right") != 0))
+        return api_fail(error, STATUS_INVALID, name, "%s must be left or right", name);
+    out->truncate_right = side[0] == 'r';
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_prompt_logprobs)
+{
+    int64_t count = 0;
+    if (json_is_false(value))
+        return STATUS_OK;
+    TRY(get_int(body, name, 0, SAMPLING_TOP_MAX, &count, error));
+    out->prompt_logprobs = 1 + (uint32_t)count;
+    out->prompt_logprobs_param = name;
+    return STATUS_OK;
+}
+
+PARAM_RULE(rule_logprob_start)
+{
+    int64_t from = -1;
+    TRY(get_int(body, name, -1, TOKENS_LIMIT, &from, error));
+    if (from < 0)
+        return STATUS_OK;
+    out->prompt_from = (uint32_t)from;
+    out->prompt_logprobs_param = name;
+    return STATUS_OK;
 }
 
 PARAM_RULE(rule_cache_salt)
@@ -299,6 +348,18 @@ PARAM_RULE(rule_choice)
                                     : api_fail(error, STATUS_INVALID, name,
                                                "%s must be a list of strings", name);
     return set_grammar(out, GRAMMAR_CHOICE, value, name, error);
+}
+
+PARAM_RULE(rule_bad_words)
+{
+    const json_t *item;
+    size_t i;
+    if (!json_is_array(value))
+        return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings", name);
+    json_array_foreach(value, i, item)
+        if (!json_is_string(item) || json_string_length(item) == 0)
+            return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings, none empty", name);
+    return i > 0 ? set_grammar(out, GRAMMAR_WITHOUT, value, name, error) : STATUS_OK;
 }
 
 PARAM_RULE(rule_structured_outputs)

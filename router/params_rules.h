@@ -33,5 +33,10 @@ PARAM_RULE(rule_regex);
 PARAM_RULE(rule_choice);
 PARAM_RULE(rule_structured_outputs);
 PARAM_RULE(rule_generation_prompt);
+PARAM_RULE(rule_truncate);
+PARAM_RULE(rule_truncation_side);
+PARAM_RULE(rule_prompt_logprobs);
+PARAM_RULE(rule_logprob_start);
+PARAM_RULE(rule_bad_words);
 
 #endif

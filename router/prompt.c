@@ -15,12 +15,16 @@ void prompts_release(struct prompts *prompts)
     memset(prompts, 0, sizeof(*prompts));
 }
 
-void prompt_truncate(struct prompt *prompt, uint32_t keep)
+void prompt_truncate(struct prompt *prompt, const struct model *model, const struct params *params)
 {
     struct token_list *tokens = &prompt->tokens;
+    size_t keep = params->truncate, answer = MAX(params->tokens_max, 1u);
+    if (params->truncate == UINT32_MAX)
+        keep = model->context > answer ? model->context - answer : 0;
     if (keep == 0 || tokens->count <= keep)
         return;
-    memmove(tokens->ids, tokens->ids + (tokens->count - keep), keep * sizeof(*tokens->ids));
+    if (!params->truncate_right)
+        memmove(tokens->ids, tokens->ids + (tokens->count - keep), keep * sizeof(*tokens->ids));
     tokens->count = keep;
 }
 

@@ -31,8 +31,8 @@ enum status MUST_USE prompts_completions(const json_t *body, const char *key, st
                                          struct prompts *out, struct api_error *error);
 void prompts_release(struct prompts *prompts);
 
-/* Drops all but the last `keep` tokens; 0 keeps all. */
-void prompt_truncate(struct prompt *prompt, uint32_t keep);
+/* Drops tokens as truncate_prompt_tokens and truncation_side say. */
+void prompt_truncate(struct prompt *prompt, const struct model *model, const struct params *params);
 /* Hashes the prompt's whole pages, once: what prefix_index expects must stay the same. */
 void prompt_hash(struct prompt *prompt, uint64_t root, uint32_t page_size);
 

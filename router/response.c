@@ -87,6 +87,10 @@ static void choice_end(const struct stream *stream, uint32_t told, struct buf *o
         buf_str(out, ",\"prompt_token_ids\":");
         put_ids(stream->prompt->tokens.ids, stream->prompt->tokens.count, out);
     }
+    if (params->prompt_logprobs > 0 && params->kind == API_COMPLETIONS) {
+        buf_str(out, ",\"prompt_logprobs\":");
+        response_prompt_logprobs(stream, out);
+    }
     if (stream->finish)
         buf_printf(out, ",\"finish_reason\":\"%s\"}", stream->finish);
     else
@@ -208,6 +212,10 @@ void response_whole(const struct call *call, struct buf *out)
     }
     buf_char(out, ']');
     chat_prompt_ids(call, out);
+    if (call->params.prompt_logprobs > 0 && call->kind == API_CHAT) {
+        buf_str(out, ",\"prompt_logprobs\":");
+        response_prompt_logprobs(&call->streams[0], out);
+    }
     buf_str(out, ",\"usage\":");
     usage(call, out);
     buf_char(out, '}');

@@ -13,6 +13,9 @@ void response_chunk(const struct call *call, const struct stream *stream, struct
                     struct buf *out);
 /* The value of "logprobs" for tokens [first, end) of stream_told(); "null" when not asked for. */
 void response_logprobs(const struct stream *stream, uint32_t first, uint32_t end, struct buf *out);
+/* vLLM's list: null, then {"id": {logprob, rank, decoded_token}, …} for each token of the prompt; the
+ * rank is null where the token is none of the likeliest. */
+void response_prompt_logprobs(const struct stream *stream, struct buf *out);
 void response_usage_chunk(const struct call *call, struct buf *out); /* choices: [] */
 /* /generate: the whole answer; one event of a stream, framed. */
 void response_generate_whole(const struct call *call, struct buf *out);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/utf8.h"
 #include "router/sse.h"
 
 static void put_finish(const struct stream *stream, struct buf *out)
@@ -19,31 +20,57 @@ static void put_finish(const struct stream *stream, struct buf *out)
                    tokens->count > 0 ? (long long)tokens->ids[tokens->count - 1] : -1);
 }
 
-/* [logprob, id, null] for a token. */
-static void put_triple(float logprob, uint32_t id, struct buf *out)
+/* [logprob, id, text]; the text null unless asked for, the logprob where there is none. */
+static void put_triple(const struct stream *stream, const float *logprob, uint32_t id, struct buf *out)
 {
-    buf_printf(out, "[%.9g,%u,null]", logprob > -9999.0f ? (double)logprob : -9999.0, id);
+    struct buf text = {0};
+    if (logprob)
+        buf_printf(out, "[%.9g,%u,", *logprob > -9999.0f ? (double)*logprob : -9999.0, id);
+    else
+        buf_printf(out, "[null,%u,", id);
+    if (stream->call->params.logprob_texts) {
+        struct str bytes = tokenizer_token_bytes(stream->call->model->tokenizer, id, false);
+        utf8_append_lossy(&text, bytes.data, bytes.len);
+        buf_json_string(out, text.data ? text.data : "", text.len);
+    } else {
+        buf_str(out, "null");
+    }
+    buf_char(out, ']');
+    buf_release(&text);
+}
+
+/* "SIDE_token_logprobs" and "SIDE_top_logprobs" of tokens [from, count); the scores begin with that of
+ * token `first`: before it there is none. */
+static void put_side(const struct stream *stream, const char *side, const uint32_t *ids, uint32_t from,
+                     uint32_t first, const struct scores *scores, struct buf *out)
+{
+    uint32_t end = first + scores->count;
+    buf_printf(out, ",\"%s_token_logprobs\":[", side);
+    for (uint32_t i = from; i < end; i++) {
+        buf_str(out, i > from ? "," : "");
+        put_triple(stream, i < first ? NULL : &scores->logprobs[i - first], ids[i], out);
+    }
+    buf_printf(out, "],\"%s_top_logprobs\":[", side);
+    for (uint32_t i = from; i < end; i++) {
+        buf_str(out, i > from ? "," : "");
+        buf_str(out, i < first ? "null" : "[");
+        for (uint32_t k = 0; i >= first && k < scores->width; k++) {
+            size_t at = (size_t)(i - first) * scores->width + k;
+            buf_str(out, k > 0 ? "," : "");
+            put_triple(stream, &scores->top_logprobs[at], scores->top_ids[at], out);
+        }
+        buf_str(out, i < first ? "" : "]");
+    }
+    buf_char(out, ']');
 }
 
 static void put_logprobs(const struct stream *stream, struct buf *out)
 {
-    const struct scores *scores = &stream->scores;
-    buf_str(out, ",\"output_token_logprobs\":[");
-    for (uint32_t i = 0; i < scores->count; i++) {
-        buf_str(out, i > 0 ? "," : "");
-        put_triple(scores->logprobs[i], stream->tokens.ids[i], out);
-    }
-    buf_str(out, "],\"output_top_logprobs\":[");
-    for (uint32_t i = 0; i < scores->count; i++) {
-        buf_str(out, i > 0 ? ",[" : "[");
-        for (uint32_t k = 0; k < scores->width; k++) {
-            size_t at = (size_t)i * scores->width + k;
-            buf_str(out, k > 0 ? "," : "");
-            put_triple(scores->top_logprobs[at], scores->top_ids[at], out);
-        }
-        buf_char(out, ']');
-    }
-    buf_char(out, ']');
+    const struct params *params = &stream->call->params;
+    if (params->prompt_logprobs)
+        put_side(stream, "input", stream->prompt->tokens.ids, params->prompt_from, 1,
+                 &stream->prompt_scores, out);
+    put_side(stream, "output", stream->tokens.ids, 0, 0, &stream->scores, out);
 }
 
 static void put_choice(const struct stream *stream, struct buf *out)

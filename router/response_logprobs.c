@@ -18,6 +18,13 @@ static uint32_t span_id(const struct span *span, uint32_t i)
     return i < span->prompt ? stream->prompt->tokens.ids[i] : stream->tokens.ids[i - span->prompt];
 }
 
+/* The call asked for so many alternatives of the answer's tokens; the prompt's may have more. */
+static uint32_t width_of(const struct span *span, const struct scores *scores)
+{
+    uint32_t asked = span->stream->call->params.logprobs;
+    return MIN(scores->width, asked > 0 ? asked - 1 : 0);
+}
+
 /* Where the token's score lies; false for the prompt's first token, which has none. */
 static bool span_score(const struct span *span, uint32_t i, const struct scores **scores,
                        uint32_t *at)
@@ -79,7 +86,7 @@ static void put_chat(const struct span *span, uint32_t first, uint32_t end, stru
             buf_char(out, ',');
         put_chat_token(span->stream, span_id(span, i), scores->logprobs[at], out);
         buf_str(out, ",\"top_logprobs\":[");
-        for (uint32_t k = 0; k < scores->width; k++) {
+        for (uint32_t k = 0; k < width_of(span, scores); k++) {
             size_t top = (size_t)at * scores->width + k;
             if (k > 0)
                 buf_char(out, ',');
@@ -101,8 +108,9 @@ static void put_tops(const struct span *span, uint32_t i, struct buf *out)
         return;
     }
     bool there = false;
+    uint32_t width = width_of(span, scores);
     buf_char(out, '{');
-    for (uint32_t k = 0; k < scores->width; k++) {
+    for (uint32_t k = 0; k < width; k++) {
         size_t top = (size_t)at * scores->width + k;
         there |= scores->top_ids[top] == id;
         if (k > 0)
@@ -112,7 +120,7 @@ static void put_tops(const struct span *span, uint32_t i, struct buf *out)
         put_logprob(out, scores->top_logprobs[top]);
     }
     if (!there) {
-        if (scores->width > 0)
+        if (width > 0)
             buf_char(out, ',');
         put_token(span->stream, id, out);
         buf_char(out, ':');
@@ -166,6 +174,45 @@ static void put_completions(const struct span *span, uint32_t first, uint32_t en
         offset += chars_of(span, i, i + 1);
     }
     buf_str(out, "]}");
+}
+
+static void put_ranked(const struct stream *stream, uint32_t id, float logprob, uint32_t rank,
+                       struct buf *out)
+{
+    buf_printf(out, "\"%u\":{\"logprob\":", id);
+    put_logprob(out, logprob);
+    if (rank > 0)
+        buf_printf(out, ",\"rank\":%u,\"decoded_token\":", rank);
+    else
+        buf_str(out, ",\"rank\":null,\"decoded_token\":");
+    put_token(stream, id, out);
+    buf_char(out, '}');
+}
+
+void response_prompt_logprobs(const struct stream *stream, struct buf *out)
+{
+    const struct scores *scores = &stream->prompt_scores;
+    uint32_t width = stream->call->params.prompt_logprobs - 1;
+    buf_str(out, "[null");
+    for (uint32_t i = 0; i < scores->count; i++) {
+        uint32_t id = stream->prompt->tokens.ids[i + 1], rank = 0;
+        buf_str(out, ",{");
+        for (uint32_t k = 0; k < scores->width; k++) {
+            size_t top = (size_t)i * scores->width + k;
+            if (scores->top_ids[top] == id)
+                rank = k + 1;
+            if (k >= width)
+                continue;
+            buf_str(out, k > 0 ? "," : "");
+            put_ranked(stream, scores->top_ids[top], scores->top_logprobs[top], k + 1, out);
+        }
+        if (rank == 0 || rank > width) {
+            buf_str(out, width > 0 ? "," : "");
+            put_ranked(stream, id, scores->logprobs[i], rank, out);
+        }
+        buf_char(out, '}');
+    }
+    buf_char(out, ']');
 }
 
 void response_logprobs(const struct stream *stream, uint32_t first, uint32_t end, struct buf *out)

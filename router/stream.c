@@ -23,8 +23,8 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     if (stream->prompt->parses)
         answer_init(&stream->answer, &stream->prompt->answer);
     stop_init(&stream->stop, call->params.stops, call->params.stop_count, call->params.include_stop);
-    if (call->params.logprobs)
-        stream->scores.width = stream->prompt_scores.width = call->params.logprobs - 1;
+    if (params_scores(&call->params) > 0)
+        stream->scores.width = stream->prompt_scores.width = params_scores(&call->params) - 1;
     if (call->params.echo)
         buf_append(&stream->text, stream->prompt->text.data, stream->prompt->text.len);
 }
@@ -130,9 +130,8 @@ static void finish_text(struct stream *stream, struct buf *scratch)
 /* False when the worker did not send what was asked for. */
 static bool take_scores(struct stream *stream, const struct tokens_item *item)
 {
-    const struct params *params = &stream->call->params;
     uint32_t scores = (uint32_t)(item->scores.len / sizeof(float));
-    if (params->logprobs == 0)
+    if (params_scores(&stream->call->params) == 0)
         return true;
     if (scores > 0 && (item->score_first != 1 + stream->prompt_scores.count ||
                        item->score_first + scores > stream->prompt->tokens.count ||
@@ -146,8 +145,7 @@ static bool take_scores(struct stream *stream, const struct tokens_item *item)
 /* The prompt's scores come before what is told of the answer. */
 static bool awaits_scores(const struct stream *stream)
 {
-    const struct params *params = &stream->call->params;
-    return params->echo && params->logprobs > 0 &&
+    return params_score_prompt(&stream->call->params) &&
            stream->prompt_scores.count + 1 < stream->prompt->tokens.count;
 }
 

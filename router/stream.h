@@ -41,7 +41,7 @@ struct stream {
     uint32_t tokens_max;
     struct token_list tokens; /* generated */
     struct scores scores;        /* of tokens, when asked for */
-    struct scores prompt_scores; /* of the prompt's from its second token on: echo with logprobs */
+    struct scores prompt_scores; /* of the prompt's from its second token on: when asked for */
     uint32_t told;               /* tokens that chunks have named, with echo the prompt's too */
     struct detokenizer detokenizer;
     struct stop stop;

@@ -657,8 +657,9 @@ def test_slow_loris_is_cut_off(bench, start, drop):
     ({"prompt": list(range(1000, 41000)) * 50}, 400),                      # two million ids
     ({"prompt": "word " * 2_500_000}, 400), ({"prompt": ["x"] * 200_000}, 400),
     ({"prompt": "x", "stop": ["y" * 1_000_000] * 12}, 400),
-    ({"prompt": "x", "unknown": [{"a": [1] * 20}] * 150_000}, 200),        # what is unknown is ignored
-], ids=["ids", "text", "prompts", "stop", "unknown"])
+    ({"prompt": "x", "unknown": [{"a": [1] * 20}] * 150_000}, 400),
+    ({"prompt": "x", "metadata": [{"a": [1] * 20}] * 150_000}, 200),       # taken, and not looked at
+], ids=["ids", "text", "prompts", "stop", "unknown", "metadata"])
 def test_huge_bodies(bench, body, status):
     """Legal JSON of up to --body-max-mib: an answer, no memory kept, and nobody else waits for long."""
     b = bench()

@@ -173,6 +173,19 @@ def test_choices(pipe):
     assert "error" in pipe.ask(choices=[], texts=1)
 
 
+@pytest.mark.parametrize("words", [["ab", "b"], ["aab"], ["abcabd", "cab"], ["é", "日本"], ["a"], ["aa", "aaa", "baab"], ['"', "}"]])
+def test_words_that_never_come(pipe, words):
+    """Exactly the texts that hold none of the words pass: all short ones over their letters, and random walks."""
+    letters = sorted(set("".join(words)) | {"x"})
+    texts = [""]
+    for text in texts:
+        if len(text) < (5 if len(letters) < 5 else 4):
+            texts += [text + c for c in letters]
+    reply = pipe.ask(without=words, accepts=texts, texts=50)
+    assert reply["accepts"] == [not any(w in t for w in words) for t in texts]
+    assert not any(w in (t or "") for w in words for t in reply["texts"])
+
+
 def test_hostile_schemas_end(pipe):
     deep = {"type": "object"}
     for _ in range(200):

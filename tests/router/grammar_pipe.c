@@ -1,5 +1,5 @@
 /* For tests/golden/test_grammar.py. Lines of JSON on standard input: {"schema": …} or {"regex": …} or
- * {"choices": …}, with "texts": N. Answers a line of JSON each: {"error": …}, or {"texts": [N random
+ * {"choices": …} or {"without": …}, with "texts": N. Answers a line of JSON each: {"error": …}, or {"texts": [N random
  * walks through the automaton], "states": …, "bytes": …}. {"accepts": [texts]} asks which of them pass. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,9 @@
 static enum status compile(const json_t *line, struct buf *out, struct err *err)
 {
     const json_t *regex = json_object_get(line, "regex"), *choices = json_object_get(line, "choices");
-    const json_t *schema = json_object_get(line, "schema");
+    const json_t *schema = json_object_get(line, "schema"), *without = json_object_get(line, "without");
+    if (without)
+        return grammar_without(without, out, err);
     if (regex)
         return grammar_from_regex((struct str){json_string_value(regex), json_string_length(regex)},
                                   out, err);

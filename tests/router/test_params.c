@@ -43,7 +43,7 @@ START_TEST(test_defaults_and_nulls)
                            "\"stop_token_ids\":null,\"response_format\":null,\"cache_salt\":null}",
                            API_CHAT), STATUS_OK);
     ck_assert(memcmp(&plain, &params, sizeof(params)) == 0);
-    ck_assert_int_eq(parse("{\"whatever\":[1],\"user\":\"u\",\"metadata\":{}}", API_CHAT), STATUS_OK);
+    ck_assert_int_eq(parse("{\"user\":\"u\",\"metadata\":{}}", API_CHAT), STATUS_OK);
 }
 END_TEST
 
@@ -64,7 +64,7 @@ START_TEST(test_values)
     ck_assert_uint_eq(params.stop_id_count, 2);
     ck_assert(params.stream && params.include_usage && params.ignore_eos);
     ck_assert_int_eq(parse("{\"max_tokens\":7,\"max_completion_tokens\":9}", API_COMPLETIONS), STATUS_OK);
-    ck_assert_uint_eq(params.tokens_max, 7);
+    ck_assert_uint_eq(params.tokens_max, 9);
     ck_assert_int_eq(parse("{\"temperature\":1e-9}", API_CHAT), STATUS_OK);
     ck_assert_float_eq(params.sampling.temperature, 0.0f);
 }
@@ -123,6 +123,16 @@ START_TEST(test_sampling_extras)
     refuses("{\"logit_bias\":[1]}", STATUS_INVALID, "logit_bias");
     refuses("{\"presence_penalty\":2.5}", STATUS_INVALID, "presence_penalty");
     refuses("{\"repetition_penalty\":0}", STATUS_INVALID, "repetition_penalty");
+    ck_assert_int_eq(parse("{\"prompt_logprobs\":2,\"echo\":true}", API_COMPLETIONS), STATUS_OK);
+    ck_assert(params_scores(&params) == 3 && params_score_prompt(&params) && params.logprobs == 0);
+    ck_assert_str_eq(params_needs(&params, FEATURE_LOGPROBS), "prompt_logprobs");
+    ck_assert_int_eq(parse("{\"text\":\"x\",\"logprob_start_len\":2}", API_GENERATE), STATUS_OK);
+    ck_assert(params_scores(&params) == 0 && !params_score_prompt(&params));
+    refuses("{\"prompt_logprobs\":1,\"stream\":true}", STATUS_INVALID, "prompt_logprobs");
+    refuses("{\"bad_words\":[\"\"]}", STATUS_INVALID, "bad_words");
+    refuses("{\"bad_words\":[\"a\"],\"guided_regex\":\"a\"}", STATUS_INVALID, "guided_regex");
+    refuses("{\"truncate_prompt_tokens\":0}", STATUS_INVALID, "truncate_prompt_tokens");
+    refuses("{\"truncation_side\":\"up\"}", STATUS_INVALID, "truncation_side");
 }
 END_TEST
 
@@ -136,6 +146,11 @@ START_TEST(test_unsupported_is_named)
     refuses("{\"tool_choice\":{\"type\":\"allowed_tools\"}}", STATUS_UNSUPPORTED, "tool_choice");
     refuses("{\"tool_choice\":\"required\",\"guided_regex\":\"a\"}", STATUS_INVALID, "tool_choice");
     refuses("{\"store\":true}", STATUS_UNSUPPORTED, "store");
+    refuses("{\"user\":\"u\",\"whatever\":null}", STATUS_UNSUPPORTED, "whatever");
+    refuses("{\"stream\":true,\"stream_options\":{\"x\":1}}", STATUS_UNSUPPORTED, "stream_options");
+    ck_assert_int_eq(parse("{\"text\":\"x\",\"sampling_params\":{\"max_tokens\":1}}", API_GENERATE),
+                     STATUS_UNSUPPORTED);
+    ck_assert_str_eq(error.param, "max_tokens");
     ck_assert_int_eq(parse("{\"suffix\":\"x\"}", API_COMPLETIONS), STATUS_UNSUPPORTED);
     ck_assert_int_eq(parse("{\"echo\":true}", API_COMPLETIONS), STATUS_OK);
     ck_assert_int_eq(parse("{\"logprobs\":false,\"logit_bias\":{},\"presence_penalty\":0,\"top_logprobs\":0,"
