@@ -224,8 +224,9 @@ static json_t *parse_arguments(const json_t *calls)
     return copy;
 }
 
-/* A message's reasoning goes by three names; a template that reads any of them finds it. */
-static void alias_reasoning(json_t *message)
+/* A message's reasoning goes by three names; a template that reads any of them finds it. Gives back the
+ * message, or in its place one with "thinking" in front: what dumps it sees the members' order. */
+static json_t *alias_reasoning(json_t *message)
 {
     static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
     json_t *reasoning = NULL;
@@ -233,10 +234,13 @@ static void alias_reasoning(json_t *message)
     for (size_t i = 0; i < ARRAY_LEN(names) && (!reasoning || json_is_null(reasoning)); i++)
         reasoning = json_object_get(message, names[i]);
     if (!reasoning || json_is_null(reasoning))
-        return;
-    if (!json_object_get(message, "thinking"))
-        CHECK(json_object_set(message, "thinking", reasoning) == 0);
-    CHECK(json_object_set(message, "reasoning_content", reasoning) == 0);
+        return message;
+    json_t *aliased = json_object();
+    CHECK(json_object_set(aliased, "thinking", reasoning) == 0);
+    CHECK(json_object_update(aliased, message) == 0);
+    CHECK(json_object_set(aliased, "reasoning_content", reasoning) == 0);
+    json_decref(message);
+    return aliased;
 }
 
 /* The messages as the template sees them. Only the outer objects are copied; what is inside them is
@@ -254,9 +258,8 @@ static enum status prepare(const json_t *messages, bool parts, json_t **out, str
         json_t *message, *content, *calls;
         if (!json_is_object(from))
             return err_set(err, STATUS_INVALID, "messages[%zu] must be an object", i);
-        message = json_copy((json_t *)(uintptr_t)from);
+        message = alias_reasoning(json_copy((json_t *)(uintptr_t)from));
         CHECK(message && json_array_append_new(*out, message) == 0);
-        alias_reasoning(message);
         content = json_object_get(message, "content");
         if (json_is_array(content) && !parts) {
             json_t *text = join_parts(content);
@@ -284,12 +287,14 @@ static json_t *tagged(const json_t *text)
     return result;
 }
 
-static enum status add_tag(json_t *messages, struct err *err)
+/* *final: the text that is continued, a new reference. */
+static enum status add_tag(json_t *messages, json_t **final, struct err *err)
 {
     json_t *last = json_array_get(messages, json_array_size(messages) - 1);
     json_t *content = json_object_get(last, "content");
 
     if (json_is_string(content)) {
+        *final = json_incref(content);
         CHECK(json_object_set_new(last, "content", tagged(content)) == 0);
         return STATUS_OK;
     }
@@ -298,6 +303,7 @@ static enum status add_tag(json_t *messages, struct err *err)
         json_t *part = json_array_get(content, i), *text = json_object_get(part, "text");
         if (!json_is_string(text))
             continue;
+        *final = json_incref(text);
         CHECK(json_object_set_new(part, "text", tagged(text)) == 0);
         CHECK(json_object_set_new(last, "content", content) == 0);
         return STATUS_OK;
@@ -307,13 +313,24 @@ static enum status add_tag(json_t *messages, struct err *err)
                    "continue_final_message is set but the final message has no text to continue");
 }
 
-static enum status cut_at_tag(struct buf *out, size_t start, struct err *err)
+static struct str stripped(const json_t *string)
+{
+    struct str text = json_str(string);
+    size_t before = text_space_prefix(text);
+    text = (struct str){text.data + before, text.len - before};
+    text.len -= text_space_suffix(text);
+    return text;
+}
+
+static enum status cut_at_tag(struct buf *out, size_t start, const json_t *final, struct err *err)
 {
     size_t len = sizeof(CONTINUE_TAG) - 2, at = out->len; /* without its final space */
+    struct str text = stripped(final);
+    bool there = out->len > start && memmem(out->data + start, out->len - start, text.data, text.len);
 
-    while (at > start + len && memcmp(out->data + at - len, CONTINUE_TAG, len) != 0)
+    while (there && at > start + len && memcmp(out->data + at - len, CONTINUE_TAG, len) != 0)
         at--;
-    if (at < start + len || memcmp(out->data + at - len, CONTINUE_TAG, len) != 0)
+    if (!there || at < start + len || memcmp(out->data + at - len, CONTINUE_TAG, len) != 0)
         return err_set(err, STATUS_INVALID,
                        "continue_final_message is set but the final message does not appear in the "
                        "prompt that the chat template makes");
@@ -376,7 +393,7 @@ enum status chat_template_render(const struct chat_template *tmpl, const json_t 
     const struct jinja_template *jinja = tools ? tmpl->tools : tmpl->main;
     struct vars vars = {.count = 0};
     size_t start = out->len;
-    json_t *prepared = NULL;
+    json_t *prepared = NULL, *final = NULL;
     enum status status;
 
     if (opts->add_generation_prompt && opts->continue_final_message)
@@ -385,16 +402,17 @@ enum status chat_template_render(const struct chat_template *tmpl, const json_t 
                        "cannot both be set");
     TRY_OUT(prepare(messages, tools ? tmpl->tools_parts : tmpl->parts, &prepared, err));
     if (opts->continue_final_message)
-        TRY_OUT(add_tag(prepared, err));
+        TRY_OUT(add_tag(prepared, &final, err));
     TRY_OUT(add_vars(&vars, tmpl, prepared, opts, err));
     TRY_OUT(jinja_render(jinja, vars.items, vars.count, NULL, out, err));
     if (opts->continue_final_message)
-        TRY_OUT(cut_at_tag(out, start, err));
+        TRY_OUT(cut_at_tag(out, start, final, err));
 out:
     if (status != STATUS_OK && out->data) {
         out->len = start;
         out->data[start] = 0;
     }
+    json_decref(final);
     json_decref(prepared);
     return status;
 }

@@ -7,34 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
-from conftest import HOME, MODEL, NAME, ROOT, SLOW
+from conftest import MODEL, NAME, SLOW
+from programs import program
 
 pytestmark = pytest.mark.real
-PROGRAMS = os.path.join(HOME, "programs")
-
-
-def pins():
-    with open(os.path.join(ROOT, "tests", "e2e", "programs.txt"), encoding="utf-8") as f:
-        return dict(line.strip().split(": ", 1) for line in f if ": " in line and not line.startswith("#"))
-
-
-def program(name):
-    """The folder with the program's executables."""
-    folder, wanted = os.path.join(PROGRAMS, name), pins()[name]
-    mark = os.path.join(folder, "made-for")
-    if not os.path.exists(mark) or open(mark, encoding="utf-8").read() != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        done = subprocess.run([os.path.join(folder, "bin", "pip"), "install", "-q", "--disable-pip-version-check", *wanted.split()],
-                              capture_output=True, text=True)
-        if done.returncode != 0:
-            pytest.skip(f"{name} cannot be installed here: {done.stderr.strip().splitlines()[-1:]}")
-        with open(mark, "w", encoding="utf-8") as f:
-            f.write(wanted)
-    return os.path.join(folder, "bin")
 
 
 def run(argv, timeout=240, **kwargs):
@@ -61,7 +39,6 @@ def test_curl(shared):
 @pytest.mark.long
 def test_langchain(shared):
     script("langchain", shared, """
-import sys
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 llm = ChatOpenAI(base_url=sys.argv[1], api_key="none", model=sys.argv[2], temperature=0, max_tokens=200)
@@ -84,7 +61,6 @@ assert lp and len(lp[0]["top_logprobs"]) == 2
 @pytest.mark.long
 def test_llama_index(shared):
     script("llama-index", shared, """
-import sys
 from llama_index.llms.openai_like import OpenAILike
 from llama_index.core.llms import ChatMessage
 llm = OpenAILike(model=sys.argv[2], api_base=sys.argv[1], api_key="none", is_chat_model=True, temperature=0, max_tokens=40)
@@ -101,7 +77,6 @@ assert "Paris" in plain.complete("The capital of France is").text
 @pytest.mark.long
 def test_instructor(shared):
     script("instructor", shared, """
-import sys
 import instructor
 from openai import OpenAI
 from pydantic import BaseModel, Field

@@ -1,11 +1,12 @@
 """Differential test of the template interpreter: our text beside that of Python's jinja2.
 
     python tests/golden/template_fuzz.py --pipe build/tests/template_pipe [--count N] [--seed S]
-                                         [--only KIND] [--index I] [TEMPLATE...]
+                                         [--only KIND] [--index I] [--transformers] [TEMPLATE...]
 
 TEMPLATE is a model folder with a tokenizer_config.json (or chat_template.jinja), or a .jinja file.
 Kinds of cases, in turn:
     chat     a generated conversation through one of the TEMPLATEs (system, tools, multi-turn, thinking)
+    family   a conversation with tools and documents through one of template_families.FAMILIES
     snippet  one of template_corpus.SNIPPETS with random variables
     expr     a random expression
     stmt     a random nesting of statements
@@ -13,6 +14,7 @@ Kinds of cases, in turn:
 Each case is made from (seed, index) alone. Ours must succeed where jinja2 does, with the same text,
 and fail where it fails. What may fail on our side alone is listed in forgiven(): integers beyond 64 bits,
 slices of constants that cannot be sliced (jinja2 folds them to undefined), urlencode of pairs. Needs jinja2==3.1.6.
+--transformers: the reference of chats is transformers' own function, not what stands for it here.
 """
 import argparse
 import datetime
@@ -30,8 +32,9 @@ import jinja2.sandbox
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import template_corpus as corpus  # noqa: E402
+import template_families as families  # noqa: E402
 
-KINDS = ("chat", "snippet", "expr", "stmt", "space")
+KINDS = ("chat", "family", "snippet", "expr", "stmt", "space")
 
 
 class Generation(jinja2.ext.Extension):
@@ -114,13 +117,16 @@ def compiled(env, source):
     return env.from_string(source)
 
 
-def prepare(message, parts):
-    message = dict(message)
+def alias(message):
+    """A message's reasoning under each of its three names."""
     names = ("reasoning_content", "thinking", "reasoning")
     reasoning = next((message[n] for n in names if message.get(n) is not None), None)
-    if reasoning is not None:
-        message.setdefault("thinking", reasoning)
-        message["reasoning_content"] = reasoning
+    return {"thinking": reasoning, **message, "reasoning_content": reasoning} if reasoning is not None else message
+
+
+def prepare(message, parts):
+    """What the API does before: parts of text become one, arguments in JSON become objects."""
+    message = dict(message)
     content = message.get("content")
     if isinstance(content, list) and not parts and all(
             isinstance(p, dict) and p.get("type", "text") == "text" and isinstance(p.get("text"), str)
@@ -145,23 +151,38 @@ def prepare(message, parts):
 def reference_chat(env, source, chat):
     if chat["add_generation_prompt"] and chat["continue_final_message"]:
         raise ValueError("both")
-    messages = [prepare(m, loops_over_content(env, source)) for m in chat["messages"]]
+    messages = [alias(prepare(m, loops_over_content(env, source))) for m in chat["messages"]]
     if chat["continue_final_message"]:
         content = messages[-1].get("content") if messages else None
         if isinstance(content, list):
             content = [dict(p) for p in content]
             part = next(p for p in reversed(content) if isinstance(p.get("text"), str))
+            last = part["text"]
             part["text"] += TAG
             messages[-1]["content"] = content
         else:
+            last = content
             messages[-1]["content"] = content + TAG
     text = compiled(env, source).render(**{
         "messages": messages, "tools": chat["tools"], "documents": None,
         "add_generation_prompt": chat["add_generation_prompt"], **(chat["kwargs"] or {})})
     if chat["continue_final_message"]:
+        if last.strip() not in text:
+            raise ValueError("the final message does not appear")
         at = text.rindex(TAG.strip())
         text = text[:at] if text[at:at + len(TAG)] == TAG else text[:at].rstrip()
     return text
+
+
+def transformers_chat(env, source, chat):
+    from transformers.utils.chat_template_utils import render_jinja_template
+    if chat["add_generation_prompt"] and chat["continue_final_message"]:
+        raise ValueError("both")
+    messages = [prepare(m, loops_over_content(env, source)) for m in chat["messages"]]
+    kwargs = dict(chat["kwargs"] or {})
+    return render_jinja_template([messages], tools=chat["tools"], documents=kwargs.pop("documents", None), chat_template=source,
+                                 add_generation_prompt=chat["add_generation_prompt"],
+                                 continue_final_message=chat["continue_final_message"], **kwargs)[0][0]
 
 
 class Pipe:
@@ -192,15 +213,18 @@ def load_template(path):
 def make_case(kind, rng, templates):
     if kind == "chat":
         return {"template": rng.choice(templates), "chat": corpus.chat(rng)}
+    if kind == "family":
+        name = rng.choice(sorted(families.FAMILIES))
+        return {"family": name, "template": families.FAMILIES[name][1], "chat": families.chat(rng, corpus)}
     make = {"snippet": corpus.snippet, "expr": corpus.expression_template,
             "stmt": corpus.statement_template, "space": corpus.space_template}[kind]
     return {"template": make(rng), "vars": corpus.variables(rng)}
 
 
-def reference(env, case):
+def reference(env, case, chat_of=reference_chat):
     try:
         if "chat" in case:
-            return True, reference_chat(env, case["template"], case["chat"])
+            return True, chat_of(env, case["template"], case["chat"])
         return True, env.from_string(case["template"]).render(**case["vars"])
     except (MemoryError, RecursionError):
         return None, "resources"
@@ -228,6 +252,7 @@ def main():
     args.add_argument("--seed", type=int, default=1)
     args.add_argument("--only", choices=KINDS)
     args.add_argument("--index", type=int)
+    args.add_argument("--transformers", action="store_true")
     args.add_argument("--show", type=int, default=20, help="failures to print")
     args.add_argument("templates", nargs="*")
     args = args.parse_args()
@@ -235,14 +260,17 @@ def main():
     templates = [load_template(path) for path in args.templates]
     templates += corpus.CHAT_TEMPLATES
     failures, counts, errors = 0, dict.fromkeys(KINDS, 0), 0
+    rendered = dict.fromkeys(families.FAMILIES, 0)
     indexes = range(args.count) if args.index is None else [args.index]
     for index in indexes:
         kind = args.only or KINDS[index % len(KINDS)]
         case = make_case(kind, random.Random(f"{args.seed}/{kind}/{index}"), templates)
-        theirs = reference(env, case)
+        theirs = reference(env, case, transformers_chat if args.transformers else reference_chat)
         status, text = pipe.ask(case)
         counts[kind] += 1
         errors += theirs[0] is False
+        if "family" in case:
+            rendered[case["family"]] += theirs[0] is True
         same = theirs[0] is None or ((status == 0) == theirs[0] and (status or text == theirs[1]))
         if same or forgiven((status == 0, text), theirs, case):
             continue
@@ -252,6 +280,8 @@ def main():
             print(f"jinja2: {theirs[0]} {theirs[1][:1500]!r}\nours:   {status} {text[:1500]!r}")
     print(f"template_fuzz seed {args.seed}: {sum(counts.values())} cases {counts}, "
           f"{errors} of them errors in jinja2, {failures} differ")
+    if any(rendered.values()):
+        print("families rendered:", json.dumps(rendered))
     return failures != 0
 
 

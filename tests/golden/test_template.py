@@ -1,4 +1,6 @@
-"""The template interpreter beside `jinja2`: a small seeded part every time, 50,000 cases when marked long."""
+"""The template interpreter beside `jinja2`: a small seeded part every time, 50,000 cases when marked long, and 40,000
+conversations through the families' templates beside transformers' own rendering."""
+import json
 import os
 import subprocess
 import sys
@@ -6,12 +8,15 @@ import sys
 import pytest
 from test_tokenizer import FOLDERS, ROOT
 
+sys.path.append(os.path.join(ROOT, "tests", "e2e"))
+from programs import program  # noqa: E402
+
 PIPE = os.path.join(ROOT, os.environ.get("MSGL_BUILD", "build"), "tests", "template_pipe")
 SEED, COUNT, LONG_COUNT = 30_003, 2000, 50_000
 
 
-def run(seed, count, *templates):
-    return subprocess.run([sys.executable, "-W", "ignore", os.path.join(ROOT, "tests", "golden", "template_fuzz.py"), "--pipe", PIPE,
+def run(seed, count, *templates, python=sys.executable):
+    return subprocess.run([python, "-W", "ignore", os.path.join(ROOT, "tests", "golden", "template_fuzz.py"), "--pipe", PIPE,
                            "--count", str(count), "--seed", str(seed), *templates], capture_output=True, text=True)
 
 
@@ -31,3 +36,20 @@ def test_same_as_jinja2():
 @pytest.mark.long
 def test_same_as_jinja2_at_length():
     check(1, LONG_COUNT)
+
+
+def families(seed, count, *more, python=sys.executable):
+    done = run(seed, count, "--only", "family", *more, python=python)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    print(done.stdout)
+    rendered = json.loads(done.stdout.split("families rendered: ")[1])
+    assert len(rendered) >= 25 and min(rendered.values()) * 500 > count, rendered
+
+
+def test_families():
+    families(SEED, 4000)
+
+
+@pytest.mark.long
+def test_families_as_transformers_has_them():
+    families(2, 40_000, "--transformers", python=os.path.join(program("transformers"), "python"))
