@@ -21,6 +21,12 @@ if(MSGL_COVERAGE)
     target_compile_options(msgl_options INTERFACE --coverage)
     target_link_options(msgl_options INTERFACE --coverage)
 endif()
+if(MSGL_FUZZ)
+    # Without pointer-overflow: to clang an empty buf's NULL + 0 is one, and C is about to allow it.
+    target_compile_options(msgl_options INTERFACE -fsanitize=fuzzer-no-link,address,undefined
+        -fno-sanitize=pointer-overflow -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    target_link_options(msgl_options INTERFACE -fsanitize=address,undefined)
+endif()
 
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)

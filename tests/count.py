@@ -1,4 +1,5 @@
-"""Adds up what the stages of tests/run counted: Check's own lines and pytest's junit files."""
+"""Adds up what the stages of tests/run counted: Check's own lines, pytest's junit files, and one for each
+fuzz target."""
 import glob
 import os
 import re
@@ -29,5 +30,12 @@ for path in sorted(glob.glob(os.path.join(folder, "py-*.xml"))):
         skips += int(suite.get("skipped"))
     print(f"{os.path.basename(path)[3:-4]}: {total - bad - skips} passed, {bad} failed, {skips} skipped")
     passed, failed, skipped = passed + total - bad - skips, failed + bad, skipped + skips
+for path in glob.glob(os.path.join(folder, "fuzz.log")):
+    text = open(path, encoding="utf-8", errors="replace").read()
+    good = len(re.findall(r"^fuzz/\w+: ok", text, re.M))
+    bad = len(re.findall(r"^fuzz/\w+: FAILED", text, re.M)) + (0 if good else 1)
+    runs = sum(map(int, re.findall(r"^fuzz/\w+: ok, (\d+) runs", text, re.M)))
+    print(f"fuzz: {good} passed, {bad} failed, {runs} inputs run")
+    passed, failed = passed + good, failed + bad
 print(f"{passed} passed, {failed} failed, {skipped} skipped")
 sys.exit(1 if failed or not passed else 0)

@@ -5,7 +5,9 @@
 
 #ifdef __x86_64__
 /* Everything below is compiled for AVX2 and FMA; isa_pick() keeps it off older CPUs. */
+#ifndef __clang__ /* which is told by the build */
 #pragma GCC target("avx2,fma")
+#endif
 
 #include "kernels/cpu/attn_body.h"
 #include "kernels/cpu/elem_body.h"
