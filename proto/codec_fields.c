@@ -45,6 +45,7 @@ static const struct field welcome_fields[] = {
     {"e", FIELD_U64, NEED, AT(welcome.epoch), .min = 1, ANY64},
     {"s", FIELD_U64, NEED, AT(welcome.session), ANY64},
     {"q", FIELD_BOOL, AT(welcome.want_snapshot)},
+    {"g", FIELD_U32, AT(welcome.gather_ms), .max = 1000},
 };
 
 static const struct field generate_fields[] = {

@@ -88,6 +88,7 @@ struct frame_welcome {
     uint64_t epoch;   /* of the router */
     uint64_t session; /* of the HELLO that it answers */
     bool want_snapshot;
+    uint32_t gather_ms; /* tokens may wait so long for more; not a req's first, nor its end */
 };
 
 struct frame_generate {

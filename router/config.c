@@ -51,7 +51,7 @@ static const struct option options[] = {
                 "seconds that calls get to end after that"),
     OPTION_UINT(R, body_max_mib, "body-max-mib", "16", 1, 1024, "largest request body, MiB"),
     OPTION_UINT(R, stream_gather_ms, "stream-gather-ms", "0", 0, 1000,
-                "ms for which events of a stream are gathered into one write; 0 = each at once"),
+                "ms that a stream's tokens may wait for more of them, to go out as one event; 0 = each at once"),
     OPTION_UINT(R, stream_buffer_kib, "stream-buffer-kib", "1024", 16, 1048576,
                 "unsent bytes of one response; a slower reader is cut off, KiB"),
     OPTION_UINT(R, inline_bytes, "inline-bytes", "4096", 0, 1048576,

@@ -65,6 +65,7 @@ static void send_welcome(struct fleet *fleet, struct worker *worker, bool snapsh
     frame.welcome.epoch = fleet->epoch;
     frame.welcome.session = worker->session;
     frame.welcome.want_snapshot = snapshot;
+    frame.welcome.gather_ms = fleet->gather_ms;
     worker->welcomed_ms = now_ms;
     if (snapshot)
         worker->snapshot_asked_ms = now_ms;

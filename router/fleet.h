@@ -69,6 +69,7 @@ struct fleet {
     const char *router_name;
     uint64_t epoch;
     uint64_t dead_ms; /* silence that ends a session; the owner may change it after init */
+    uint32_t gather_ms; /* told to workers: see frame_welcome */
     struct prefix_index index;
     struct worker *workers[PREFIX_WORKERS_MAX]; /* NULL: free */
     uint32_t limit;                             /* all beyond are free */

@@ -10,8 +10,7 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
 {
     struct http_exchange *exchange = (struct http_exchange *)(void *)generator;
     exchange->in_flight = false;
-    if (!exchange->held)
-        http_exchange_flush(exchange);
+    http_exchange_flush(exchange);
 }
 
 static void on_stop(h2o_generator_t *generator, h2o_req_t *req)
@@ -75,15 +74,19 @@ void http_exchange_lost(struct http_exchange *exchange)
 void http_exchange_flush(struct http_exchange *exchange)
 {
     list_remove(&exchange->dirty);
-    exchange->held = false;
     if (exchange->in_flight || exchange->final_sent)
         return;
     bool final = exchange->finished || exchange->aborted;
     if (exchange->out.len == 0 && !final)
         return;
+    if (exchange->direct && !final) {
+        http_direct_send(exchange);
+        return;
+    }
     if (!exchange->started) {
         exchange->started = true;
         h2o_start_response(exchange->req, &exchange->generator);
+        exchange->direct = http_direct_can(exchange);
     }
     struct buf spent = exchange->sending;
     exchange->sending = exchange->out;
@@ -99,17 +102,10 @@ void http_exchange_flush(struct http_exchange *exchange)
                                   : H2O_SEND_STATE_IN_PROGRESS);
 }
 
-/* A stream's first bytes and its end go out at once, what lies between may be gathered. */
 static void make_dirty(struct http_exchange *exchange)
 {
-    struct http_server *server = exchange->server;
-    bool hold = server->opts.gather_ms > 0 && exchange->started && !exchange->finished &&
-                !exchange->aborted;
-    exchange->held = hold;
     list_remove(&exchange->dirty);
-    list_append(hold ? &server->held : &server->dirty, &exchange->dirty);
-    if (hold && !uv_is_active((uv_handle_t *)&server->gather))
-        uv_timer_start(&server->gather, http_gathered, server->opts.gather_ms, 0);
+    list_append(&exchange->server->dirty, &exchange->dirty);
 }
 
 static struct str view(h2o_iovec_t vec)

@@ -25,13 +25,11 @@ struct http_server {
     struct http_opts opts;
     uv_tcp_t listener;
     uv_prepare_t prepare; /* flushes */
-    uv_timer_t gather;    /* runs while `held` has something: then all of it becomes dirty */
     struct list conns;
     struct list exchanges; /* all that are not answered yet */
     struct list dirty;     /* have something to send */
-    struct list held;      /* streams that have something to send, but not yet */
     size_t conn_count, exchange_count;
-    size_t handles_open; /* listener, prepare and gather */
+    size_t handles_open; /* listener and prepare */
     bool stopping;
     uint64_t tls_stamp; /* of the files that accept.ssl_ctx was made from */
     struct pollfd *polls;
@@ -44,20 +42,21 @@ struct http_exchange {
     h2o_req_t *req;
     struct http_server *server;
     struct list node;
-    struct list dirty; /* in server->dirty or ->held */
+    struct list dirty; /* in server->dirty */
     void *owner;
     void (*gone)(void *owner);
     struct buf out;     /* waiting */
     struct buf sending; /* in flight */
     uint64_t sent_ms; /* when the write in flight began */
-    bool held; /* its node `dirty` is in server->held */
+    bool direct; /* h2o is between two sends while nothing is in flight: see http_direct.c */
     bool started, in_flight, finished, aborted, final_sent, answered;
 };
 
 struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req);
-void http_gathered(uv_timer_t *timer);
 void http_exchange_flush(struct http_exchange *exchange);
 void http_exchange_lost(struct http_exchange *exchange); /* the client left */
+bool http_direct_can(const struct http_exchange *exchange); /* asked once the response has started */
+void http_direct_send(struct http_exchange *exchange); /* all of `out`, as a chunk of the body */
 int http_exchange_fd(const struct http_exchange *exchange);
 enum status MUST_USE http_tls_start(struct http_server *server, struct err *err);
 void http_tls_stop(struct http_server *server);

@@ -55,16 +55,6 @@ static void on_prepare(uv_prepare_t *prepare)
         http_exchange_flush(LIST_ITEM(server->dirty.next, struct http_exchange, dirty));
 }
 
-void http_gathered(uv_timer_t *timer)
-{
-    struct http_server *server = timer->data;
-    while (!list_empty(&server->held)) { /* the prepare handle is next */
-        struct list *node = server->held.next;
-        list_remove(node);
-        list_append(&server->dirty, node);
-    }
-}
-
 static void on_handle_close(uv_handle_t *handle)
 {
     struct http_server *server = handle->data;
@@ -119,7 +109,6 @@ enum status http_server_start(uv_loop_t *loop, const struct http_opts *opts,
     list_init(&server->conns);
     list_init(&server->exchanges);
     list_init(&server->dirty);
-    list_init(&server->held);
     configure(server);
     h2o_context_init(&server->context, loop, &server->config);
     server->accept.ctx = &server->context;
@@ -128,9 +117,6 @@ enum status http_server_start(uv_loop_t *loop, const struct http_opts *opts,
     server->prepare.data = server;
     server->handles_open++;
     uv_prepare_start(&server->prepare, on_prepare);
-    CHECK(uv_timer_init(loop, &server->gather) == 0);
-    server->gather.data = server;
-    server->handles_open++;
     *out = server;
     if (opts->tls_cert_file)
         TRY(http_tls_start(server, err));
@@ -189,7 +175,6 @@ void http_server_free(struct http_server *server)
     uv_loop_t *loop = server->prepare.loop;
     close_handle((uv_handle_t *)&server->listener);
     close_handle((uv_handle_t *)&server->prepare);
-    close_handle((uv_handle_t *)&server->gather);
     while (server->handles_open > 0)
         uv_run(loop, UV_RUN_NOWAIT);
     if (server->conn_count == 0) { /* else a client holds on: the process ends anyway */

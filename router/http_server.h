@@ -30,7 +30,6 @@ struct http_opts {
     uint16_t port; /* 0 picks one */
     size_t body_max;
     size_t buffer_max;
-    uint64_t gather_ms; /* what a stream says within so many ms goes out as one write; 0 = at once */
     size_t connections_max;
     uint64_t idle_timeout_ms;
     const char *tls_cert_file, *tls_key_file; /* NULL: plain HTTP */

@@ -4,9 +4,11 @@
 
 #include "common/clock.h"
 
+/* Wakes the loop up: on_check does the work. */
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-    /* Only to wake up: on_check does the work. */
+    struct link *link = poll->data;
+    link->drained = false;
 }
 
 static void on_idle(uv_idle_t *idle)
@@ -16,7 +18,7 @@ static void on_idle(uv_idle_t *idle)
 static void on_prepare(uv_prepare_t *prepare)
 {
     struct link *link = prepare->data;
-    if (transport_readable(link->transport))
+    if (!link->drained && transport_readable(link->transport))
         uv_idle_start(&link->idle, on_idle);
 }
 
@@ -41,10 +43,14 @@ static void on_check(uv_check_t *check)
 {
     struct link *link = check->data;
     uv_idle_stop(&link->idle);
+    if (link->drained)
+        return;
     uint64_t until = clock_now_ns() + LINK_BUSY_NS;
-    for (int i = 0; i < LINK_FRAMES_MAX && receive_one(link); i++) {
-        if (clock_now_ns() > until)
-            break;
+    for (int i = 0; i < LINK_FRAMES_MAX && clock_now_ns() < until; i++) {
+        if (receive_one(link))
+            continue;
+        link->drained = true;
+        return;
     }
 }
 
@@ -79,6 +85,7 @@ enum status link_send(struct link *link, struct str peer, const struct frame *fr
 {
     frame_encode(frame, &link->out);
     link->frames_out++;
+    link->drained = false;
     return transport_send_to(link->transport, peer, &link->out);
 }
 

@@ -4,8 +4,9 @@
  *   poll:    wakes on the fd (its events are edges and say nothing by themselves)
  *   check:   receives and dispatches at most LINK_FRAMES_MAX frames, then lets HTTP have its turn
  *
- * ZeroMQ's fd signals edges, and sends may swallow them: only the question "readable?" in each
- * iteration is reliable. Loop thread.
+ * ZeroMQ's fd signals edges, and sends may swallow them: once something was sent, only the question
+ * "readable?" is reliable. Between a receive that found nothing and the next send or edge the answer
+ * is no, and each question spared is two system calls. Loop thread.
  */
 #ifndef MSGL_ROUTER_LINK_H
 #define MSGL_ROUTER_LINK_H
@@ -36,6 +37,7 @@ struct link { /* link_start; close, run the loop, free */
     uv_check_t check;
     uv_idle_t idle;
     int handles_open;
+    bool drained; /* nothing to receive until the fd says so */
     uint64_t frames_in, frames_out;
 };
 

@@ -152,7 +152,6 @@ static enum status start_http(struct router *router, struct err *err)
         .port = (uint16_t)config->port,
         .body_max = config->body_max_mib << 20,
         .buffer_max = config->stream_buffer_kib << 10,
-        .gather_ms = config->stream_gather_ms,
         .connections_max = config->connections_max,
         .idle_timeout_ms = config->idle_timeout_s * 1000,
         .tls_cert_file = config->tls_cert_file,
@@ -195,6 +194,7 @@ enum status router_init(struct router *router, const struct router_config *confi
     fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops,
                router);
     router->fleet.dead_ms = config->worker_dead_ms;
+    router->fleet.gather_ms = (uint32_t)config->stream_gather_ms;
     TRY(api_keys_init(&router->keys, config->api_key, config->api_key_file, err));
     TRY(api_keys_init(&router->admin_keys, config->admin_key, NULL, err));
     /* Ports before models: who starts a second router hears at once that they are taken. */

@@ -24,6 +24,7 @@ static void on_welcome(struct worker *worker, struct link *link, const struct fr
         link->state = LINK_OPEN;
         link->router_epoch = frame->epoch;
         link->received = 0;
+        link->gather_ms = frame->gather_ms;
         link->load_sent_ms = 0; /* LOAD at once */
         LOG_INFO("links", "welcomed", "router=%.*s address=%s", (int)frame->router.len,
                  frame->router.data, link->endpoint);

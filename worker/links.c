@@ -154,7 +154,7 @@ void link_restart(struct worker *worker, struct link *link, uint64_t delay_ms, c
                  why);
     link->state = LINK_GREETING;
     link->session++;
-    link->received = 0;
+    link->received = link->waiting_since_ms = 0;
     link->hello_at_ms = clock_now_ms() + delay_ms;
 }
 
@@ -202,6 +202,8 @@ static void tick_link(struct worker *worker, struct link *link, const struct loa
             now_ms + (link->state == LINK_REFUSED ? PROTO_REFUSED_EVERY_MS : PROTO_HELLO_EVERY_MS);
         outbox_hello(worker, link);
     }
+    if (link->state == LINK_OPEN)
+        outbox_tokens_due(worker, link, now_ms);
     if (link->state == LINK_OPEN && now_ms >= load_at_ms(link, load))
         outbox_load(worker, link, now_ms);
 }
@@ -249,7 +251,9 @@ uint64_t links_wait_ms(const struct worker *worker, uint64_t now_ms)
 
     for (uint32_t i = 0; i < links->count; i++) {
         const struct link *link = links->items[i];
-        uint64_t at_ms = link->state == LINK_OPEN ? load_at_ms(link, &load) : link->hello_at_ms;
+        uint64_t at_ms = link->state == LINK_OPEN
+                             ? MIN(load_at_ms(link, &load), outbox_tokens_at_ms(link))
+                             : link->hello_at_ms;
         wait_ms = MIN(wait_ms, at_ms > now_ms ? at_ms - now_ms : 0);
     }
     return wait_ms;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "common/clock.h"
-#include "common/log.h"
 #include "common/mem.h"
 #include "proto/codec.h"
 #include "worker/worker.h"
@@ -15,7 +14,8 @@
 void outbox_init(struct worker *worker)
 {
     struct outbox *outbox = &worker->outbox;
-    outbox->items = mem_array(worker->event_max, sizeof(*outbox->items));
+    outbox->items =
+        mem_array(MAX(worker->event_max, worker->reqs.cap), sizeof(*outbox->items));
     outbox->changes = mem_array(OUTBOX_CHANGES_MAX, sizeof(*outbox->changes));
 }
 
@@ -31,7 +31,7 @@ void outbox_release(struct worker *worker)
     memset(outbox, 0, sizeof(*outbox));
 }
 
-static void send_frame(struct worker *worker, struct link *link, const struct frame *frame)
+void outbox_send(struct worker *worker, struct link *link, const struct frame *frame)
 {
     struct buf *bytes = &worker->outbox.frame;
     buf_clear(bytes);
@@ -39,193 +39,20 @@ static void send_frame(struct worker *worker, struct link *link, const struct fr
     link_send(worker, link, bytes);
 }
 
-static bool is_open(const struct link *link)
-{
-    return link->state == LINK_OPEN;
-}
-
-/* Sending to one link may end its session, never change the list of links. */
-#define OPEN_LINKS_EACH(link, worker)                                                              \
-    for (uint32_t link##_i = 0; link##_i < (worker)->links.count; link##_i++)                      \
-        for (struct link *link = (worker)->links.items[link##_i]; link && is_open(link);           \
-             link = NULL)
-
 void outbox_error(struct worker *worker, struct link *link, const struct req_key *key,
                   enum status status, const char *text)
 {
     struct frame frame = {.type = FRAME_ERROR,
                           .error = {.key = *key, .status = status, .text = str_from(text)}};
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }
 
-static enum finish finish_of(enum sched_finish finish)
-{
-    switch (finish) {
-    case SCHED_RUNNING:
-        return FINISH_NONE;
-    case SCHED_STOP:
-        return FINISH_STOP;
-    case SCHED_LENGTH:
-        return FINISH_LENGTH;
-    case SCHED_CANCELLED:
-        return FINISH_CANCEL;
-    case SCHED_EXPIRED:
-        return FINISH_NONE; /* an ERROR follows */
-    }
-    return FINISH_ERROR;
-}
-
-static struct req_entry *entry_of(struct worker *worker, const struct sched_event *event)
-{
-    CHECK(event->user < worker->reqs.cap && worker->reqs.entries[event->user].live);
-    return &worker->reqs.entries[event->user];
-}
-
-static void *grow(void *array, uint32_t *cap, uint32_t need, size_t item_bytes)
+void *outbox_grow(void *array, uint32_t *cap, uint32_t need, size_t item_bytes)
 {
     if (need <= *cap)
         return array;
     *cap = MAX(need, MAX(*cap * 2, 1024u));
     return mem_realloc(array, *cap * item_bytes);
-}
-
-static struct str bytes_of(const void *data, size_t count)
-{
-    return (struct str){data, count * sizeof(uint32_t)};
-}
-
-/* Copies the first `width` of each row's alternatives, so that they lie without gaps. The words
- * are there: outbox_events() has counted them. */
-static const uint32_t *pack_rows(struct outbox *outbox, const void *rows, uint32_t count,
-                                 uint32_t width)
-{
-    uint32_t *out = outbox->score_words + outbox->score_word_count;
-    for (uint32_t i = 0; i < count; i++)
-        memcpy(out + (size_t)i * width,
-               (const uint32_t *)rows + (size_t)i * SAMPLING_TOP_MAX, width * sizeof(*out));
-    outbox->score_word_count += count * width;
-    return out;
-}
-
-static void put_logprobs(struct outbox *outbox, struct tokens_item *item,
-                         const struct sched_event *event, const struct step_result *result)
-{
-    uint32_t width = event->logprobs - 1, count = event->score_count;
-    size_t row = result->sample_count + event->score_first, top = row * SAMPLING_TOP_MAX;
-    if (event->has_token) {
-        size_t at = (size_t)event->sample * SAMPLING_TOP_MAX;
-        item->logprobs = bytes_of(result->logprobs + event->sample, 1);
-        item->top_ids = token_view_of(result->top_ids + at, width);
-        item->top_logprobs = bytes_of(result->top_logprobs + at, width);
-    }
-    if (count == 0)
-        return;
-    item->score_first = event->score_index;
-    item->scores = bytes_of(result->logprobs + row, count);
-    item->score_top_ids =
-        token_view_of(pack_rows(outbox, result->top_ids + top, count, width), count * width);
-    item->score_top_logprobs =
-        bytes_of(pack_rows(outbox, result->top_logprobs + top, count, width), count * width);
-}
-
-/* Room for all alternatives of the events' scores: pointers into it go into frames. */
-static void reserve_words(struct outbox *outbox, const struct sched_event *events, uint32_t count)
-{
-    uint64_t words = 0;
-    for (uint32_t i = 0; i < count; i++)
-        words += events[i].logprobs ? UINT64_C(2) * events[i].score_count * events[i].logprobs : 0;
-    outbox->score_word_count = 0;
-    outbox->score_words = grow(outbox->score_words, &outbox->score_word_cap, (uint32_t)words,
-                               sizeof(*outbox->score_words));
-}
-
-/* The link's share of the events; returns the number of items. */
-static uint32_t gather(struct worker *worker, const struct link *link,
-                       const struct sched_event *events, uint32_t count,
-                       const struct step_result *result)
-{
-    struct tokens_item *items = worker->outbox.items;
-    uint32_t item_count = 0;
-
-    for (uint32_t i = 0; i < count; i++) {
-        const struct sched_event *event = &events[i];
-        struct req_entry *entry = entry_of(worker, event);
-        if (entry->link != link || (event->finish == SCHED_EXPIRED && !event->has_token))
-            continue;
-        items[item_count++] = (struct tokens_item){
-            .key = entry->key,
-            .first = event->index,
-            .tokens = token_view_of(&event->token, event->has_token),
-            .finish = finish_of(event->finish),
-            .cached_tokens = entry->answered ? 0 : event->cached_tokens,
-        };
-        if (event->logprobs && result)
-            put_logprobs(&worker->outbox, &items[item_count - 1], event, result);
-        entry->answered = true;
-    }
-    return item_count;
-}
-
-static void send_tokens(struct worker *worker, struct link *link, const struct sched_event *events,
-                        uint32_t count, const struct step_result *result, uint64_t step)
-{
-    uint32_t item_count = gather(worker, link, events, count, result);
-
-    for (uint32_t done = 0; done < item_count && is_open(link);) {
-        uint32_t part = MIN(item_count - done, (uint32_t)PROTO_TOKEN_ITEMS_MAX);
-        struct frame frame = {.type = FRAME_TOKENS,
-                              .tokens = {.epoch = link->router_epoch,
-                                         .step = step,
-                                         .items = worker->outbox.items + done,
-                                         .item_count = part}};
-        send_frame(worker, link, &frame);
-        done += part;
-    }
-}
-
-/* The same id and trace stand in the router's line of the call. */
-static void log_end(const struct req_entry *entry, const struct sched_event *event)
-{
-    static const char *const ends[] = {[SCHED_STOP] = "stop",
-                                       [SCHED_LENGTH] = "length",
-                                       [SCHED_CANCELLED] = "cancelled",
-                                       [SCHED_EXPIRED] = "expired"};
-    uint64_t now_ms = clock_now_ms(), first_ms = entry->first_ms ? entry->first_ms : now_ms;
-
-    LOG_INFO("req", "done",
-             "id=%s trace=%s choice=%u attempt=%u index=%u cached=%u ttft_ms=%llu total_ms=%llu end=%s",
-             entry->request_id, entry->trace_id, entry->key.choice, entry->key.attempt,
-             event->index + event->has_token, entry->cached_tokens,
-             (unsigned long long)(first_ms - entry->arrived_ms),
-             (unsigned long long)(now_ms - entry->arrived_ms), ends[event->finish]);
-}
-
-void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
-                   const struct step_result *result)
-{
-    struct sched_load load;
-
-    if (count == 0)
-        return;
-    scheduler_load(worker->scheduler, &load);
-    if (result)
-        reserve_words(&worker->outbox, events, count);
-    OPEN_LINKS_EACH(link, worker)
-    send_tokens(worker, link, events, count, result, load.steps);
-    for (uint32_t i = 0; i < count; i++) {
-        struct req_entry *entry = entry_of(worker, &events[i]);
-        if (entry->first_ms == 0 && events[i].has_token) {
-            entry->first_ms = clock_now_ms();
-            entry->cached_tokens = events[i].cached_tokens;
-        }
-        if (events[i].finish == SCHED_RUNNING)
-            continue;
-        log_end(entry, &events[i]);
-        if (events[i].finish == SCHED_EXPIRED && entry->link && is_open(entry->link))
-            outbox_error(worker, entry->link, &entry->key, STATUS_TIMEOUT,
-                         "the req's deadline has passed");
-        worker_forget(worker, entry);
-    }
 }
 
 /* ---- cache ---- */
@@ -236,13 +63,13 @@ void run_list_add(struct run_list *list, uint64_t parent, uint64_t hash, bool re
     bool joins = last && last->removed == removed &&
                  (removed || list->hashes[list->hash_count - 1] == parent);
 
-    list->hashes = grow(list->hashes, &list->hash_cap, list->hash_count + 1, sizeof(*list->hashes));
+    list->hashes = outbox_grow(list->hashes, &list->hash_cap, list->hash_count + 1, sizeof(*list->hashes));
     list->hashes[list->hash_count++] = hash;
     if (joins) {
         last->count++;
         return;
     }
-    list->runs = grow(list->runs, &list->run_cap, list->run_count + 1, sizeof(*list->runs));
+    list->runs = outbox_grow(list->runs, &list->run_cap, list->run_count + 1, sizeof(*list->runs));
     list->runs[list->run_count++] =
         (struct page_run){.parent = removed ? 0 : parent, .count = 1, .removed = removed};
 }
@@ -273,7 +100,7 @@ static void send_cache(struct worker *worker)
 
     run_list_finish(&outbox->runs);
     OPEN_LINKS_EACH(link, worker)
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }
 
 static void send_snapshot(struct worker *worker, struct link *link);
@@ -331,7 +158,7 @@ static void send_snapshot(struct worker *worker, struct link *link)
         parts++;
     } while (run < list->run_count);
     run = 0;
-    for (uint32_t part = 0; part < parts && is_open(link); part++) {
+    for (uint32_t part = 0; part < parts && link_is_open(link); part++) {
         uint32_t end = part_end(list, run);
         struct frame frame = {.type = FRAME_SNAPSHOT,
                               .snapshot = {.part = part,
@@ -340,7 +167,7 @@ static void send_snapshot(struct worker *worker, struct link *link)
                                                      .seq = outbox->cache_seq,
                                                      .runs = list->runs + run,
                                                      .run_count = end - run}}};
-        send_frame(worker, link, &frame);
+        outbox_send(worker, link, &frame);
         run = end;
     }
 }
@@ -348,7 +175,7 @@ static void send_snapshot(struct worker *worker, struct link *link)
 void outbox_snapshot(struct worker *worker, struct link *link)
 {
     outbox_cache(worker); /* so that the snapshot is as of the last CACHE */
-    if (is_open(link))
+    if (link_is_open(link))
         send_snapshot(worker, link);
 }
 
@@ -358,7 +185,7 @@ void outbox_hello(struct worker *worker, struct link *link)
 {
     struct frame frame = {.type = FRAME_HELLO, .hello = worker->hello};
     frame.hello.session = link->session;
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }
 
 void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms)
@@ -385,19 +212,19 @@ void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms)
     link->load_sent_ms = now_ms;
     link->load = (struct load_seen){load.running, load.waiting, link->received, worker->draining,
                                     link->credits};
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }
 
 void outbox_drain(struct worker *worker)
 {
     struct frame frame = {.type = FRAME_DRAIN, .drain = {.draining = worker->draining}};
     OPEN_LINKS_EACH(link, worker)
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }
 
 void outbox_bye(struct worker *worker, const char *why)
 {
     struct frame frame = {.type = FRAME_BYE, .bye = {.reason = str_from(why)}};
     OPEN_LINKS_EACH(link, worker)
-    send_frame(worker, link, &frame);
+    outbox_send(worker, link, &frame);
 }

@@ -1,7 +1,7 @@
 /* outbox - what the scheduler did, told to the routers: TOKENS, ERROR, CACHE, SNAPSHOT, LOAD.
  *
  *   events ─┬─ of link A's reqs ─► one TOKENS to A
- *           └─ of link B's reqs ─► one TOKENS to B
+ *           └─ of link B's reqs ─► one TOKENS to B      (a router may want several steps in one)
  *   cache events ─► runs: a page whose parent is the page before it joins its run ─► CACHE to all
  *
  * Buffers are sized at init and keep their memory: a steady step allocates nothing here but the
@@ -27,7 +27,7 @@ struct run_list {
 
 struct outbox {
     struct buf frame;
-    struct tokens_item *items;         /* [event_max] */
+    struct tokens_item *items;         /* [a step's events, or all reqs] */
     uint32_t *score_words;             /* alternatives of scores, without the gaps of the results */
     uint32_t score_word_count, score_word_cap;
     struct sched_cache_event *changes; /* [OUTBOX_CHANGES_MAX] */
@@ -43,6 +43,9 @@ void outbox_release(struct worker *worker);
  * they are of; NULL when they come from no step. */
 void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
                    const struct step_result *result);
+/* Tokens that still wait for more of them: see outbox_tokens.c. */
+void outbox_tokens_due(struct worker *worker, struct link *link, uint64_t now_ms);
+uint64_t outbox_tokens_at_ms(const struct link *link); /* when they are; UINT64_MAX: none wait */
 void outbox_cache(struct worker *worker); /* all changes since the last call */
 void outbox_snapshot(struct worker *worker, struct link *link);
 void outbox_hello(struct worker *worker, struct link *link);
@@ -51,6 +54,17 @@ void outbox_error(struct worker *worker, struct link *link, const struct req_key
                   enum status status, const char *text);
 void outbox_drain(struct worker *worker);                /* to every open link */
 void outbox_bye(struct worker *worker, const char *why); /* to every open link */
+
+/* ---- within outbox*.c ---- */
+
+void outbox_send(struct worker *worker, struct link *link, const struct frame *frame);
+void *outbox_grow(void *array, uint32_t *cap, uint32_t need, size_t item_bytes);
+
+/* Sending to one link may end its session, never change the list of links. */
+#define OPEN_LINKS_EACH(link, worker)                                                              \
+    for (uint32_t link##_i = 0; link##_i < (worker)->links.count; link##_i++)                      \
+        for (struct link *link = (worker)->links.items[link##_i]; link && link_is_open(link);      \
+             link = NULL)
 
 /* For tests: appends one page, joined to the run before where it continues it. */
 void run_list_add(struct run_list *list, uint64_t parent, uint64_t hash, bool removed);

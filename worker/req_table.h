@@ -15,6 +15,8 @@
 
 struct link;
 
+#define REQ_HELD_MAX 32
+
 struct req_entry {
     struct req_key key;
     struct link *link;  /* NULL: nobody waits for it */
@@ -28,6 +30,8 @@ struct req_entry {
     char request_id[PROTO_REQUEST_ID_BYTES_MAX + 1]; /* "-" when the router sent none */
     char trace_id[33];
     bool answered; /* an item was sent */
+    uint32_t held_first, held_count; /* tokens that wait to be sent, and the first one's number */
+    uint32_t held[REQ_HELD_MAX];
 };
 
 struct req_table {

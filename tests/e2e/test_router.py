@@ -1,4 +1,5 @@
 """The router alone, with scripted workers: text, limits, failover, credits, cache reports, leaving."""
+import http.client
 import json
 import os
 import shutil
@@ -389,6 +390,26 @@ def test_slow_reader_is_cut_off(bench):
     rss = b.c.routers[0].rss_mib()
     s.close()
     assert rss < 100 * SLOW
+
+
+def test_slow_reader_that_catches_up(bench):
+    """The kernel takes parts of events and then nothing for a while: not a byte is lost."""
+    b, count = bench("--stream-buffer-kib", "65536"), 1500
+    b.worker(step_s=0.0002, length_max=1000000)
+    body = json.dumps({"text": "one two three", "stream": True, "sampling_params": {
+        "max_new_tokens": count, "ignore_eos": True}}).encode()  # events that repeat the text: 10 MB
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.connect(("127.0.0.1", b.c.ports[0][0]))
+        s.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        with http.client.HTTPResponse(s) as answer:  # checks the chunks
+            answer.begin()
+            wait_for(lambda: b.c.metric("msgl_router_generated_tokens_total") == count, 30)
+            lines = answer.read().split(b"\n\n")
+    assert lines[-2:] == [b"data: [DONE]", b""] and len(lines) == count + 2
+    texts = [json.loads(line[6:])["text"] for line in lines[:-2]]
+    assert all(longer.startswith(text) for text, longer in zip(texts, texts[1:]))
+    assert texts[-1] == b.text(prompt="one two three", tokens=count, ignore_eos=True)
 
 
 def test_keep_alive_and_pipelining(bench):
