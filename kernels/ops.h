@@ -150,6 +150,7 @@ struct device_info {
     uint64_t memory_free_bytes;
     enum dtype act;
     enum dtype weight_dtypes[3]; /* accepted by weight_load, best first */
+    uint32_t head_dims[2]; /* head sizes that attention takes; 0: any multiple of 8 */
     uint32_t features; /* enum feature: which of sampling's extras the backend has */
 };
 

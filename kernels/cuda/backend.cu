@@ -118,6 +118,8 @@ static void dev_info(const struct device *device, struct device_info *info)
     snprintf(info->name, sizeof(info->name), "%.60s", device->prop.name);
     info->memory_free_bytes = free_bytes;
     info->act = DTYPE_BF16;
+    info->head_dims[0] = 64;
+    info->head_dims[1] = 128;
     info->weight_dtypes[0] = info->weight_dtypes[1] = info->weight_dtypes[2] = DTYPE_BF16;
 }
 

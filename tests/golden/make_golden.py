@@ -101,6 +101,9 @@ TINY = [
      dict(hidden_size=88, head_dim=64, num_attention_heads=4, num_key_value_heads=2, intermediate_size=136,
           moe_intermediate_size=48, num_hidden_layers=3, num_experts=8, num_experts_per_tok=3, norm_topk_prob=False,
           decoder_sparse_step=1, mlp_only_layers=[0])),
+    ("phi3_g2_d96_window", 21, "Phi3ForCausalLM",
+     dict(hidden_size=384, num_attention_heads=4, num_key_value_heads=2, intermediate_size=136, num_hidden_layers=3,
+          sliding_window=8, pad_token_id=0)),
 ]
 # Newer versions of the package keep all experts in one tensor; the files, and the formula, do not.
 EXPERTS = {"MixtralForCausalLM": ("block_sparse_moe.experts.%d.%s.weight", ("w1", "w3", "w2"), "block_sparse_moe.gate"),

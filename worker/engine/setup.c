@@ -162,8 +162,8 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     TRY_OUT(check_opts(opts, err));
     TRY_OUT(model_config_load(opts->model_dir, &parts->config, err));
     TRY_OUT(open_device(opts, parts, err));
-    TRY_OUT(decoder_check(parts->ops, &parts->config, (uint32_t)opts->tp, err));
     parts->ops->info(parts->device, &device);
+    TRY_OUT(decoder_check(parts->ops, &device, &parts->config, (uint32_t)opts->tp, err));
     struct weights_opts weights_opts = {
         .ops = parts->ops,
         .device = parts->device,

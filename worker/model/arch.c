@@ -39,6 +39,11 @@ static const struct arch archs[] = {
      .bias_keys = true,
      .post_norm = true,
      .qk_norm = ARCH_QK_NORM_WIDE},
+    {.name = "Phi3ForCausalLM",
+     .fused = true,
+     .plain_rope = true,
+     .window = ARCH_WINDOW_ALWAYS,
+     .norm_eps = 1e-5},
 };
 
 const struct arch *arch_find(const char *name)
@@ -104,7 +109,7 @@ static enum status parse_shape(const json_t *root, struct model_config *config, 
     if (config->head_dim % 2 != 0 || config->head_dim > MODEL_HEAD_DIM_MAX)
         return err_set(err, STATUS_INVALID, "a head size of %u is not even and at most %d",
                        config->head_dim, MODEL_HEAD_DIM_MAX);
-    double eps = 1e-6;
+    double eps = config->arch->norm_eps > 0 ? config->arch->norm_eps : 1e-6;
     TRY(json_get_number(root, "rms_norm_eps", 1e-12, 1e-1, &eps, err));
     config->norm_eps = (float)eps;
     return STATUS_OK;

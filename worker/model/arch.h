@@ -37,12 +37,15 @@ struct arch {
     bool qkv_bias;      /* q, k and v always have a bias (o has none) */
     bool bias_keys;     /* attention_bias and mlp_bias are read */
     bool post_norm;     /* norms stand behind attention and MLP, not in front */
+    bool fused;         /* q, k, v lie in one tensor qkv_proj, gate and up in gate_up_proj; no biases */
+    bool plain_rope;    /* rope scalings are refused: their names mean others here */
     bool no_rope;       /* no_rope_layers, no_rope_layer_interval: layers without rotation */
     bool shared_expert; /* beside the routed experts, gated by a sigmoid */
     enum arch_qk_norm qk_norm;
     enum arch_moe moe;
     enum arch_window window;
     uint32_t head_dim; /* when config.json has no head_dim; 0 = hidden / heads */
+    double norm_eps;   /* when it has no rms_norm_eps; 0 = 1e-6 */
 };
 
 const struct arch *arch_find(const char *name); /* NULL when there is no such row */

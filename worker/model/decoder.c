@@ -21,10 +21,15 @@ static bool has_no_rope(const struct model_config *config)
     return false;
 }
 
-enum status decoder_check(const struct ops *ops, const struct model_config *config, uint32_t tp,
-                          struct err *err)
+enum status decoder_check(const struct ops *ops, const struct device_info *device,
+                          const struct model_config *config, uint32_t tp, struct err *err)
 {
     const char *name = config->arch->name;
+    if (device->head_dims[0] != 0 && config->head_dim != device->head_dims[0] &&
+        config->head_dim != device->head_dims[1])
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "the model's heads have %u numbers (head_dim); the %s backend does %u and %u",
+                       config->head_dim, ops->name, device->head_dims[0], device->head_dims[1]);
     bool wide = config->arch->qk_norm == ARCH_QK_NORM_WIDE;
     if (wide && tp > 1 && (ops->qk_sums == NULL || ops->qk_norm_by_sums == NULL))
         return err_set(err, STATUS_UNSUPPORTED,

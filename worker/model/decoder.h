@@ -67,7 +67,8 @@ struct decoder_batch {
 };
 
 /* UNSUPPORTED names what this model, cut into tp ranks, needs and the backend does not have. */
-enum status MUST_USE decoder_check(const struct ops *ops, const struct model_config *config,
+enum status MUST_USE decoder_check(const struct ops *ops, const struct device_info *device,
+                                   const struct model_config *config,
                                    uint32_t tp, struct err *err);
 
 /* config, weights and cache outlive the decoder. */

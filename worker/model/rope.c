@@ -93,6 +93,9 @@ enum status rope_config_parse(const json_t *root, struct model_config *config, s
     if (part != 1)
         return err_set(err, STATUS_UNSUPPORTED, "a partial_rotary_factor of %g is not one that we run",
                        part);
+    if (config->arch->plain_rope && strcmp(type, "default") != 0)
+        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run in %s", type,
+                       config->arch->name);
     return parse_scaling(scaling, type, config, err);
 }
 

@@ -154,6 +154,8 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
     static const char *const projections[] = {"q_proj", "k_proj", "v_proj"};
     const struct model_config *config = loader->config;
     const struct shard *shard = &loader->weights->shard;
+    const uint64_t fused = config->arch->fused ? (config->heads + 2 * config->kv_heads) * (uint64_t)config->head_dim : 0;
+    uint64_t above = 0; /* rows of the projections before this one, in the fused tensor */
     struct part parts[PARTS_MAX];
     struct piece pieces[PARTS_MAX];
     struct name bias_names[PARTS_MAX];
@@ -163,9 +165,10 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
         uint64_t len = (i == 0 ? config->heads : config->kv_heads) * d;
         uint64_t first = (i == 0 ? shard->head_first : shard->kv_head_first) * d;
         uint64_t count = (i == 0 ? shard->heads : shard->kv_heads) * d;
-        snprintf(rest, sizeof(rest), "self_attn.%s.weight", projections[i]);
-        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, len, config->hidden,
-                      (struct source_block){first, count, 0, config->hidden}, err));
+        snprintf(rest, sizeof(rest), "self_attn.%s.weight", fused ? "qkv_proj" : projections[i]);
+        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, fused ? fused : len, config->hidden,
+                      (struct source_block){above + first, count, 0, config->hidden}, err));
+        above += fused ? len : 0;
         snprintf(rest, sizeof(rest), "self_attn.%s.bias", projections[i]);
         bias_names[i] = layer_name(idx, rest);
         pieces[i] = (struct piece){bias_names[i].text, len, first, count};
@@ -284,16 +287,18 @@ static enum status load_gate_up(struct loader *loader, uint32_t idx, struct laye
     static const char *const projections[] = {"gate_proj", "up_proj"};
     const struct model_config *config = loader->config;
     const struct shard *shard = &loader->weights->shard;
+    const bool fused = config->arch->fused;
+    const uint64_t rows = config->intermediate;
     struct part parts[2];
     struct piece pieces[2];
     struct name bias_names[2];
     for (size_t i = 0; i < ARRAY_LEN(projections); i++) {
         char rest[64];
-        snprintf(rest, sizeof(rest), "mlp.%s.weight", projections[i]);
-        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, config->intermediate,
+        snprintf(rest, sizeof(rest), "mlp.%s.weight", fused ? "gate_up_proj" : projections[i]);
+        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, fused ? 2 * rows : rows,
                       config->hidden,
-                      (struct source_block){shard->intermediate_first, shard->intermediate, 0,
-                                            config->hidden},
+                      (struct source_block){(fused ? i * rows : 0) + shard->intermediate_first,
+                                            shard->intermediate, 0, config->hidden},
                       err));
         snprintf(rest, sizeof(rest), "mlp.%s.bias", projections[i]);
         bias_names[i] = layer_name(idx, rest);

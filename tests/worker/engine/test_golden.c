@@ -60,6 +60,7 @@ static const char *const tiny[] = {
     "qwen3_g8_d128_tied",   "qwen3_g2_d64_biases",  "llama_g2_d64_yarn",    "qwen3_g2_d128_yarn",
     "llama_g1_d64_dynamic", "mixtral_g4_d64",       "qwen2moe_g2_d64_shared", "qwen3moe_g4_d128",
     "smollm3_g4_d64_nope",  "olmo2_g2_d64",         "qwen2moe_g2_d64_dense",  "qwen3moe_g2_d64_dense",
+    "phi3_g2_d96_window",
 };
 
 #if defined(__SANITIZE_THREAD__) /* the threads are the same for all */

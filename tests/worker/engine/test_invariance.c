@@ -27,6 +27,9 @@ static const char *const configs[] = {
     "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"intermediate_size\":128,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,\"num_experts\":6,"
     "\"num_experts_per_tok\":2,\"moe_intermediate_size\":40,\"shared_expert_intermediate_size\":56}",
+    "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":288,"
+    "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":136,"
+    "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256}",
     "{\"architectures\":[\"Olmo2ForCausalLM\"],\"hidden_size\":192,\"head_dim\":64,"
     "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":128,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256}",

@@ -142,6 +142,11 @@ START_TEST(experts_and_others)
     ck_assert_uint_eq(config.window[1], 0);
     config = parse_ok("{\"architectures\":[\"Olmo2ForCausalLM\"]}");
     ck_assert(config.arch->post_norm && config.arch->qk_norm == ARCH_QK_NORM_WIDE);
+    config = parse_ok("{\"architectures\":[\"Phi3ForCausalLM\"],\"sliding_window\":8,\"rms_norm_eps\":null,"
+                      "\"rope_scaling\":null,\"partial_rotary_factor\":1.0,\"attention_bias\":true}");
+    ck_assert(config.arch->fused && !config.qkv_bias && !config.tied);
+    ck_assert_float_eq(config.norm_eps, 1e-5f);
+    ck_assert_uint_eq(config.window[3], 8);
 }
 END_TEST
 
@@ -210,6 +215,10 @@ static const struct {
     {"{\"rope_theta\":-1}", STATUS_INVALID, "rope_theta"},
     {"{\"rope_scaling\":\"yes\"}", STATUS_INVALID, "rope_scaling"},
     {"{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4}}", STATUS_UNSUPPORTED, "longrope"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
+     STATUS_UNSUPPORTED, "yarn"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"partial_rotary_factor\":0.75}", STATUS_UNSUPPORTED,
+     "partial_rotary_factor"},
     {"{\"rope_scaling\":{\"rope_type\":\"yarn\"}}", STATUS_INVALID, "factor"},
     {"{\"partial_rotary_factor\":0.5}", STATUS_UNSUPPORTED, "partial_rotary_factor"},
     {"{\"architectures\":[\"MixtralForCausalLM\"]}", STATUS_INVALID, "num_local_experts"},

@@ -10,7 +10,8 @@ static enum status check(const struct ops *ops, const char *name, uint32_t exper
 {
     struct model_config config = {.arch = arch_find(name), .experts = experts};
     ck_assert_ptr_nonnull(config.arch);
-    return decoder_check(ops, &config, tp, err);
+    struct device_info device = {0};
+    return decoder_check(ops, &device, &config, tp, err);
 }
 
 START_TEST(refuses_what_the_backend_lacks)
@@ -35,11 +36,28 @@ START_TEST(refuses_what_the_backend_lacks)
 }
 END_TEST
 
+START_TEST(refuses_other_head_sizes)
+{
+    struct model_config config = {.arch = arch_find("Phi3ForCausalLM"), .head_dim = 96};
+    struct device_info device = {.head_dims = {64, 128}};
+    struct err err = {0};
+    ck_assert_int_eq(decoder_check(ops_find("cpu"), &device, &config, 1, &err), STATUS_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.text, "head_dim"));
+    ck_assert_ptr_nonnull(strstr(err.text, "96"));
+    config.head_dim = 128;
+    ck_assert_int_eq(decoder_check(ops_find("cpu"), &device, &config, 1, &err), STATUS_OK);
+    device = (struct device_info){0};
+    config.head_dim = 96;
+    ck_assert_int_eq(decoder_check(ops_find("cpu"), &device, &config, 1, &err), STATUS_OK);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("decoder");
     TCase *tcase = tcase_create("all");
     tcase_add_test(tcase, refuses_what_the_backend_lacks);
+    tcase_add_test(tcase, refuses_other_head_sizes);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -191,6 +191,48 @@ static void check_rank(const struct weights *w, const struct model_config *c)
     ck_assert_int_eq(layer->down_bias != NULL, c->mlp_bias && s->rank == 0);
 }
 
+/* The same blocks, of tensors that hold q, k, v and gate, up one below the other. */
+static void check_fused_rank(const struct weights *w, const struct model_config *c)
+{
+    static const char qkv[] = "model.layers.1.self_attn.qkv_proj.weight";
+    static const char gate_up[] = "model.layers.1.mlp.gate_up_proj.weight";
+    const struct shard *s = &w->shard;
+    const struct layer_weights *layer = &w->layers[1];
+    uint32_t d = c->head_dim, q = s->heads * d, kv = s->kv_heads * d, h = c->hidden;
+    uint64_t q_all = (uint64_t)c->heads * d, kv_all = (uint64_t)c->kv_heads * d;
+    uint64_t kv_first = (uint64_t)s->kv_head_first * d;
+    ck_assert_uint_eq(layer->qkv.n, q + 2 * kv);
+    check_block(&layer->qkv, 0, q, qkv, q_all + 2 * kv_all, h, (uint64_t)s->head_first * d, 0);
+    check_block(&layer->qkv, q, kv, qkv, q_all + 2 * kv_all, h, q_all + kv_first, 0);
+    check_block(&layer->qkv, q + kv, kv, qkv, q_all + 2 * kv_all, h, q_all + kv_all + kv_first, 0);
+    ck_assert_uint_eq(layer->gate_up.n, 2 * s->intermediate);
+    check_block(&layer->gate_up, 0, s->intermediate, gate_up, 2 * c->intermediate, h,
+                s->intermediate_first, 0);
+    check_block(&layer->gate_up, s->intermediate, s->intermediate, gate_up, 2 * c->intermediate, h,
+                c->intermediate + s->intermediate_first, 0);
+    ck_assert(layer->qkv_bias == NULL && layer->gate_up_bias == NULL && layer->down_bias == NULL);
+}
+
+START_TEST(fused_tensors)
+{
+    struct model_config config = config_of(
+        "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":24,\"head_dim\":8,"
+        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":20,"
+        "\"num_hidden_layers\":2,\"vocab_size\":40,\"max_position_embeddings\":64}");
+    for (uint32_t tp = 1; tp <= 4; tp *= 2) {
+        for (uint32_t rank = 0; rank < tp; rank++) {
+            struct device device = {0};
+            struct weights weights;
+            struct err err = {0};
+            ck_assert_msg(load(&device, &config, rank, tp, &weights, &err) == STATUS_OK, "%s", err.text);
+            check_fused_rank(&weights, &config);
+            weights_release(&weights);
+            ck_assert_uint_eq(device.live, 0);
+        }
+    }
+}
+END_TEST
+
 /* tp 4 with 2 KV heads: ranks 0 and 1 hold head 0, ranks 2 and 3 head 1. */
 START_TEST(cuts)
 {
@@ -401,6 +443,7 @@ int main(void)
     Suite *suite = suite_create("weights");
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, cuts, 0, 3);
+    tcase_add_test(tcase, fused_tensors);
     tcase_add_test(tcase, odd_cuts);
     tcase_add_test(tcase, refuses_what_leaves_a_rank_empty);
     tcase_add_test(tcase, vocabulary_is_padded);
