@@ -37,7 +37,7 @@ static void put_responses(const struct endpoint *row, struct buf *out)
     buf_str(out, "\"responses\":{\"200\":{\"description\":\"the answer\",\"content\":{"
                  "\"application/json\":{\"schema\":{}}");
     if (row->place & (PLACE_CHAT | PLACE_COMPLETIONS | PLACE_GENERATE))
-        buf_str(out, ",\"text/event-stream\":{\"schema\":{\"type\":\"string\"}}");
+        buf_str(out, ",\"text/event-stream\":{\"schema\":{}}");
     buf_str(out, "}}");
     if (row->guarded)
         put_error_response("401", out);

@@ -58,11 +58,27 @@ void cpu_slot_setup(struct device *device, struct stream *stream, const struct s
         setup_one(state, &setups[i], words);
 }
 
+/* A word at a time: most are all ones or all zeroes, and a choice for each of 32 bits is what a compiler
+ * makes vectors of. */
 static void apply_mask(float *logits, uint32_t vocab, const uint32_t *mask)
 {
-    for (uint32_t i = 0; i < vocab; i++)
-        if (!(mask[i / 32] >> i % 32 & 1))
-            logits[i] = -INFINITY;
+    static const uint32_t bits[32] = {
+        1u << 0,  1u << 1,  1u << 2,  1u << 3,  1u << 4,  1u << 5,  1u << 6,  1u << 7,
+        1u << 8,  1u << 9,  1u << 10, 1u << 11, 1u << 12, 1u << 13, 1u << 14, 1u << 15,
+        1u << 16, 1u << 17, 1u << 18, 1u << 19, 1u << 20, 1u << 21, 1u << 22, 1u << 23,
+        1u << 24, 1u << 25, 1u << 26, 1u << 27, 1u << 28, 1u << 29, 1u << 30, 1u << 31};
+    for (uint32_t first = 0; first < vocab; first += 32) {
+        uint32_t word = mask[first / 32], count = MIN(vocab - first, 32u);
+        float *row = logits + first;
+        if (word == UINT32_MAX)
+            continue;
+        if (count == 32)
+            for (uint32_t i = 0; i < 32; i++)
+                row[i] = word & bits[i] ? row[i] : -INFINITY;
+        else
+            for (uint32_t i = 0; i < count; i++)
+                row[i] = word & bits[i] ? row[i] : -INFINITY;
+    }
 }
 
 static void apply_bias(float *logits, const uint32_t *list)

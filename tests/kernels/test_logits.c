@@ -2,6 +2,7 @@
 #include "tests/kernels/kit.h"
 
 #include "common/mem.h"
+#include "common/rng.h"
 
 #include <math.h>
 #include <string.h>
@@ -121,6 +122,29 @@ START_TEST(bias_bans_and_masks)
 }
 END_TEST
 
+/* Words of a mask: full, empty, mixed, and the last one cut short. */
+START_TEST(masks_of_any_words)
+{
+    struct rig rig;
+    rig_open(&rig, 5);
+    uint64_t seed = 6;
+    uint32_t masks[SLOTS * DIV_CEIL(VOCAB, 32)];
+    struct sample_row rows[SLOTS];
+    for (size_t i = 0; i < ARRAY_LEN(masks); i++)
+        masks[i] = i % 3 == 0 ? UINT32_MAX : i % 7 == 1 ? 0 : (uint32_t)rng_next(&seed);
+    for (uint32_t r = 0; r < SLOTS; r++)
+        rows[r] = (struct sample_row){.slot = r, .flags = SAMPLE_MASK, .mask = SLOTS - 1 - r};
+    rig.ops->logits_adjust(rig.device, NULL, rig.logits, VOCAB, &rig.state, masks, rows, SLOTS);
+    for (uint32_t r = 0; r < SLOTS; r++)
+        for (uint32_t i = 0; i < VOCAB; i++) {
+            const uint32_t *mask = masks + (size_t)rows[r].mask * DIV_CEIL(VOCAB, 32);
+            float want = mask[i / 32] >> i % 32 & 1 ? rig.before[r * VOCAB + i] : -INFINITY;
+            ck_assert_msg(rig.logits[r * VOCAB + i] == want, "row %u token %u", r, i);
+        }
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(logprobs_are_the_log_softmax)
 {
     struct rig rig;
@@ -162,6 +186,7 @@ int main(void)
     tcase_add_test(tcase, penalties_count_prompt_and_answer);
     tcase_add_test(tcase, drawn_tokens_are_counted_later);
     tcase_add_test(tcase, bias_bans_and_masks);
+    tcase_add_test(tcase, masks_of_any_words);
     tcase_add_test(tcase, logprobs_are_the_log_softmax);
     suite_add_tcase(suite, tcase);
     return kit_run(suite);

@@ -4,13 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/automaton.h"
 #include "common/hash.h"
 #include "common/map.h"
 #include "common/mem.h"
-#include "common/token_bytes.h"
+#include "worker/engine/token_order.h"
 
-#define TOKEN_BYTES_MAX 256 /* a longer token is never let through */
 #define MASKS_MAX       1024 /* of one grammar */
 #define IDLE_MAX        32   /* grammars that nobody uses */
 #define STOPS_MAX       64
@@ -40,51 +38,24 @@ struct grammars {
     uint64_t uses;
     struct grammar_slot *slots;
     uint32_t slot_count, vocab, words;
-    /* the vocabulary, in the order of its bytes */
+    /* the vocabulary */
     char *model_dir;
     pthread_t reader;
     bool reading;
     enum status read_status;
     struct err read_err;
     struct token_bytes tokens;
-    uint32_t *order;
-    uint16_t *common; /* bytes that a token shares with the one before in order */
-    uint32_t order_count;
-    struct automaton_at at[TOKEN_BYTES_MAX + 1]; /* scratch: places along a token */
+    struct token_order order;
 };
 
 /* ---- the vocabulary ---- */
-
-static int compare_tokens(const void *a, const void *b, void *arg)
-{
-    const struct token_bytes *tokens = arg;
-    struct str x = tokens->of[*(const uint32_t *)a], y = tokens->of[*(const uint32_t *)b];
-    int order = memcmp(x.data, y.data, MIN(x.len, y.len));
-    return order ? order : (x.len > y.len) - (x.len < y.len);
-}
-
-static void sort_tokens(struct grammars *g)
-{
-    uint32_t count = MIN(g->tokens.count, g->vocab);
-    g->order = mem_array(MAX(count, 1u), sizeof(*g->order));
-    g->common = mem_array(MAX(count, 1u), sizeof(*g->common));
-    for (uint32_t id = 0; id < count; id++)
-        if (g->tokens.of[id].len > 0 && g->tokens.of[id].len <= TOKEN_BYTES_MAX)
-            g->order[g->order_count++] = id;
-    qsort_r(g->order, g->order_count, sizeof(*g->order), compare_tokens, &g->tokens);
-    for (uint32_t i = 1; i < g->order_count; i++) {
-        struct str a = g->tokens.of[g->order[i - 1]], b = g->tokens.of[g->order[i]];
-        while (g->common[i] < MIN(a.len, b.len) && a.data[g->common[i]] == b.data[g->common[i]])
-            g->common[i]++;
-    }
-}
 
 static void *reader_main(void *arg)
 {
     struct grammars *g = arg;
     g->read_status = token_bytes_load(g->model_dir, &g->tokens, &g->read_err);
     if (g->read_status == STATUS_OK)
-        sort_tokens(g);
+        token_order_init(&g->order, &g->tokens, g->vocab);
     return NULL;
 }
 
@@ -137,8 +108,7 @@ void grammars_free(struct grammars *g)
         grammar_free(g->list[i]);
     mem_free(g->list);
     mem_free(g->slots);
-    mem_free(g->order);
-    mem_free(g->common);
+    token_order_release(&g->order);
     mem_free(g->model_dir);
     token_bytes_release(&g->tokens);
     pthread_mutex_destroy(&g->lock);
@@ -263,31 +233,6 @@ void grammars_setup(struct grammars *g, uint32_t slot, uint32_t id, const uint32
         grammars_advance(g, slot, text[i]);
 }
 
-/* Bits of the tokens whose bytes may all come from `start` on. */
-static void fill_mask(struct grammars *g, const struct automaton *automaton,
-                      const struct automaton_at *start, uint32_t *mask)
-{
-    uint32_t fits = 0; /* bytes of the token before that may come */
-    memset(mask, 0, g->words * sizeof(*mask));
-    g->at[0] = *start;
-    for (uint32_t i = 0; i < g->order_count; i++) {
-        struct str bytes = g->tokens.of[g->order[i]];
-        if (g->common[i] > fits)
-            continue; /* it shares the byte that failed */
-        for (fits = g->common[i]; fits < bytes.len; fits++) {
-            const struct automaton_at *from = &g->at[fits];
-            struct automaton_at *to = &g->at[fits + 1];
-            to->state = from->state;
-            to->depth = from->depth;
-            memcpy(to->back, from->back, from->depth * sizeof(*to->back));
-            if (!automaton_step(automaton, to, (uint8_t)bytes.data[fits]))
-                break;
-        }
-        if (fits == bytes.len)
-            mask[g->order[i] / 32] |= 1u << g->order[i] % 32;
-    }
-}
-
 static uint64_t hash_of(const struct automaton_at *at)
 {
     return hash_bytes(at, offsetof(struct automaton_at, back) + at->depth * sizeof(*at->back));
@@ -307,7 +252,7 @@ static const uint32_t *cached_mask(struct grammars *g, struct grammar *grammar,
         map_clear(&grammar->masks);
     }
     uint32_t *mask = mem_array(g->words, sizeof(*mask));
-    fill_mask(g, &grammar->automaton, at, mask);
+    token_order_mask(&g->order, &grammar->automaton, at, mask);
     map_put(&grammar->masks, key, (uint64_t)(uintptr_t)mask);
     return mask;
 }

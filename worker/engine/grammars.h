@@ -4,9 +4,9 @@
  *                      ▲
  *   slots: │ grammar, where it stands, stop tokens │ …      setup ─► mask ─► advance ─► mask …
  *
- * A mask is made by walking the vocabulary in the order of its bytes, so that tokens with a common
- * beginning share the steps of it; then it is kept, for most answers stand in few places again and
- * again. Equal grammars are one; some that nobody uses stay, for the next call with the same schema.
+ * A mask is made by walking the vocabulary (token_order.h); then it is kept, for most answers stand in
+ * few places again and again. Equal grammars are one; some that nobody uses stay, for the next call
+ * with the same schema.
  *
  * add and drop: the loop's thread. All else: the thread that launches.
  */
