@@ -240,10 +240,8 @@ static bool step_call(struct answer *answer, bool end)
     move(answer, answer->held.len, &answer->raw, 0);
     enum scan_end state = answer_scan(answer->raw.data ? answer->raw.data : "", answer->raw.len,
                                       &scan);
-    if (state == SCAN_BAD)
-        return no_call(answer);
-    bool known = answer->raw_named, ready = scan.name.len > 0 && scan.arguments.data != NULL;
-    if (ready || (state == SCAN_DONE && scan.name.len > 0)) {
+    bool known = answer->raw_named, bad = state == SCAN_BAD;
+    if (scan.name.len > 0 && (scan.arguments.data || state == SCAN_DONE)) {
         take_call(answer, &scan, !known);
         answer->raw_named = true;
     }
@@ -252,7 +250,7 @@ static bool step_call(struct answer *answer, bool end)
             return answer->raw.len > 0 && no_call(answer);
         return false;
     }
-    if (!answer->raw_named) /* an object without a name */
+    if (!answer->raw_named) /* no object, or one without a name */
         return no_call(answer);
     struct answer_call *call = &answer->calls[answer->call_count - 1];
     if (call->arguments.len == 0)
@@ -260,8 +258,13 @@ static bool step_call(struct answer *answer, bool end)
     buf_append(&answer->held, answer->raw.data + scan.used, answer->raw.len - scan.used);
     buf_clear(&answer->raw);
     answer->raw_named = false;
-    answer->state = ANSWER_AFTER;
     answer->over = answer->opts.one_call;
+    answer->state = ANSWER_AFTER;
+    if (bad && !answer->over) { /* what was told stays told; what is behind is text */
+        answer->state = ANSWER_CONTENT;
+        answer->spoke = true;
+        answer->opts.format = TOOLS_NONE;
+    }
     return true;
 }
 

@@ -15,7 +15,8 @@ static bool is_space(char c)
 
 static bool skip(struct reader *r, const char *also)
 {
-    while (r->at < r->len && (is_space(r->text[r->at]) || strchr(also, r->text[r->at])))
+    while (r->at < r->len &&
+           (is_space(r->text[r->at]) || memchr(also, r->text[r->at], strlen(also))))
         r->at++;
     return r->at < r->len;
 }
@@ -72,23 +73,29 @@ static enum scan_end scan_value(struct reader *r, struct str *value)
     return SCAN_MORE;
 }
 
-/* `"key": value`. */
+/* `"key": value`. Of two names, and of two lists of arguments, the first counts: it was told. */
 static enum scan_end scan_member(struct reader *r, struct answer_scan *out)
 {
-    struct str key, value;
+    struct str key, value = {NULL, 0};
     enum scan_end end = scan_string(r, &key);
     if (end != SCAN_DONE)
         return end;
     if (!skip(r, ""))
         return SCAN_MORE;
-    if (r->text[r->at++] != ':')
+    if (r->text[r->at] != ':')
         return SCAN_BAD;
+    r->at++;
     if (!skip(r, ""))
         return SCAN_MORE;
-    if (str_is(key, "name"))
-        return scan_string(r, &out->name);
+    if (str_is(key, "name")) {
+        end = scan_string(r, &value);
+        if (!out->name.data)
+            out->name = value;
+        return end;
+    }
     end = scan_value(r, &value);
-    if (str_is(key, "arguments") || str_is(key, "parameters"))
+    bool arguments = str_is(key, "arguments") || str_is(key, "parameters");
+    if (arguments && !out->arguments.data && end != SCAN_BAD)
         out->arguments = value;
     return end;
 }
@@ -99,8 +106,9 @@ enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out)
     *out = (struct answer_scan){.used = 0};
     if (!skip(&r, "[,"))
         return SCAN_MORE;
-    if (text[r.at++] != '{')
+    if (text[r.at] != '{')
         return SCAN_BAD;
+    r.at++;
     for (;;) {
         if (!skip(&r, ""))
             return SCAN_MORE;
@@ -109,10 +117,12 @@ enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out)
             return SCAN_DONE;
         }
         enum scan_end end = scan_member(&r, out);
+        out->used = r.at;
         if (end != SCAN_DONE)
             return end;
         if (!skip(&r, ""))
             return SCAN_MORE;
+        out->used = r.at;
         if (text[r.at] == ',')
             r.at++;
         else if (text[r.at] != '}')

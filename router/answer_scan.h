@@ -9,7 +9,7 @@ enum scan_end { SCAN_MORE, SCAN_DONE, SCAN_BAD };
 struct answer_scan {
     struct str name;      /* between its quotes, escapes as they are; empty: not known yet */
     struct str arguments; /* as much of the value of "arguments" or "parameters" as is there */
-    size_t used;          /* DONE: bytes up to the object's end */
+    size_t used;          /* DONE: bytes up to the object's end; BAD: up to where it went wrong */
 };
 
 /* Space, "[" and "," may come in front. BAD: this will never be an object. */

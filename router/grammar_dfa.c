@@ -12,6 +12,10 @@
 #include "common/mem.h"
 #include "router/grammar_nfa.h"
 
+/* Some ten letters can ask for thousands of sets of thousands of states: a call with such a grammar
+ * must not hold the others up. About half a second; an object of 300 optional properties just fits. */
+#define WORK_MAX 40000000u
+
 struct set {
     uint32_t *items; /* sorted */
     uint32_t count;
@@ -32,6 +36,8 @@ struct dfa {
     /* scratch */
     uint32_t *stack, *found;
     uint32_t *mark, marks; /* [states] */
+    uint8_t *ends;         /* [states] a rule's end */
+    uint64_t work;         /* states and edges looked at so far */
     struct err *err;
 };
 
@@ -55,6 +61,7 @@ static uint32_t close_set(struct dfa *dfa, uint32_t count)
             continue;
         dfa->mark[state] = dfa->marks;
         dfa->found[total++] = state;
+        dfa->work++;
         for (uint32_t e = nfa->edges_of[state]; e != NFA_NONE; e = nfa->edges[e].next)
             if (nfa->edges[e].kind == NFA_EMPTY && dfa->mark[nfa->edges[e].to] != dfa->marks)
                 dfa->stack[depth++] = nfa->edges[e].to;
@@ -162,6 +169,9 @@ static enum status transition(struct dfa *dfa, uint32_t number, uint8_t byte, ui
     const struct set *set = &dfa->sets[number];
     uint32_t rule = NFA_NONE, count = 0;
     bool bytes = false, mixed = false;
+    dfa->work += set->count;
+    if (dfa->work > WORK_MAX)
+        return err_set(dfa->err, STATUS_UNSUPPORTED, "it takes too long to compile");
     for (uint32_t i = 0; i < set->count; i++) {
         for (uint32_t e = nfa->edges_of[set->items[i]]; e != NFA_NONE; e = nfa->edges[e].next) {
             const struct nfa_edge *edge = &nfa->edges[e];
@@ -193,9 +203,8 @@ static enum status transition(struct dfa *dfa, uint32_t number, uint8_t byte, ui
 static bool has_end(const struct dfa *dfa, const struct set *set)
 {
     for (uint32_t i = 0; i < set->count; i++)
-        for (uint32_t r = 0; r < dfa->nfa->rule_count; r++)
-            if (set->items[i] == dfa->nfa->rules[r].end)
-                return true;
+        if (dfa->ends[set->items[i]])
+            return true;
     return false;
 }
 
@@ -227,6 +236,9 @@ enum status nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err)
     dfa.stack = mem_array(edges + 1, sizeof(*dfa.stack));
     dfa.found = mem_array(edges + 1, sizeof(*dfa.found));
     dfa.mark = mem_array(states, sizeof(*dfa.mark));
+    dfa.ends = mem_array(states, sizeof(*dfa.ends));
+    for (uint32_t r = 0; r < nfa->rule_count; r++)
+        dfa.ends[nfa->rules[r].end] = true;
     find_classes(&dfa);
     for (uint32_t r = 0; r < nfa->rule_count; r++)
         if (!find_first(&dfa, r))
@@ -245,7 +257,7 @@ out:
     for (uint32_t i = 0; i < dfa.count; i++)
         mem_free(dfa.sets[i].items);
     void *arrays[] = {dfa.sets,  dfa.table, dfa.calls, dfa.first,
-                      dfa.first_known, dfa.stack, dfa.found, dfa.mark};
+                      dfa.first_known, dfa.stack, dfa.found, dfa.mark, dfa.ends};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     map_release(&dfa.by_hash);

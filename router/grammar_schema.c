@@ -641,7 +641,7 @@ enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out
     struct schema s;
     enum status status = STATUS_OK;
     schema_begin(&s, &nfa, NULL, err);
-    uint32_t rule = nfa_rule(&nfa), call = nfa_state(&nfa), done = nfa_state(&nfa);
+    uint32_t rule = nfa_rule(&nfa), call = nfa_state(&nfa), done = nfa_state(&nfa), count = 0;
     nfa_empty(&nfa, nfa_text(&nfa, nfa.rules[rule].start, want->begin.data, want->begin.len), call);
     for (size_t i = 0; i < json_array_size(want->tools); i++) {
         const json_t *function = json_object_get(json_array_get(want->tools, i), "function");
@@ -651,7 +651,10 @@ enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out
             continue;
         TRY_OUT(put_tool(&s, want, function, call, &end));
         nfa_empty(&nfa, end, done);
+        count++;
     }
+    if (count == 0)
+        TRY_OUT(err_set(err, STATUS_INVALID, "there is no tool to call"));
     if (want->parallel)
         nfa_empty(&nfa, nfa_text(&nfa, done, want->between.data, want->between.len), call);
     nfa_empty(&nfa, nfa_text(&nfa, done, want->end.data, want->end.len), nfa.rules[rule].end);

@@ -364,12 +364,13 @@ static void say_tokens(struct input *in, uint32_t worker)
         job->score_next = scored ? job->prompt : job->score_next;
     }
     item.finish = count == left ? FINISH_LENGTH : how & 16 ? size % (FINISH_ERROR + 1) : FINISH_NONE;
-    job->next = MAX(job->next, first + count);
     struct frame frame = {.type = FRAME_TOKENS};
     frame.tokens = (struct frame_tokens){.epoch = world.router.epoch, .step = world.now_ms, .items = &item, .item_count = 1};
     receive(how & 32 ? worker : job->worker, &frame);
-    if (item.finish != FINISH_NONE)
-        job->stale = true;
+    if (!(how & 32) || worker == job->worker) { /* another's word about a req counts for nothing */
+        job->next = MAX(job->next, first + count);
+        job->stale |= item.finish != FINISH_NONE;
+    }
     struct buf *all[] = {&ids, &probs, &tops, &top_probs, &scores, &score_ids, &score_probs};
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         buf_release(all[i]);
@@ -407,7 +408,7 @@ static void say_cache(struct input *in, uint32_t worker, bool snapshot)
     receive(worker, &frame);
 }
 
-/* Anything that decodes. */
+/* Anything that decodes, but tokens: say_tokens() knows which are true. */
 static void say_anything(struct input *in, uint32_t worker)
 {
     struct str bytes = input_take(in, input_byte(in));
@@ -415,7 +416,7 @@ static void say_anything(struct input *in, uint32_t worker)
     struct frame frame;
     struct err err = {.text = ""};
     arena_init(&arena);
-    if (frame_decode(bytes.data, bytes.len, &arena, &frame, &err) == STATUS_OK)
+    if (frame_decode(bytes.data, bytes.len, &arena, &frame, &err) == STATUS_OK && frame.type != FRAME_TOKENS)
         receive(worker, &frame);
     arena_release(&arena);
 }

@@ -226,6 +226,24 @@ def sessions():
     yield "lies", hello[0] + bytes([0, 3]) + b"".join(bytes([4, n, n, n]) for n in range(0, 64, 3)) + b"\x0d" + bytes([len(pack(FRAMES["load"]))]) + pack(FRAMES["load"])
 
 
+def worker_sessions():
+    """Events of tests/fuzz/worker_session.c."""
+    welcome, tick = bytes([2, 8, 18, 8]), bytes([12, 20])
+    step = bytes([8, 10])
+
+    def generate(link, name, attempt=1, how=0, more=0, length=20, made=0, wanted=9):
+        return bytes([16 * link, name, attempt, how, more, length, made, wanted])
+    yield "runs", welcome + generate(0, 1) + generate(1, 2, how=2) + step * 6 + tick + step * 9
+    yield "overlaps", welcome + b"".join(generate(n & 1, n, how=n & 2, length=70) for n in range(8)) + bytes([8, 8, 10]) * 30
+    yield "everything", welcome + generate(0, 1, how=0x3c, more=0xff) + generate(0, 9, how=0x24, more=0x16) + step * 9 + bytes([12, 200]) + step * 9
+    yield "grammars", welcome + generate(0, 1, how=0x80) + generate(0, 2, how=0xc0) + generate(1, 3, how=0x83) + step * 9
+    yield "attempts", welcome + generate(0, 1) + step * 3 + generate(0, 1, 3, made=2) + generate(0, 1, 2) + bytes([3, 1]) + step * 9
+    yield "breaks", welcome + generate(0, 1) + generate(1, 1) + bytes([8, 13 + 64, 12, 2, 10, 2, 8, 13 + 32, 10, 8, 12, 9, 13]) + welcome + generate(0, 2) + step * 9
+    yield "drains", welcome + generate(0, 1) + bytes([255]) + generate(0, 2) + bytes([12, 2]) + step * 9
+    yield "says", welcome + b"".join(bytes([n, n]) for n in range(2, 8)) + bytes([14, len(pack(FRAMES["cancel"]))]) + pack(FRAMES["cancel"]) + bytes([12, 255, 12, 255])
+    yield "long", welcome + b"".join(generate(n & 1, n, length=110, wanted=8) for n in range(9)) + step * 60
+
+
 def weights():
     two = dump({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "b": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [8, 12]},
                 "__metadata__": {"format": "pt"}})
@@ -272,6 +290,8 @@ def all_seeds():
         yield "rank_message", kind, message
     for name, data in sessions():
         yield "router_session", name, data
+    for name, data in worker_sessions():
+        yield "worker_session", name, data
     for name, data in weights():
         yield "safetensors", name, data
     for name, data in tokenizers():

@@ -1,4 +1,5 @@
 /* test_answer - thinking, text and calls come out the same however the text is cut. */
+#include "router/answer_scan.h"
 #include "router/answer.h"
 
 #include <check.h>
@@ -57,6 +58,12 @@ static const struct {
     {{.format = TOOLS_LLAMA}, "It is {\"name\": \"f\"}", "It is {\"name\": \"f\"}||"},
     {{.format = TOOLS_MISTRAL}, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", "||f({\"x\": 1})g({})"},
     {{.format = TOOLS_MISTRAL, .calling = true}, "[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]", "||f({\"x\": 1})"},
+    /* it goes wrong when the call was told of already: what is behind is text */
+    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>", "oops</tool_call>||f({\"x\": 1})"},
+    {{.format = TOOLS_HERMES, .one_call = true}, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>", "||f({\"x\": 1})"},
+    {{.format = TOOLS_LLAMA}, "{\"name\": \"f\", \"parameters\": }}", "{\"name\": \"f\", \"parameters\": }}||"},
+    /* of two names or two lists of arguments the first counts */
+    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"name\":\"g\",\"parameters\":{\"long\": 1}}</tool_call>", "||f({})"},
     {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"gr\\u00f6\\\"\", \"arguments\": {}}</tool_call>", "||gr\xc3\xb6\"({})"},
 };
 
@@ -99,12 +106,21 @@ START_TEST(test_arguments_grow)
 }
 END_TEST
 
+START_TEST(test_a_zero_byte_is_no_space)
+{
+    struct answer_scan scan;
+    ck_assert_int_eq(answer_scan("\0{", 2, &scan), SCAN_BAD);
+    ck_assert_int_eq(answer_scan("{\0\"name\": \"f\"}", 14, &scan), SCAN_BAD);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("answer");
     TCase *tc = tcase_create("answer");
     tcase_add_loop_test(tc, test_any_cut, 0, ARRAY_LEN(cases));
     tcase_add_test(tc, test_arguments_grow);
+    tcase_add_test(tc, test_a_zero_byte_is_no_space);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
