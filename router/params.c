@@ -118,7 +118,8 @@ static enum status parse_row(const struct param *row, const json_t *body, struct
 static bool known(const char *name, enum param_place place)
 {
     for (size_t i = 0; i < params_table_count; i++)
-        if ((params_table[i].places & place) && strcmp(params_table[i].name, name) == 0)
+        if (params_table[i].name[0] == name[0] && (params_table[i].places & place) &&
+            strcmp(params_table[i].name, name) == 0)
             return true;
     return false;
 }
