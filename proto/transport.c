@@ -127,7 +127,7 @@ enum status transport_bind(struct transport_context *context, const char *endpoi
     enum status status;
 
     TRY_OUT(bind_text(endpoint, transport->endpoint, sizeof(transport->endpoint), err));
-    TRY_OUT(socket_options(transport->socket, transport->endpoint, err));
+    TRY_OUT(socket_options(transport->socket, true, transport->endpoint, err));
     TRY_OUT(set_int(transport, ZMQ_ROUTER_MANDATORY, 1, err));
     TRY_OUT(set_int(transport, ZMQ_ROUTER_HANDOVER, 1, err));
     TRY_OUT(socket_security(transport->socket, security, true, transport->endpoint, err));
@@ -179,7 +179,7 @@ enum status transport_connect(struct transport_context *context, const char *end
     CHECK(identity_len >= 1 && identity_len <= TRANSPORT_PEER_BYTES_MAX);
     TRY_OUT(check_endpoint(endpoint, err));
     snprintf(transport->endpoint, sizeof(transport->endpoint), "%s", endpoint);
-    TRY_OUT(socket_options(transport->socket, transport->endpoint, err));
+    TRY_OUT(socket_options(transport->socket, false, transport->endpoint, err));
     TRY_OUT(set_int(transport, ZMQ_IMMEDIATE, 1, err));
     if (zmq_setsockopt(transport->socket, ZMQ_ROUTING_ID, identity, identity_len) != 0) {
         status = err_set(err, STATUS_INVALID, "\"%s\" is no routing id", identity);

@@ -17,23 +17,36 @@ struct socket_option {
 
 static const struct socket_option common_options[] = {
     {ZMQ_LINGER, LINGER_MS},           {ZMQ_SNDHWM, PIPE_FRAMES},     {ZMQ_RCVHWM, PIPE_FRAMES},
-    {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS}, {ZMQ_BACKLOG, BACKLOG},        {ZMQ_HEARTBEAT_IVL, 1000},
-    {ZMQ_HEARTBEAT_TIMEOUT, 3000},     {ZMQ_HEARTBEAT_TTL, 3000},     {ZMQ_TCP_KEEPALIVE, 1},
+    {ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS}, {ZMQ_BACKLOG, BACKLOG},        {ZMQ_TCP_KEEPALIVE, 1},
     {ZMQ_TCP_KEEPALIVE_IDLE, 30},      {ZMQ_TCP_KEEPALIVE_INTVL, 10}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
     {ZMQ_RECONNECT_IVL, 100},          {ZMQ_RECONNECT_IVL_MAX, 2000},
 };
 
-enum status socket_options(void *socket, const char *endpoint, struct err *err)
+/* Of the connecting end only: the other one answers, and lets go of a connection when the time to
+ * live that it was told is over. A ROUTER must not send any of its own: libzmq up to 4.3.5 aborts
+ * when it does so on a connection that lost its routing id to another and broke (issue 4364). */
+static const struct socket_option heartbeat_options[] = {
+    {ZMQ_HEARTBEAT_IVL, 1000}, {ZMQ_HEARTBEAT_TIMEOUT, 3000}, {ZMQ_HEARTBEAT_TTL, 3000}};
+
+static enum status set_options(void *socket, const struct socket_option *options, size_t count,
+                               struct err *err)
+{
+    for (size_t i = 0; i < count; i++)
+        if (zmq_setsockopt(socket, options[i].name, &options[i].value, sizeof(int)) != 0)
+            return err_set(err, STATUS_INTERNAL, "ZeroMQ refuses option %d: %s", options[i].name,
+                           zmq_strerror(errno));
+    return STATUS_OK;
+}
+
+enum status socket_options(void *socket, bool bound, const char *endpoint, struct err *err)
 {
     int64_t message_max = PROTO_FRAME_BYTES_MAX;
     /* Off for 127.0.0.1, which would otherwise be reported as ::ffff:127.0.0.1. */
     int ipv6 = strchr(endpoint, '[') || strstr(endpoint, "//*");
 
-    for (size_t i = 0; i < ARRAY_LEN(common_options); i++)
-        if (zmq_setsockopt(socket, common_options[i].name, &common_options[i].value, sizeof(int)) !=
-            0)
-            return err_set(err, STATUS_INTERNAL, "ZeroMQ refuses option %d: %s",
-                           common_options[i].name, zmq_strerror(errno));
+    TRY(set_options(socket, common_options, ARRAY_LEN(common_options), err));
+    if (!bound)
+        TRY(set_options(socket, heartbeat_options, ARRAY_LEN(heartbeat_options), err));
     if (zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &message_max, sizeof(message_max)) != 0)
         return err_set(err, STATUS_INTERNAL, "ZeroMQ refuses the largest message size");
     if (zmq_setsockopt(socket, ZMQ_IPV6, &ipv6, sizeof(ipv6)) != 0)

@@ -16,8 +16,8 @@ struct transport_context {
 /* "tcp://host:port" whose host never leaves this machine. */
 bool endpoint_is_loopback(const char *endpoint);
 
-/* Options of every socket, then security for its side. */
-enum status MUST_USE socket_options(void *socket, const char *endpoint, struct err *err);
+/* Options of a socket that is bound or connects, then security for its side. */
+enum status MUST_USE socket_options(void *socket, bool bound, const char *endpoint, struct err *err);
 enum status MUST_USE socket_security(void *socket, const struct transport_security *security,
                                      bool server, const char *endpoint, struct err *err);
 

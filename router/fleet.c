@@ -9,6 +9,7 @@
 #define STRANGERS_MAX 4096
 #define STRANGER_EVERY_MS 1000
 #define SNAPSHOT_AGAIN_MS 1000
+#define TICK_LATE_MS      500
 
 void fleet_init(struct fleet *fleet, const struct models *models, const char *router_name,
                 uint64_t epoch, const struct fleet_ops *ops, void *ctx)
@@ -257,8 +258,30 @@ static const char *dead_reason(const struct fleet *fleet, const struct worker *w
     return NULL;
 }
 
+/* A tick that comes late means that this router was held up (stopped, its node frozen): for so long it
+ * listened to nobody, and what workers said meanwhile is yet to be read. Not two in a row: a router that
+ * is always late must still find out who is dead. */
+static void forgive_own_pause(struct fleet *fleet, uint64_t now_ms)
+{
+    uint64_t pause_ms = fleet->ticked_ms > 0 ? now_ms - fleet->ticked_ms : 0;
+    fleet->ticked_ms = now_ms;
+    bool paused = pause_ms > TICK_LATE_MS, again = paused && fleet->paused;
+    fleet->paused = paused;
+    if (!paused || again)
+        return;
+    LOG_WARN("fleet", "router_paused", "ms=%llu", (unsigned long long)pause_ms);
+    for (uint32_t i = 0; i < fleet->limit; i++) {
+        struct worker *worker = fleet->workers[i];
+        if (!worker)
+            continue;
+        worker->seen_ms = MIN(worker->seen_ms + pause_ms, now_ms);
+        worker->stepped_ms = MIN(worker->stepped_ms + pause_ms, now_ms);
+    }
+}
+
 void fleet_tick(struct fleet *fleet, uint64_t now_ms)
 {
+    forgive_own_pause(fleet, now_ms);
     for (uint32_t i = 0; i < fleet->limit; i++) {
         struct worker *worker = fleet->workers[i];
         if (!worker)

@@ -70,6 +70,8 @@ struct fleet {
     uint64_t epoch;
     uint64_t dead_ms; /* silence that ends a session; the owner may change it after init */
     uint32_t gather_ms; /* told to workers: see frame_welcome */
+    uint64_t ticked_ms;
+    bool paused; /* the last tick came late */
     struct prefix_index index;
     struct worker *workers[PREFIX_WORKERS_MAX]; /* NULL: free */
     uint32_t limit;                             /* all beyond are free */

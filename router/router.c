@@ -204,6 +204,7 @@ enum status router_init(struct router *router, const struct router_config *confi
     for (size_t i = 0; i < router->models.count; i++)
         tools_probe(&router->models.items[i], config->tool_format, config->reasoning == 0);
     start_handles(router);
+    router->started_ms = clock_now_ms();
     LOG_INFO("router", "listening", "api=http://%s:%u admin_port=%u workers=%s policy=%s",
              config->host, http_server_port(router->api),
              router->admin ? http_server_port(router->admin) : 0,

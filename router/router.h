@@ -21,7 +21,7 @@ struct router {
     struct router_config config;
     uv_loop_t loop;
     char name[80];
-    uint64_t epoch;
+    uint64_t epoch, started_ms;
     uint64_t random; /* state of rng_next, for seeds */
     struct models models;
     struct api_keys keys, admin_keys;

@@ -4,6 +4,7 @@ MSGL_BUILD names the build folder (default: build/); MSGL_MODEL the model folder
 converted SmolLM2 under MSGL_HOME). A sanitizer's report in any log fails the test that caused it."""
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -45,9 +46,15 @@ REPORT = re.compile(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime erro
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nobody has, below those that the kernel gives to clients' ends: what is restarted on it finds it free again."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(what, seconds, every=0.05):
@@ -59,6 +66,16 @@ def wait_for(what, seconds, every=0.05):
             return value
         time.sleep(every)
     raise AssertionError(f"not within {seconds * SLOW:.0f} s: {what}")
+
+
+def parse_metrics(text):
+    """{(name, labels): value} of an exposition."""
+    found = {}
+    for line in text.split("\n"):
+        match = re.match(r"([\w:]+)(?:\{(.*)\})? ([^ ]+)$", line)
+        if match:
+            found[(match.group(1), match.group(2) or "")] = float(match.group(3))
+    return found
 
 
 class Process:
@@ -129,14 +146,23 @@ class Cluster:
         if start:
             self.wait_ready(workers)
 
+    def host(self, what, i):
+        """The address that "router" or "worker" i listens on."""
+        return "127.0.0.1"
+
+    def place(self, what, i):
+        """The command to run it under."""
+        return self.wrap
+
     def _log(self, name):
         return os.path.join(self.folder, name + ".log")
 
     def start_router(self, i=0):
         http, admin, wire = self.ports[i]
-        process = Process(self.wrap + [os.path.join(BUILD, "msgl-router"), "--model", self.model, "--host",
-                           "127.0.0.1", "--port", str(http), "--admin-port", str(admin),
-                           "--worker-endpoint", f"tcp://127.0.0.1:{wire}", "--worker-dead-ms",
+        host = self.host("router", i)
+        process = Process(self.place("router", i) + [os.path.join(BUILD, "msgl-router"), "--model", self.model,
+                           "--host", host, "--port", str(http), "--admin-host", host, "--admin-port", str(admin),
+                           "--worker-endpoint", f"tcp://{host}:{wire}", "--worker-dead-ms",
                            str(int(2000 * SLOW)), *self.router_args],
                           self._log(f"router-{i}"))
         if i < len(self.routers):
@@ -153,8 +179,8 @@ class Cluster:
                 "--threads", "1", "--kv-mib", "256", "--router-dead-ms", str(int(3000 * SLOW))]
         if TINY:
             argv.append("--dummy-weights")
-        for _, _, wire in self.ports:
-            argv += ["--router", f"tcp://127.0.0.1:{wire}"]
+        for r in range(len(self.ports)):
+            argv += ["--router", self.wire(r)]
         process = Process(argv + self.worker_args + list(args), self._log(f"worker-{i}"))
         while len(self.workers) <= i:
             self.workers.append(None)
@@ -170,23 +196,17 @@ class Cluster:
             return 0
 
     def url(self, i=0):
-        return f"http://127.0.0.1:{self.ports[i][0]}"
+        return f"http://{self.host('router', i)}:{self.ports[i][0]}"
 
     def admin(self, i=0):
-        return f"http://127.0.0.1:{self.ports[i][1]}"
+        return f"http://{self.host('router', i)}:{self.ports[i][1]}"
 
     def wire(self, i=0):
-        return f"tcp://127.0.0.1:{self.ports[i][2]}"
+        return f"tcp://{self.host('router', i)}:{self.ports[i][2]}"
 
     def metrics(self, i=0):
-        """{(name, labels): value} of the router's exposition."""
-        text = requests.get(self.admin(i) + "/metrics", timeout=5 * SLOW).text
-        found = {}
-        for line in text.split("\n"):
-            match = re.match(r"([\w:]+)(?:\{(.*)\})? ([^ ]+)$", line)
-            if match:
-                found[(match.group(1), match.group(2) or "")] = float(match.group(3))
-        return found
+        """The router's."""
+        return parse_metrics(requests.get(self.admin(i) + "/metrics", timeout=5 * SLOW).text)
 
     def metric(self, name, i=0):
         return sum(v for (n, _), v in self.metrics(i).items() if n == name)

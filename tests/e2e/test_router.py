@@ -592,8 +592,24 @@ def test_worker_drains(bench):
     assert not leaving.frames(GENERATE) and len(staying.frames(GENERATE)) == 5
 
 
+def test_a_new_router_waits_for_each_model(cluster, tmp_path, bench):
+    """Workers of one model have found it; a call for the other one would fail although its worker is about to come."""
+    other = tmp_path / "Other"
+    shutil.copytree(MODEL, other, symlinks=True, ignore=shutil.ignore_patterns("*.safetensors"))
+    b = bench("--model", str(other), "--failover-wait-s", str(int(4 * SLOW)))
+    began = time.monotonic()
+    b.worker("one")
+    ready = requests.get(b.c.url() + "/ready")
+    assert ready.status_code == 503 and "has no worker yet" in ready.text
+    second = b.worker("two", model=str(other))
+    wait_for(lambda: b.c._get(0, "/ready") == 200, 2)
+    assert time.monotonic() - began < 4 * SLOW
+    second.stop()
+    wait_for(lambda: b.c.metric("msgl_router_workers") == 1, 10)
+    wait_for(lambda: b.c._get(0, "/ready") == 200, 10)  # for ever it does not wait
+
+
 def test_two_models(cluster, tmp_path, bench):
-    import shutil
     other = tmp_path / "Other"
     shutil.copytree(MODEL, other, symlinks=True, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((other / "config.json").read_text())

@@ -52,28 +52,34 @@ class Texts:
 
 
 class Outcome:
-    def __init__(self, number, router):
-        self.number, self.router = number, router
-        self.began = self.ended = time.monotonic()
-        self.kind, self.detail, self.gap, self.first = "cut", "", 0.0, None
+    def __init__(self, number, router, model):
+        self.number, self.router, self.model = number, router, model
+        self.began = self.ended = self.last = self.gap_end = time.monotonic()
+        self.kind, self.detail, self.gap, self.first, self.tokens = "cut", "", 0.0, None, 0
+
+    def heard(self, now):
+        """An event came, or the end: the longest silence is kept."""
+        if now - self.last > self.gap:
+            self.gap, self.gap_end = now - self.last, now
+        self.last = now
 
     def __repr__(self):
-        return (f"call {self.number} on router {self.router}: {self.kind} {self.detail} "
-                f"({self.ended - self.began:.2f} s, gap {self.gap:.2f} s)")
+        return (f"call {self.number} of {self.model} on router {self.router}: {self.kind} {self.detail} "
+                f"({self.began:.2f} to {self.ended:.2f} s, gap {self.gap:.2f} s until {self.gap_end:.2f})")
 
 
 class Balancer:
     """Which routers a load balancer would send to: those that said ready when it last asked."""
 
-    def __init__(self, ports, every_s=0.25):
-        self.ports, self.every_s = ports, every_s
+    def __init__(self, addresses, every_s=0.25):
+        self.addresses, self.every_s = addresses, every_s
         self.ready, self.stopping, self.turn = [], False, 0
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
-    def _ask(self, port):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    def _ask(self, address):
+        connection = http.client.HTTPConnection(*address, timeout=1)
         try:
             connection.request("GET", "/ready")
             return connection.getresponse().status == 200
@@ -84,7 +90,7 @@ class Balancer:
 
     def _run(self):
         while not self.stopping:
-            self.ready = [i for i, port in enumerate(self.ports) if self._ask(port)]
+            self.ready = [i for i, address in enumerate(self.addresses) if self._ask(address)]
             time.sleep(self.every_s)
 
     def pick(self):
@@ -99,11 +105,13 @@ class Balancer:
 
 
 class Traffic:
-    def __init__(self, ports, model, streams, seed=1, tokens=(50, 200), limit_s=60):
-        """ports: of each router's API."""
-        self.ports, self.model, self.texts = ports, os.path.basename(model), Texts(model)
+    def __init__(self, ports, model, streams, seed=1, tokens=(50, 200), limit_s=60, names=()):
+        """ports: of each router's API, or (host, port). names: models to ask for in turn, all of this folder's
+        vocabulary."""
+        self.addresses = [p if isinstance(p, tuple) else ("127.0.0.1", p) for p in ports]
+        self.names, self.texts = list(names) or [os.path.basename(model)], Texts(model)
         self.rng, self.tokens, self.limit_s = random.Random(seed), tokens, limit_s
-        self.balancer = Balancer(ports)
+        self.balancer = Balancer(self.addresses)
         self.lock, self.number, self.stopping, self.outcomes = threading.Lock(), 0, False, []
         self.threads = [threading.Thread(target=self._run, daemon=True) for _ in range(streams)]
         for thread in self.threads:
@@ -124,22 +132,24 @@ class Traffic:
                 time.sleep(0.05)
                 continue
             number, ids, count = self._next()
-            outcome = Outcome(number, router)
+            outcome = Outcome(number, router, self.names[number % len(self.names)])
             try:
                 self._call(outcome, ids, count)
             except (OSError, http.client.HTTPException) as e:
                 outcome.kind, outcome.detail = "cut", f"{outcome.detail} {type(e).__name__}: {e}"
             outcome.ended = time.monotonic()
+            outcome.heard(outcome.ended)
             self.outcomes.append(outcome)
             if outcome.kind != "ok":
                 time.sleep(0.2)
 
     def _call(self, outcome, ids, count):
-        body = json.dumps({"model": self.model, "prompt": ids, "max_tokens": count, "ignore_eos": True, "stream": True,
+        body = json.dumps({"model": outcome.model, "prompt": ids, "max_tokens": count, "ignore_eos": True, "stream": True,
                            "stream_options": {"include_usage": True}})
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[outcome.router], timeout=self.limit_s)
+        connection = http.client.HTTPConnection(*self.addresses[outcome.router], timeout=self.limit_s)
+        headers = {"Content-Type": "application/json", "X-Request-Id": f"traffic-{outcome.number}"}
         try:
-            connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
+            connection.request("POST", "/v1/completions", body, headers)
             reply = connection.getresponse()
             if reply.status != 200:
                 outcome.kind, outcome.detail = "error", f"{reply.status} {reply.read(300)}"
@@ -149,16 +159,17 @@ class Traffic:
             connection.close()
 
     def _read(self, outcome, reply, want, count):
-        text, usage, last = "", None, outcome.began
+        text, usage = "", None
         for line in iter(reply.readline, b""):
             if not line.startswith(b"data: "):
                 continue
             now = time.monotonic()
             if outcome.first is None:
                 outcome.first = now - outcome.began
-            outcome.gap, last = max(outcome.gap, now - last), now
+            outcome.heard(now)
             if line.startswith(b"data: [DONE]"):
                 right = text == want and usage == count
+                outcome.tokens = usage
                 outcome.kind = "ok" if right else "wrong"
                 if not right:
                     outcome.detail = f"{usage} of {count} tokens, text {text[-80:]!r} for {want[-80:]!r}"

@@ -278,6 +278,49 @@ START_TEST(junk_on_the_port_is_harmless)
 }
 END_TEST
 
+/* A DEALER by hand: greeting, READY with its routing id, then short messages. */
+static int dealer_by_hand(const struct transport *router, char id)
+{
+    static const unsigned char greeting[64] = "\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL";
+    unsigned char ready[] = "\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06" "DEALER\x08Identity\0\0\0\x01?";
+    unsigned char theirs[256];
+    int fd = tcp_to(router);
+
+    ready[sizeof(ready) - 2] = (unsigned char)id;
+    ready[1] = (unsigned char)(sizeof(ready) - 1 - 2);
+    ck_assert_int_eq(write(fd, greeting, 64), 64);
+    ck_assert_int_eq(recv(fd, theirs, 64, MSG_WAITALL), 64);
+    ck_assert_int_eq(write(fd, ready, sizeof(ready) - 1), sizeof(ready) - 1);
+    ck_assert_int_gt(recv(fd, theirs, sizeof(theirs), 0), 10);
+    return fd;
+}
+
+/* libzmq up to 4.3.5 asserts when it sends a heartbeat over a connection whose id another has taken
+ * over and that broke meanwhile: what a network that comes back makes of a worker's old connection. */
+START_TEST(a_connection_that_lost_its_id_may_break)
+{
+    struct transport *router = bind_any();
+    struct linger reset = {1, 0};
+    struct str peer;
+
+    int old = dealer_by_hand(router, 'w');
+    ck_assert_int_eq(write(old, "\0\3old", 5), 5);
+    ck_assert(str_is(receive(router, &peer), "old"));
+    int heir = dealer_by_hand(router, 'w');
+    ck_assert_int_eq(write(heir, "\0\4heir", 6), 6);
+    ck_assert(str_is(receive(router, &peer), "heir"));
+    ck_assert_int_eq(write(old, "\0\4late", 6), 6);
+    nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL);
+    setsockopt(old, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    close(old);
+    nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 200000000}, NULL);
+    ck_assert_int_eq(write(heir, "\0\5still", 7), 7);
+    ck_assert(str_is(receive(router, &peer), "still"));
+    close(heir);
+    transport_free(router);
+}
+END_TEST
+
 /* Messages of more parts than one, and bigger than the limit, never come through. */
 START_TEST(foreign_messages_are_dropped)
 {
@@ -385,6 +428,7 @@ int main(void)
     tcase_add_test(tc, a_restarted_worker_takes_its_name_over);
     tcase_add_test(tc, a_break_is_counted);
     tcase_add_test(tc, junk_on_the_port_is_harmless);
+    tcase_add_test(tc, a_connection_that_lost_its_id_may_break);
     tcase_add_test(tc, foreign_messages_are_dropped);
     tcase_add_test(tc, curve_lets_in_who_is_on_the_list);
     suite_add_tcase(suite, tc);

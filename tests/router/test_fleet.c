@@ -236,15 +236,40 @@ START_TEST(test_liveness)
     ck_assert_uint_eq(w.fleet.count, 0);
     ck_assert_int_eq(w.sent.ended, 1);
 
+    fleet_release(&w.fleet);
+    world_init(&w);
     worker = join(&w, "b"); /* a long step that was announced */
     load.step_ms_bound = 5000;
     fleet_load(&w.fleet, worker, &load, 0);
-    for (uint64_t now_ms = 0; now_ms <= 19000; now_ms += 500) {
+    for (uint64_t now_ms = 0; now_ms <= 17000; now_ms += 500) {
         fleet_sender(&w.fleet, STR("b"), now_ms);
         fleet_tick(&w.fleet, now_ms);
     }
+    for (uint64_t now_ms = 17000; now_ms <= 17000 + PROTO_WORKER_DEAD_MS; now_ms += 500)
+        fleet_tick(&w.fleet, now_ms);
     ck_assert_uint_eq(w.fleet.count, 1);
-    fleet_tick(&w.fleet, 19000 + PROTO_WORKER_DEAD_MS + 1); /* silence */
+    fleet_tick(&w.fleet, 17000 + PROTO_WORKER_DEAD_MS + 1); /* silence */
+    ck_assert_uint_eq(w.fleet.count, 0);
+    fleet_release(&w.fleet);
+}
+END_TEST
+
+START_TEST(test_a_routers_own_pause_is_nobodys_silence)
+{
+    struct world w;
+    world_init(&w);
+    struct worker *worker = join(&w, "a");
+    struct frame_load load = {.epoch = 5, .step = 1, .running = 1, .step_ms_bound = 100};
+    fleet_load(&w.fleet, worker, &load, 0);
+    for (uint64_t now_ms = 50; now_ms <= 1000; now_ms += 50)
+        fleet_tick(&w.fleet, now_ms);
+    fleet_tick(&w.fleet, 60000); /* stopped and continued; the worker's frames are not read yet */
+    ck_assert_uint_eq(w.fleet.count, 1);
+    uint64_t left_ms = PROTO_WORKER_DEAD_MS - 1000; /* the silence before counts */
+    for (uint64_t now_ms = 60050; now_ms < 60000 + left_ms; now_ms += 50)
+        fleet_tick(&w.fleet, now_ms);
+    ck_assert_uint_eq(w.fleet.count, 1);
+    fleet_tick(&w.fleet, 60000 + left_ms + 50);
     ck_assert_uint_eq(w.fleet.count, 0);
     fleet_release(&w.fleet);
 }
@@ -335,6 +360,7 @@ int main(void)
     tcase_add_test(tc, test_a_newcomer_looks_as_busy_as_the_others);
     tcase_add_test(tc, test_load_and_credits);
     tcase_add_test(tc, test_liveness);
+    tcase_add_test(tc, test_a_routers_own_pause_is_nobodys_silence);
     tcase_add_test(tc, test_cache_and_snapshots);
     tcase_add_test(tc, test_serving);
     suite_add_tcase(suite, tc);
