@@ -3,7 +3,6 @@
 #define MSGL_KERNELS_CUDA_ATTN_CUH
 
 #include "kernels/cuda/cuda_util.cuh"
-#include "kernels/cuda/hopper.cuh"
 
 extern "C" {
 #include "kernels/attn_plan.h"

@@ -170,9 +170,7 @@ __device__ __forceinline__ void clear_hidden(uint32_t v, uint32_t low, uint32_t 
     for (uint32_t i = lane; i < 16 * HEAD_DIM / 8; i += 32) {
         uint32_t key = i / (HEAD_DIM / 8), chunk = i % (HEAD_DIM / 8);
         if (key < low || key >= high)
-            asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(chunk_addr(v, key, chunk)),
-                         "r"(0)
-                         : "memory");
+            shared_zero16(chunk_addr(v, key, chunk));
     }
     proxy_fence();
     __syncwarp();
@@ -482,8 +480,8 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
                        const __grid_constant__ CUtensorMap map)
 {
 #if __CUDA_ARCH__ >= 900
-    extern __shared__ uint8_t raw[];
-    uint32_t warps = blockDim.x / 32, warp = threadIdx.x / 32, base = (smem_addr(raw) + 1023) & ~1023u;
+    extern __shared__ uint8_t dynamic_shared[];
+    uint32_t warps = blockDim.x / 32, warp = threadIdx.x / 32, base = (smem_addr(dynamic_shared) + 1023) & ~1023u;
     uint32_t bars = base + warps * RING_BYTES + warp * unit<HEAD_DIM>::STAGES * 8;
 
     pdl_launch();

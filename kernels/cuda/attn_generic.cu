@@ -21,6 +21,8 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
     __shared__ float merge_acc[WARPS][GROUP][HEAD_DIM];
     uint32_t token = blockIdx.x, kv_head = blockIdx.y;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    pdl_launch();
+    pdl_wait();
     if (token_rows[token] == UINT32_MAX)
         return;
     struct attn_row row = args.rows[token_rows[token]];
@@ -91,6 +93,8 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
 /* token_rows[t] = the row that token t belongs to; UINT32_MAX for the one of a padding row. */
 __global__ void token_rows_kernel(uint32_t *token_rows, const struct attn_row *rows)
 {
+    pdl_launch();
+    pdl_wait();
     struct attn_row row = rows[blockIdx.x];
     if (row.token_count == 0)
         token_rows[row.token_first] = UINT32_MAX;
@@ -99,14 +103,15 @@ __global__ void token_rows_kernel(uint32_t *token_rows, const struct attn_row *r
 }
 
 template <int HEAD_DIM>
-static bool launch(const struct kv_view *kv, const struct attn_args *args, uint32_t tokens,
-                   const uint32_t *token_rows, cudaStream_t stream)
+static bool launch(struct device *device, struct stream *stream, const struct kv_view *kv,
+                   const struct attn_args *args, uint32_t tokens, const uint32_t *token_rows)
 {
     dim3 grid(tokens, kv->kv_heads);
     switch (args->q_heads / kv->kv_heads) {
 #define GROUP_CASE(n)                                                                              \
     case n:                                                                                        \
-        attn_kernel<HEAD_DIM, n><<<grid, WARPS * 32, 0, stream>>>(*kv, *args, token_rows);         \
+        cuda_launch(device, stream, "attention", attn_kernel<HEAD_DIM, n>, grid, WARPS * 32, 0,    \
+                    *kv, *args, token_rows);                                                       \
         return true;
         GROUP_CASE(1)
         GROUP_CASE(2)
@@ -135,8 +140,10 @@ void attn_generic(struct device *device, struct stream *stream, const struct kv_
         return;
     token_rows = (uint32_t *)device->workspace;
     CHECK(tokens * sizeof(*token_rows) <= WORKSPACE_BYTES);
-    token_rows_kernel<<<args->row_count, 128, 0, stream->cuda>>>(token_rows, args->rows);
-    known = kv->head_dim == 64 ? launch<64>(kv, args, tokens, token_rows, stream->cuda)
-                               : launch<128>(kv, args, tokens, token_rows, stream->cuda);
-    device_fail(device, known ? cudaGetLastError() : cudaErrorNotSupported, "attention");
+    cuda_launch(device, stream, "attention (rows)", token_rows_kernel, args->row_count, 128, 0,
+                token_rows, args->rows);
+    known = kv->head_dim == 64 ? launch<64>(device, stream, kv, args, tokens, token_rows)
+                               : launch<128>(device, stream, kv, args, tokens, token_rows);
+    if (!known)
+        device_fail(device, cudaErrorNotSupported, "attention");
 }

@@ -231,12 +231,9 @@ template <int HEAD_DIM> __device__ __forceinline__ void clear_tail(uint32_t v, u
     uint32_t thread = threadIdx.x - GROUP;
     for (uint32_t i = first * 8 + thread; i < TILE * 8; i += 2 * GROUP)
         for (uint32_t half = 0; half < layout<HEAD_DIM>::HALVES; half++)
-            asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" ::"r"(v + half * HALF_BYTES +
-                                                                          i * 16),
-                         "r"(0)
-                         : "memory");
+            shared_zero16(v + half * HALF_BYTES + i * 16);
     proxy_fence();
-    asm volatile("bar.sync 1, 256;" ::: "memory");
+    consumers_sync(2 * GROUP);
 }
 
 /* This lane's columns of a row: the result. */
@@ -358,8 +355,8 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
                         const __grid_constant__ CUtensorMap q_map)
 {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-    extern __shared__ uint8_t raw[];
-    uint32_t smem = (smem_addr(raw) + 1023) & ~1023u, bars = smem + layout<HEAD_DIM>::BARS;
+    extern __shared__ uint8_t dynamic_shared[];
+    uint32_t smem = (smem_addr(dynamic_shared) + 1023) & ~1023u, bars = smem + layout<HEAD_DIM>::BARS;
 
     pdl_launch();
     if (WIDE && blockIdx.x >= args.plan->wide_count) { /* the grid is fixed, the groups are not */
@@ -382,11 +379,11 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
     __syncthreads();
     pdl_wait();
     if (threadIdx.x < GROUP) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+        registers_release<24>();
         if (threadIdx.x < 32)
             feed_tiles<HEAD_DIM>(&args, &tile, &half_map, &q_map, smem, bars);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+        registers_take<240>();
         compute<HEAD_DIM, WIDE>(&args, &tile, smem, bars);
     }
 #endif

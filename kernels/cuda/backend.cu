@@ -59,6 +59,7 @@ static void dev_close(struct device *device)
     if (!device)
         return;
     cudaFree(device->workspace);
+    cudaFree(device->setup_words);
     gemm_plans_free(device->plans);
     attn_scratch_release(device);
     uploader_free(device->uploader);
@@ -98,6 +99,7 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
         goto out;
     }
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
+    CUDA_TRY_OUT(cudaMalloc(&device->setup_words, SETUP_WORDS * sizeof(uint32_t)));
     device->plans = gemm_plans_new();
     CHECK(device->plans);
     device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
@@ -120,6 +122,7 @@ static void dev_info(const struct device *device, struct device_info *info)
     info->act = DTYPE_BF16;
     info->head_dims[0] = 64;
     info->head_dims[1] = 128;
+    info->features = FEATURE_ADJUST | FEATURE_LOGPROBS | FEATURE_GRAMMAR;
     info->weight_dtypes[0] = info->weight_dtypes[1] = info->weight_dtypes[2] = DTYPE_BF16;
 }
 
@@ -373,4 +376,7 @@ extern "C" const struct ops cuda_ops = {
     cuda_silu_mul,
     cuda_gather_rows,
     cuda_sample,
+    cuda_slot_setup,
+    cuda_logits_adjust,
+    cuda_logprobs,
 };

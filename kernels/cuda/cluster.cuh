@@ -1,49 +1,8 @@
-/* cluster - blocks of a cluster that read one another's shared memory; one block before sm_90. */
+/* cluster - a launch of clusters: blocks that read one another's shared memory (hopper.cuh). */
 #ifndef MSGL_KERNELS_CUDA_CLUSTER_CUH
 #define MSGL_KERNELS_CUDA_CLUSTER_CUH
 
 #include "kernels/cuda/cuda_util.cuh"
-
-__device__ __forceinline__ uint32_t cluster_rank()
-{
-    uint32_t rank = 0;
-#if __CUDA_ARCH__ >= 900
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-#endif
-    return rank;
-}
-
-__device__ __forceinline__ uint32_t cluster_size()
-{
-    uint32_t size = 1;
-#if __CUDA_ARCH__ >= 900
-    asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(size));
-#endif
-    return size;
-}
-
-/* All threads of all blocks; what they wrote before is seen after. */
-__device__ __forceinline__ void cluster_sync()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("barrier.cluster.arrive.release;\n"
-                 "barrier.cluster.wait.acquire;" ::: "memory");
-#else
-    __syncthreads();
-#endif
-}
-
-/* The same object in the shared memory of block `rank`. */
-template <typename T> __device__ __forceinline__ T *cluster_map(T *here, uint32_t rank)
-{
-#if __CUDA_ARCH__ >= 900
-    T *there;
-    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(here), "r"(rank));
-    return there;
-#else
-    return here;
-#endif
-}
 
 /* As cuda_launch, `cluster` blocks of the grid's x together. */
 template <typename... P, typename... A>

@@ -9,10 +9,12 @@
 extern "C" {
 #include "kernels/ops.h"
 }
+#include "kernels/cuda/hopper.cuh"
 
 typedef __nv_bfloat16 bf16;
 
 #define WORKSPACE_BYTES ((size_t)64 << 20)
+#define SETUP_WORDS     (256u << 10) /* of slot_setup, uploaded at a time */
 #define KERNELS_MAX     512u /* a power of two, several times the kernels there are */
 
 struct attn_scratch {
@@ -26,6 +28,7 @@ struct device {
     struct cudaDeviceProp prop;
     cublasLtHandle_t lt;
     void *workspace; /* cuBLASLt's */
+    uint32_t *setup_words; /* [SETUP_WORDS] */
     struct gemm_plans *plans;
     struct uploader *uploader; /* NULL before the first weight_load */
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
@@ -61,7 +64,6 @@ static inline void device_fail(struct device *device, cudaError_t error, const c
 enum status cuda_status(struct err *err, cudaError_t error, const char *what);
 
 #define CUDA_NOTE(device, call) device_fail(device, call, #call)
-#define LAUNCHED(device, name) device_fail(device, cudaGetLastError(), name)
 
 /* All the shared memory a block may have, and none of it taken by L1, so that kernels of two kinds
  * lie on one SM without a change of its layout. Once for each kernel. */
@@ -104,20 +106,6 @@ static inline void cuda_launch(struct device *device, struct stream *stream, con
     config.attrs = &attr;
     config.numAttrs = device->prop.major >= 9;
     device_fail(device, cudaLaunchKernelEx(&config, kernel, P(args)...), name);
-}
-
-__device__ __forceinline__ void pdl_wait()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-__device__ __forceinline__ void pdl_launch()
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
 }
 
 __device__ __forceinline__ float to_f32(bf16 x)
@@ -233,6 +221,12 @@ CUDA_OP cuda_attention(struct device *, struct stream *, const struct kv_view *,
 CUDA_OP cuda_silu_mul(struct device *, struct stream *, void *, const void *, uint32_t, uint32_t);
 CUDA_OP cuda_gather_rows(struct device *, struct stream *, void *, const void *, const uint32_t *,
                          uint32_t, uint32_t);
+CUDA_OP cuda_slot_setup(struct device *, struct stream *, const struct sample_state *,
+                        const struct slot_setup *, uint32_t, const uint32_t *, uint32_t);
+CUDA_OP cuda_logits_adjust(struct device *, struct stream *, float *, uint32_t,
+                           const struct sample_state *, const uint32_t *,
+                           const struct sample_row *, uint32_t);
+CUDA_OP cuda_logprobs(struct device *, struct stream *, const struct logprob_args *);
 CUDA_OP cuda_sample(struct device *, struct stream *, uint32_t *, uint32_t *, const float *,
                     uint32_t, const struct sample_row *, uint32_t);
 

@@ -13,6 +13,7 @@
 __global__ void formula_kernel(bf16 *out, struct formula_part part, uint32_t k)
 {
     uint64_t runs = (k + RUN - 1) / RUN, total = part.row_count * runs;
+    pdl_wait();
     for (uint64_t i = (uint64_t)blockIdx.x * THREADS + threadIdx.x; i < total;
          i += (uint64_t)gridDim.x * THREADS) {
         uint64_t row = i / runs, col = i % runs * RUN;
@@ -34,6 +35,7 @@ extern "C" enum status cuda_weight_formula(struct device *device, const struct f
                                            struct err *err)
 {
     uint64_t rows = 0;
+    struct stream stream = {0}; /* the default one */
     enum status status;
     for (uint32_t i = 0; i < part_count; i++)
         rows += parts[i].row_count + parts[i].zero_rows;
@@ -49,8 +51,8 @@ extern "C" enum status cuda_weight_formula(struct device *device, const struct f
         uint64_t runs = parts[i].row_count * ((k + RUN - 1) / RUN);
         uint64_t blocks = (runs + THREADS - 1) / THREADS;
         if (runs > 0)
-            formula_kernel<<<(unsigned)(blocks < 8192 ? blocks : 8192), THREADS>>>(at, parts[i], k);
-        LAUNCHED(device, "weight_formula");
+            cuda_launch(device, &stream, "weight_formula", formula_kernel,
+                        (unsigned)MIN(blocks, (uint64_t)8192), THREADS, 0, at, parts[i], k);
         at += (parts[i].row_count + parts[i].zero_rows) * k;
     }
     device_fail(device, cudaStreamSynchronize(0), "weight_formula");

@@ -52,18 +52,9 @@ template <int TILES, int KC, bool X_STAGED> struct gemv_shape {
 };
 
 /* Bytes from one token's x to the next, and of all: 64 more than a multiple of 128. */
-static __host__ __device__ inline uint32_t x_stride(uint32_t k)
+__host__ __device__ inline uint32_t x_stride(uint32_t k)
 {
     return (k * 2 + 127) / 128 * 128 + 64;
-}
-
-__device__ __forceinline__ void mma_16816(float *c, uint32_t a0, uint32_t a1, uint32_t a2,
-                                          uint32_t a3, uint32_t b0, uint32_t b1)
-{
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, "
-                 "{%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 struct gemv_block { /* where this block's rows and shared memory lie */
@@ -330,7 +321,7 @@ __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 /* else never launched */
     using shape = gemv_shape<TILES, KC, X_STAGED>;
     constexpr bool SILU = EPILOGUE == EPILOGUE_SILU;
-    extern __shared__ __align__(128) char shared[];
+    extern __shared__ __align__(128) char dynamic_shared[];
     __shared__ uint64_t barriers[2 * STAGES_MAX + 1];
     struct gemv_block b;
     b.first = (uint32_t)((uint64_t)blockIdx.x * args.n / gridDim.x);
@@ -338,7 +329,7 @@ __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
     b.tiles = (b.end - b.first + outputs_per_pass<TILES, SILU>() - 1) /
               outputs_per_pass<TILES, SILU>();
     b.chunks = (args.k + KC - 1) / KC;
-    b.ring = shared;
+    b.ring = dynamic_shared;
     b.partial = (float *)(b.ring + (size_t)args.stages * shape::stage_bytes);
     b.norm = b.partial + 2 * shape::partial_floats;
     b.x = (char *)(b.norm + (args.norm ? (args.k + 31) / 32 * 32 : 0));

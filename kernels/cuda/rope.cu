@@ -12,88 +12,107 @@
 
 #define WARPS 4
 
-/* Where a head's result goes: q in place, k and v to their page; NULL: a padding token's. */
-__device__ __forceinline__ bf16 *target(const struct kv_view &kv, const struct qkv_args &args,
-                                        uint32_t token, uint32_t head, uint32_t pos, bf16 *in_place)
+/* Where a token's k and v go; NULL: a padding token's, nowhere. */
+__device__ __forceinline__ bf16 *token_place(const struct kv_view &kv, const struct qkv_args &args,
+                                             uint32_t token, uint32_t pos)
 {
-    uint32_t slot, page, is_v;
-    if (head < args.q_heads)
-        return in_place;
-    slot = args.token_slots[token];
+    uint32_t slot = args.token_slots[token];
     if (slot == SLOT_NONE)
         return NULL;
-    page = kv.page_table[(size_t)slot * kv.pages_per_slot + pos / kv.page_size];
-    head -= args.q_heads;
-    is_v = head >= kv.kv_heads;
-    head -= is_v * kv.kv_heads;
-    return (bf16 *)kv.pool + ((((size_t)page * 2 + is_v) * kv.kv_heads + head) * kv.page_size +
-                              pos % kv.page_size) *
-                                 kv.head_dim;
+    size_t page = kv.page_table[(size_t)slot * kv.pages_per_slot + pos / kv.page_size];
+    return (bf16 *)kv.pool +
+           (page * 2 * kv.kv_heads * kv.page_size + pos % kv.page_size) * kv.head_dim;
 }
 
-template <int HEAD_DIM>
+/* Head `head` of a token: q in place, k and v, which are one behind the other, in the page. */
+__device__ __forceinline__ bf16 *head_place(const struct kv_view &kv, const struct qkv_args &args,
+                                            uint32_t head, bf16 *place, bf16 *in_place)
+{
+    if (head < args.q_heads || !place)
+        return head < args.q_heads ? in_place : NULL;
+    return place + (size_t)(head - args.q_heads) * kv.page_size * kv.head_dim;
+}
+
+/* RMSNorm over the LANES lanes of a head, rounded to bf16. All lanes of the warp call. */
+template <uint32_t LANES>
+__device__ __forceinline__ uint4 head_norm(uint4 packed, const float *w, float eps, bool wanted)
+{
+    float x[8], sum = 0.0f;
+    bf16x8_unpack(packed, x);
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        sum += x[i] * x[i];
+#pragma unroll
+    for (uint32_t step = LANES / 2; step > 0; step /= 2)
+        sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    float scale = rsqrtf(sum / (LANES * 8) + eps);
+    if (!wanted)
+        return packed;
+    float4 low = ((const float4 *)w)[0], high = ((const float4 *)w)[1];
+    x[0] *= scale * low.x, x[1] *= scale * low.y, x[2] *= scale * low.z, x[3] *= scale * low.w;
+    x[4] *= scale * high.x, x[5] *= scale * high.y, x[6] *= scale * high.z, x[7] *= scale * high.w;
+    return bf16x8_pack(x);
+}
+
+/* HEADS heads a group of lanes: 4 in a prompt, so that angles and pages are looked up once for
+ * them and their loads are in flight together; 1 in a small batch, to fill the card. */
+template <int HEAD_DIM, int HEADS>
 __global__ void __launch_bounds__(WARPS * 32) rope_kernel(struct kv_view kv, struct qkv_args args)
 {
     constexpr uint32_t LANES = HEAD_DIM / 8;
-    uint32_t heads = args.q_heads + 2 * kv.kv_heads;
+    uint32_t heads = args.q_heads + 2 * kv.kv_heads, groups = (heads + HEADS - 1) / HEADS;
     uint32_t unit = blockIdx.x * WARPS * 32 + threadIdx.x;
-    uint32_t at = unit / LANES, lane = unit % LANES, token = at / heads, head = at % heads;
-    bool inside = token < args.tokens, is_v = head >= args.q_heads + kv.kv_heads;
-    const float *norm = head < args.q_heads ? args.q_norm : args.k_norm;
-    float w[8] = {}, x[8], other[8], sum = 0.0f;
-    uint4 packed = make_uint4(0, 0, 0, 0), far;
-    uint32_t pos = 0;
-    bf16 *row = (bf16 *)args.qkv + (size_t)at * HEAD_DIM + lane * 8, *to;
+    uint32_t at = unit / LANES, lane = unit % LANES, token = at / groups;
+    uint32_t first = at % groups * HEADS, rotated = args.q_heads + kv.kv_heads, pos = 0;
+    bf16 *row = (bf16 *)args.qkv + ((size_t)token * heads + first) * HEAD_DIM + lane * 8;
+    float sign = lane < LANES / 2 ? -1.0f : 1.0f, c[8] = {}, s[8] = {};
+    uint4 packed[HEADS];
+    bf16 *place = NULL;
 
-    if (norm && !is_v) {
-        *(float4 *)w = ((const float4 *)norm)[lane * 2];
-        *(float4 *)(w + 4) = ((const float4 *)norm)[lane * 2 + 1];
-    }
     pdl_launch();
     pdl_wait();
+    bool inside = token < args.tokens;
+#pragma unroll
+    for (int h = 0; h < HEADS; h++)
+        packed[h] = inside && first + h < heads ? *(const uint4 *)(row + h * HEAD_DIM)
+                                                : make_uint4(0, 0, 0, 0);
     if (inside) {
         pos = args.positions[token];
-        packed = *(const uint4 *)row;
-    }
-    bf16x8_unpack(packed, x);
-    if (norm) { /* every lane takes part in the shuffles, v's too */
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            sum += x[i] * x[i];
-#pragma unroll
-        for (uint32_t step = LANES / 2; step > 0; step /= 2)
-            sum += __shfl_xor_sync(0xffffffffu, sum, step);
-        float scale = rsqrtf(sum / HEAD_DIM + args.norm_eps);
-        if (!is_v) {
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                x[i] = x[i] * scale * w[i];
-            packed = bf16x8_pack(x);
-            bf16x8_unpack(packed, x);
-        }
-    }
-    far.x = __shfl_xor_sync(0xffffffffu, packed.x, LANES / 2);
-    far.y = __shfl_xor_sync(0xffffffffu, packed.y, LANES / 2);
-    far.z = __shfl_xor_sync(0xffffffffu, packed.z, LANES / 2);
-    far.w = __shfl_xor_sync(0xffffffffu, packed.w, LANES / 2);
-    if (!inside)
-        return;
-    to = target(kv, args, token, head, pos, row - lane * 8);
-    if (!is_v) {
         const float *cs = args.cos_sin + (size_t)pos * HEAD_DIM + lane % (LANES / 2) * 8;
-        float sign = lane < LANES / 2 ? -1.0f : 1.0f, c[8], s[8];
         *(float4 *)c = ((const float4 *)cs)[0];
         *(float4 *)(c + 4) = ((const float4 *)cs)[1];
         *(float4 *)s = ((const float4 *)(cs + HEAD_DIM / 2))[0];
         *(float4 *)(s + 4) = ((const float4 *)(cs + HEAD_DIM / 2))[1];
-        bf16x8_unpack(far, other);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            x[i] = x[i] * c[i] + sign * other[i] * s[i];
-        packed = bf16x8_pack(x);
+        if (first + HEADS > args.q_heads)
+            place = token_place(kv, args, token, pos);
     }
-    if (to)
-        *(uint4 *)(to + lane * 8) = packed;
+#pragma unroll
+    for (int h = 0; h < HEADS; h++) {
+        uint32_t head = first + h;
+        const float *norm = head < args.q_heads ? args.q_norm : args.k_norm;
+        float x[8], other[8];
+        uint4 far;
+        if (args.q_norm)
+            packed[h] = head_norm<LANES>(packed[h], norm + lane * 8, args.norm_eps,
+                                         head < rotated);
+        far.x = __shfl_xor_sync(0xffffffffu, packed[h].x, LANES / 2);
+        far.y = __shfl_xor_sync(0xffffffffu, packed[h].y, LANES / 2);
+        far.z = __shfl_xor_sync(0xffffffffu, packed[h].z, LANES / 2);
+        far.w = __shfl_xor_sync(0xffffffffu, packed[h].w, LANES / 2);
+        if (head < rotated) {
+            bf16x8_unpack(packed[h], x);
+            bf16x8_unpack(far, other);
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                x[i] = x[i] * c[i] + sign * other[i] * s[i];
+            packed[h] = bf16x8_pack(x);
+        }
+        if (!inside || head >= heads)
+            continue;
+        bf16 *to = head_place(kv, args, head, place, row + h * HEAD_DIM - lane * 8);
+        if (to)
+            *(uint4 *)(to + lane * 8) = packed[h];
+    }
 }
 
 __global__ void __launch_bounds__(WARPS * 32) rope_any_kernel(struct kv_view kv,
@@ -112,7 +131,8 @@ __global__ void __launch_bounds__(WARPS * 32) rope_any_kernel(struct kv_view kv,
         return;
     row = (bf16 *)args.qkv + (size_t)at * dim;
     pos = args.positions[token];
-    to = target(kv, args, token, head, pos, row);
+    to = head_place(kv, args, head, head < args.q_heads ? NULL : token_place(kv, args, token, pos),
+                    row);
     if (!to)
         return;
     if (head >= args.q_heads + kv.kv_heads) {
@@ -136,22 +156,32 @@ __global__ void __launch_bounds__(WARPS * 32) rope_any_kernel(struct kv_view kv,
     }
 }
 
+template <int HEAD_DIM>
+static void rope(struct device *device, struct stream *stream, const struct kv_view *kv,
+                 const struct qkv_args *args)
+{
+    uint32_t heads = args->q_heads + 2 * kv->kv_heads, lanes = HEAD_DIM / 8;
+    if (args->tokens < 64)
+        cuda_launch(device, stream, "qk_rope_store", rope_kernel<HEAD_DIM, 1>,
+                    DIV_CEIL(args->tokens * heads * lanes, WARPS * 32), WARPS * 32, 0, *kv, *args);
+    else
+        cuda_launch(device, stream, "qk_rope_store", rope_kernel<HEAD_DIM, 4>,
+                    DIV_CEIL(args->tokens * DIV_CEIL(heads, 4) * lanes, WARPS * 32), WARPS * 32, 0,
+                    *kv, *args);
+}
+
 CUDA_OP cuda_qk_rope_store(struct device *device, struct stream *stream, const struct kv_view *kv,
                            const struct qkv_args *args)
 {
     uint32_t rows = args->tokens * (args->q_heads + 2 * kv->kv_heads), dim = kv->head_dim;
-    unsigned blocks = DIV_CEIL(rows * (dim / 8), WARPS * 32);
     if (rows == 0)
         return;
     if (dim == 64)
-        cuda_launch(device, stream, "qk_rope_store", rope_kernel<64>, blocks, WARPS * 32, 0, *kv,
-                    *args);
+        rope<64>(device, stream, kv, args);
     else if (dim == 128)
-        cuda_launch(device, stream, "qk_rope_store", rope_kernel<128>, blocks, WARPS * 32, 0, *kv,
-                    *args);
+        rope<128>(device, stream, kv, args);
     else if (dim == 256)
-        cuda_launch(device, stream, "qk_rope_store", rope_kernel<256>, blocks, WARPS * 32, 0, *kv,
-                    *args);
+        rope<256>(device, stream, kv, args);
     else
         cuda_launch(device, stream, "qk_rope_store", rope_any_kernel, DIV_CEIL(rows, WARPS),
                     WARPS * 32, 0, *kv, *args);

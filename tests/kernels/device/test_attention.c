@@ -239,6 +239,8 @@ static void run_pages(struct rig *rig)
     static const uint32_t sizes[] = {1, 3, 8, 16, 32, 48, 64, 100, 128, 256};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         struct scene s = model_scene(16, 8, 128);
+        if (rig->effort == EFFORT_TINY && i % 3 != 0)
+            continue;
         s.page_size = sizes[i];
         scene_row(&s, 1, 0);
         scene_row(&s, 1, sizes[i] - 1);
@@ -288,7 +290,7 @@ static void run_long(struct rig *rig)
 
 static void run_prefill(struct rig *rig)
 {
-    uint32_t unit = rig->effort == EFFORT_FULL ? 1000 : 100;
+    uint32_t unit = rig->effort == EFFORT_FULL ? 1000 : rig->effort == EFFORT_QUICK ? 100 : 60;
     for (size_t i = 0; i < ARRAY_LEN(model_heads); i++) {
         if (i > 0 && rig->effort < EFFORT_FULL)
             break;
@@ -301,7 +303,7 @@ static void run_prefill(struct rig *rig)
         scene_row(&s, 128, 0);
         scene_row(&s, 129, 127);
         scene_run(rig, &s, "prefill, chunks");
-        for (uint32_t r = 0; r < 60; r++)
+        for (uint32_t r = 0; r < (rig->effort == EFFORT_TINY ? 20 : 60); r++)
             scene_row(&s, 1, r * 31);
         scene_run(rig, &s, "prefill and decode");
         s.window = 333;

@@ -158,7 +158,7 @@ static void check_add(const struct shape *s, const struct inputs *in)
         struct product p = product(in->x + at / n * k, s->bits + at % n * k, k);
         double added = p.sum + bias_of(s, at % n), want = (double)before[at] + added;
         rig_close(rig, got[at], want,
-                  0x1p-8 * (fabs(want) + fabs(added) + fabs(p.sum)) + slack(&p, false),
+                  0x1p-8 * (2 * fabs(want) + fabs(added) + fabs(added - p.sum)) + slack(&p, false),
                   "matmul_add", at);
     }
 }

@@ -1,0 +1,52 @@
+/* gemm - the products of kernels/cuda/gemm.cuh by plain loops: cuBLASLt is not what is tested. */
+#include "kernels/cuda/gemm.cuh"
+
+#include <stdlib.h>
+
+#include <vector>
+
+struct gemm_plans *gemm_plans_new(void)
+{
+    return (struct gemm_plans *)malloc(1);
+}
+
+void gemm_plans_free(struct gemm_plans *plans)
+{
+    free(plans);
+}
+
+static void product(void *y, const bf16 *x, const bf16 *w, uint32_t n, uint32_t k, uint32_t m,
+                    enum gemm_kind kind)
+{
+    std::vector<float> wide(k);
+    for (uint32_t col = 0; col < n; col++) {
+        for (uint32_t i = 0; i < k; i++)
+            wide[i] = to_f32(w[(size_t)col * k + i]);
+        for (uint32_t row = 0; row < m; row++) {
+            const bf16 *from = x + (size_t)row * k;
+            float sums[8] = {}, sum = 0;
+            for (uint32_t i = 0; i < k; i += 8) /* k % 8 == 0 */
+                for (uint32_t j = 0; j < 8; j++)
+                    sums[j] += to_f32(from[i + j]) * wide[i + j];
+            for (uint32_t j = 0; j < 8; j++)
+                sum += sums[j];
+            size_t at = (size_t)row * n + col;
+            if (kind == GEMM_F32)
+                ((float *)y)[at] = sum;
+            else
+                ((bf16 *)y)[at] = bf16(kind == GEMM_ADD ? sum + to_f32(((bf16 *)y)[at]) : sum);
+        }
+    }
+}
+
+bool gemm(struct device *, struct stream *stream, void *y, const void *x, const struct weight *w,
+          uint32_t m, enum gemm_kind kind)
+{
+    const struct weight weight = *w;
+    if (w->k % 8 != 0 || w->n % 8 != 0 || (uintptr_t)x % 16 != 0 || (uintptr_t)y % 16 != 0)
+        return false;
+    emu_submit(stream->cuda, [=]() {
+        product(y, (const bf16 *)x, (const bf16 *)weight.data, weight.n, weight.k, m, kind);
+    });
+    return true;
+}
