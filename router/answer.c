@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "router/answer_scan.h"
+
+/* Space that goes untold around thinking and in front of a call: more of it is text. */
+#define SPACES_MAX 256
 
 static const struct str think = {"<think>", 7}, think_end = {"</think>", 8};
 static const struct str hermes = {"<tool_call>", 11}, hermes_end = {"</tool_call>", 12};
@@ -83,18 +85,25 @@ static bool may_begin(const char *text, size_t len, struct str mark)
     return len < mark.len && memcmp(text, mark.data, len) == 0;
 }
 
+/* Both count to SPACES_MAX. */
 static size_t spaces_at(const struct buf *held, size_t at)
 {
     size_t count = 0;
-    while (at + count < held->len && is_space(held->data[at + count]))
+    while (count < SPACES_MAX && at + count < held->len && is_space(held->data[at + count]))
         count++;
     return count;
+}
+
+static void drop_spaces(struct buf *held)
+{
+    for (size_t count; (count = spaces_at(held, 0)) > 0;)
+        buf_consume(held, count);
 }
 
 static size_t spaces_before(const struct buf *held, size_t end)
 {
     size_t count = 0;
-    while (count < end && is_space(held->data[end - 1 - count]))
+    while (count < SPACES_MAX && count < end && is_space(held->data[end - 1 - count]))
         count++;
     return count;
 }
@@ -122,9 +131,10 @@ static bool step_start(struct answer *answer, bool end)
     size_t skip = spaces_at(&answer->held, 0);
     const char *text = answer->held.data + skip;
     size_t len = answer->held.len - skip;
-    if (answer->held.len == 0 || (!end && (len == 0 || (answer->opts.reasoning && may_begin(text, len, think)))))
+    if (answer->held.len == 0 ||
+        (!end && skip < SPACES_MAX && (len == 0 || (answer->opts.reasoning && may_begin(text, len, think)))))
         return false;
-    if (answer->opts.reasoning && begins(text, len, think)) {
+    if (answer->opts.reasoning && skip < SPACES_MAX && begins(text, len, think)) {
         buf_consume(&answer->held, skip + think.len);
         answer->state = ANSWER_REASONING;
     } else {
@@ -138,11 +148,11 @@ static bool step_reasoning(struct answer *answer, bool end)
 {
     struct buf *held = &answer->held;
     if (answer->reasoning.len == 0 && !answer->spoke)
-        buf_consume(held, spaces_at(held, 0));
+        drop_spaces(held);
     size_t at = find(held, think_end);
     if (at < held->len) {
         size_t space = spaces_before(held, at), behind = spaces_at(held, at + think_end.len);
-        bool more_space = at + think_end.len + behind == held->len;
+        bool more_space = at + think_end.len + behind == held->len && behind < SPACES_MAX;
         if (more_space && !end)
             return false; /* the space behind it may go on */
         move(answer, at - space, &answer->reasoning, space + think_end.len + behind);
@@ -172,7 +182,7 @@ static bool step_content(struct answer *answer, bool end)
         return false;
     }
     size_t skip = spaces_at(held, 0);
-    if (answer->opts.format == TOOLS_LLAMA && !answer->spoke && skip < held->len &&
+    if (answer->opts.format == TOOLS_LLAMA && !answer->spoke && skip < MIN(held->len, (size_t)SPACES_MAX) &&
         held->data[skip] == '{') {
         buf_consume(held, skip);
         begin_call(answer);
@@ -234,10 +244,26 @@ static void take_call(struct answer *answer, const struct answer_scan *scan, boo
         buf_append(&call->arguments, scan->arguments.data + have, scan->arguments.len - have);
 }
 
+/* The arguments go on to the end of what is there: nothing else can have changed. */
+static bool arguments_go_on(struct answer *answer)
+{
+    struct answer_place *place = &answer->place;
+    if (place->value == 0 || !answer_scan_on(answer->raw.data, answer->raw.len, place)) {
+        place->value = 0;
+        return false;
+    }
+    struct buf *told = &answer->calls[answer->call_count - 1].arguments;
+    size_t have = place->value + told->len;
+    buf_append(told, answer->raw.data + have, answer->raw.len - have);
+    return true;
+}
+
 static bool step_call(struct answer *answer, bool end)
 {
     struct answer_scan scan;
     move(answer, answer->held.len, &answer->raw, 0);
+    if (arguments_go_on(answer))
+        return false;
     enum scan_end state = answer_scan(answer->raw.data ? answer->raw.data : "", answer->raw.len,
                                       &scan);
     bool known = answer->raw_named, bad = state == SCAN_BAD;
@@ -248,6 +274,11 @@ static bool step_call(struct answer *answer, bool end)
     if (state == SCAN_MORE) {
         if (end && !answer->raw_named)
             return answer->raw.len > 0 && no_call(answer);
+        if (answer->raw_named) {
+            size_t value = (size_t)(scan.arguments.data - answer->raw.data);
+            answer->place = (struct answer_place){.value = value, .at = value};
+            arguments_go_on(answer);
+        }
         return false;
     }
     if (!answer->raw_named) /* no object, or one without a name */
@@ -277,7 +308,7 @@ static bool step_after(struct answer *answer, bool end)
         buf_clear(held);
         return false;
     }
-    buf_consume(held, spaces_at(held, 0));
+    drop_spaces(held);
     if (held->len == 0)
         return false;
     char c = held->data[0];

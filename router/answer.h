@@ -14,7 +14,7 @@
 #ifndef MSGL_ROUTER_ANSWER_H
 #define MSGL_ROUTER_ANSWER_H
 
-#include "common/buf.h"
+#include "router/answer_scan.h"
 
 enum tool_format { TOOLS_NONE, TOOLS_HERMES, TOOLS_LLAMA, TOOLS_MISTRAL };
 
@@ -42,6 +42,7 @@ struct answer { /* answer_init; release */
     struct buf content, reasoning; /* decided; whoever tells them to a client clears them */
     struct buf raw;                /* of the call being read */
     bool raw_named;                /* it is in calls already */
+    struct answer_place place;     /* in raw: where its arguments are read on; value 0: nowhere */
     struct answer_call *calls;
     uint32_t call_count;
     bool spoke; /* there was content: llama's bare calls come first or not at all */

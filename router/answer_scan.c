@@ -130,6 +130,31 @@ enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out)
     }
 }
 
+bool answer_scan_on(const char *text, size_t len, struct answer_place *place)
+{
+    for (; place->at < len; place->at++) {
+        char c = text[place->at];
+        if (place->string && c == '\\') {
+            if (place->at + 1 == len)
+                return true; /* what it escapes is still to come */
+            place->at++;
+        } else if (c == '"') {
+            place->string = !place->string;
+            if (!place->string && place->depth == 0)
+                return false;
+        } else if (!place->string) {
+            bool opens = c == '{' || c == '[', closes = c == '}' || c == ']';
+            if (place->depth == 0 && (closes || c == ',') && place->at > place->value)
+                return false;
+            place->depth += opens;
+            place->depth -= closes;
+            if (closes && place->depth == 0)
+                return false;
+        }
+    }
+    return true;
+}
+
 void answer_unescape(struct str inside, struct buf *out)
 {
     struct buf quoted = {0};

@@ -14,6 +14,15 @@ struct answer_scan {
 
 /* Space, "[" and "," may come in front. BAD: this will never be an object. */
 enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out);
+/* A place inside a value that is not complete, so that a long one is read once and not again with each
+ * token. Begin with at = value. */
+struct answer_place {
+    size_t value, at; /* offsets of the value and of what was not read yet */
+    size_t depth;     /* brackets open */
+    bool string;      /* inside quotes */
+};
+/* Reads on to the text's end; false when the value ends before it. */
+bool answer_scan_on(const char *text, size_t len, struct answer_place *place);
 /* Appends what a JSON string's inside says. */
 void answer_unescape(struct str inside, struct buf *out);
 

@@ -117,6 +117,8 @@ ANSWERS = [
     (3, 4, "[{\"name\": \"gr\\u00f6\\\"\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]"),
     (3, 0, "Well. [TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}]"),
     (0, 3, "never </thin ends </think> x"),
+    (1, 1, " " * 300 + "<think>"), (1, 1, "<think>" + " " * 300 + "a" + " " * 300 + "</think>" + "\n" * 300 + "b" + " " * 300 + "<tool_call>{"),
+    (2, 0, " " * 254 + "{\"name\": \"f\", \"parameters\": {}}" + " " * 300 + ";{"),
 ]
 
 KEYS = "# name key\nalice sk-0123456789 streams=8 calls-per-minute=60 tokens-per-minute=1e5\r\n" \

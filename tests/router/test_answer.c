@@ -5,6 +5,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* content|reasoning|name(arguments)… of a text pushed in pieces of `size` bytes. */
 static void read_in(const struct answer_opts *opts, const char *text, size_t size, struct buf *out)
@@ -106,6 +107,29 @@ START_TEST(test_arguments_grow)
 }
 END_TEST
 
+/* What is long is not read again with each token. */
+START_TEST(test_long_arguments_cost_little)
+{
+    static const struct { const char *begin, *token; } texts[] = {
+        {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"", "wo\\\""},
+        {"<tool_call>{\"name\": \"f\", \"arguments\": [", "[1],"},
+        {"hello", "    "},
+        {"<think>x", " \n  "},
+    };
+    struct answer answer;
+    answer_init(&answer, &(struct answer_opts){.format = TOOLS_HERMES, .reasoning = true});
+    answer_push(&answer, texts[_i].begin, strlen(texts[_i].begin));
+    clock_t began = clock();
+    for (int n = 0; n < 100000; n++) {
+        answer_push(&answer, texts[_i].token, 4);
+        answer_told(&answer);
+    }
+    /* 0.2 s of this thread under sanitizers; when it was quadratic, more than 20 s without. */
+    ck_assert_int_lt((clock() - began) / CLOCKS_PER_SEC, 10);
+    answer_release(&answer);
+}
+END_TEST
+
 START_TEST(test_a_zero_byte_is_no_space)
 {
     struct answer_scan scan;
@@ -120,6 +144,8 @@ int main(void)
     TCase *tc = tcase_create("answer");
     tcase_add_loop_test(tc, test_any_cut, 0, ARRAY_LEN(cases));
     tcase_add_test(tc, test_arguments_grow);
+    tcase_set_timeout(tc, 120);
+    tcase_add_loop_test(tc, test_long_arguments_cost_little, 0, 4);
     tcase_add_test(tc, test_a_zero_byte_is_no_space);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
