@@ -25,7 +25,8 @@ double route_cost(const struct route_candidate *candidate, double decode_weight)
     CHECK(have <= candidate->prompt_tokens);
     uint64_t shared = MIN((uint64_t)candidate->expected_tokens, candidate->pending_tokens);
     return (double)(candidate->prompt_tokens - have) / (1 - MIN(candidate->busy, BUSY_MAX)) +
-           (double)(candidate->pending_tokens - shared) + decode_weight * (double)candidate->reqs;
+           (double)candidate->pending_tokens - (1 + candidate->busy) / 2 * (double)shared +
+           decode_weight * (double)candidate->reqs;
 }
 
 double route_busy(double busy, bool working, size_t count)

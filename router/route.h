@@ -4,8 +4,9 @@
  *
  * uncached(w)  prompt tokens that w does not hold and does not expect
  * waiting(w)   w's pending prefill tokens, those of our own dispatches that it has not acknowledged
- *              included, less the tokens that this prompt shares with them: work that the prompt
- *              would have to do anywhere is no reason to go elsewhere
+ *              included, less (1 + busy(w)) / 2 of the tokens that this prompt shares with them: a
+ *              busy fleet waits for such work, an idle one does half of its siblings' anew, so that a
+ *              prefix that turns out hot is soon at several workers (decisions/0008)
  * reqs(w)      reqs there, running and waiting
  * busy(w)      share of the recent decisions that found prefill pending there. Work that is given to
  *              a worker delays those who come later, too: in a queue that is busy for the share b of

@@ -21,9 +21,22 @@ START_TEST(test_cost_is_in_tokens)
     struct route_candidate c = candidate(400, 0, 250, 3, 0);
     ck_assert_double_eq(c.cost, 600 + 250 + 96);
     c = candidate(0, 400, 450, 0, 0); /* of 450 waiting tokens, 400 are this prompt's own */
-    ck_assert_double_eq(c.cost, 600 + 50);
+    ck_assert_double_eq(c.cost, 600 + 450 - 400 / 2);
+    c.busy = 0.5;
+    ck_assert_double_eq(route_cost(&c, 32), 1200 + 450 - 300);
     c = candidate(0, 400, 100, 0, 0); /* most of the prefix is done meanwhile */
-    ck_assert_double_eq(c.cost, 600);
+    ck_assert_double_eq(c.cost, 600 + 100 / 2);
+}
+END_TEST
+
+/* A few siblings of a prompt that is being computed stay together on an idle fleet, many do not. */
+START_TEST(test_siblings_stay_until_they_are_many)
+{
+    for (uint32_t siblings = 1; siblings < 20; siblings++) {
+        struct route_candidate c[] = {candidate(0, 900, 900 + 100 * siblings, siblings, 9),
+                                      candidate(0, 0, 0, 0, 0)};
+        ck_assert_uint_eq(route_prefix.pick(c, 2), siblings <= 3 ? 0 : 1);
+    }
 }
 END_TEST
 
@@ -114,6 +127,7 @@ int main(void)
     Suite *suite = suite_create("route");
     TCase *tc = tcase_create("route");
     tcase_add_test(tc, test_cost_is_in_tokens);
+    tcase_add_test(tc, test_siblings_stay_until_they_are_many);
     tcase_add_test(tc, test_prefix_follows_the_cache_until_it_is_too_busy);
     tcase_add_test(tc, test_a_busy_fleet_computes_nothing_twice);
     tcase_add_test(tc, test_a_hot_prefix_spreads);
