@@ -34,6 +34,12 @@ struct api_quota {
     uint64_t at_ms; /* of the last refill */
 };
 
+/* A key's share of the slots, see queue.h. */
+struct queue_line {
+    uint32_t waiting, running; /* streams: never sent yet; on workers */
+    uint64_t turn;             /* when it was served last */
+};
+
 struct api_key {
     char name[API_KEY_NAME_BYTES_MAX + 1], space[API_KEY_NAME_BYTES_MAX + 1];
     unsigned char digest[API_KEY_DIGEST_BYTES];
@@ -41,6 +47,7 @@ struct api_key {
     uint64_t streams_max; /* 0 = no limit */
     struct api_quota calls, tokens;
     uint64_t streams; /* now */
+    struct queue_line line;
     uint64_t calls_total, refused_total, prompt_tokens_total, generated_tokens_total;
 };
 

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/rng.h"
+#include "router/queue.h"
 #include "router/response.h"
 #include "router/sse.h"
 #include "router/stream.h"
@@ -118,23 +119,31 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
     return call->params.tokens_max;
 }
 
+/* How many of the choices will have to wait. */
+static uint64_t surplus(const struct call *call, uint32_t choices)
+{
+    uint64_t room = queue_room(call->router, call->model);
+    room -= MIN(room, (uint64_t)call->router->queued);
+    return choices > room ? choices - room : 0;
+}
+
 /* Is there a worker, a slot or a place in the queue for all choices? */
 static enum status check_capacity(struct call *call, uint32_t choices, struct api_error *error)
 {
     struct router *router = call->router;
-    uint64_t room = queue_room(router, call->model);
-    room -= MIN(room, (uint64_t)router->queued);
-    uint64_t waiting = choices > room ? choices - room : 0;
+    uint64_t waiting = surplus(call, choices);
     if (router->stopped)
         return api_fail(error, STATUS_UNAVAILABLE, NULL, "this server is shutting down");
     if (choices > router->config.choices_max)
         return api_fail(error, STATUS_INVALID, "n", "this call asks for %u choices, the limit is %llu",
                         choices, (unsigned long long)router->config.choices_max);
-    if (router->streams + choices > router->config.streams_max ||
-        (waiting > 0 && router->queued + waiting > router->config.queue_max))
-        return api_fail(error, STATUS_QUEUE_FULL, NULL,
-                        "all workers are busy and the queue is full, try again soon");
-    return STATUS_OK;
+    if (router->streams + choices <= router->config.streams_max &&
+        (waiting == 0 || queue_takes(call, waiting)))
+        return STATUS_OK;
+    call->retry_s = queue_retry_s(router);
+    metrics_add(router->metrics, METRIC_QUEUE_REFUSED, "reason=\"full\"", 1);
+    return api_fail(error, STATUS_QUEUE_FULL, NULL,
+                    "all workers are busy and the queue is full, try again soon");
 }
 
 /* Sets call->needs. UNSUPPORTED names the parameter that no worker can honour. */
@@ -186,6 +195,9 @@ static enum status admit(struct call *call, struct api_error *error)
             return error->err.status;
     }
     TRY(pay(call, choices, error));
+    uint64_t waiting = surplus(call, choices);
+    if (waiting > 0)
+        queue_push_out(call, waiting);
     call->labels = telemetry_labels(call);
     call->id = ++router->call_last;
     map_put_ptr(&router->calls, call->id, call);
@@ -232,7 +244,7 @@ static void prepared(struct call *call)
         http_stream(call->exchange, SSE_TYPE);
     }
     for (uint32_t i = 0; i < call->stream_count; i++)
-        stream_queue(&call->streams[i], false);
+        queue_add(&call->streams[i], false);
     queue_pump(router);
 }
 
@@ -268,6 +280,23 @@ static void name_call(struct call *call)
              (unsigned long long)(more >> 32));
 }
 
+/* The router's limit, or less when the client says so, or the proxy before us (Envoy does by itself). */
+static uint64_t limit_ms_of(const struct router *router, const struct http_exchange *exchange)
+{
+    static const char *const headers[] = {"x-request-timeout-ms", "x-envoy-expected-rq-timeout-ms"};
+    uint64_t limit_ms = router->config.request_timeout_s * 1000;
+    for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+        struct str text = http_header(exchange, headers[i]);
+        uint64_t ms = 0;
+        size_t at = 0;
+        while (at < text.len && at < 12 && text.data[at] >= '0' && text.data[at] <= '9')
+            ms = ms * 10 + (uint64_t)(text.data[at++] - '0');
+        if (at > 0 && at == text.len && ms > 0)
+            limit_ms = MIN(limit_ms, ms);
+    }
+    return limit_ms;
+}
+
 void call_begin(struct router *router, struct http_exchange *exchange, enum api_kind kind)
 {
     struct arena arena;
@@ -280,6 +309,7 @@ void call_begin(struct router *router, struct http_exchange *exchange, enum api_
     call->key = router->caller;
     call->created_s = clock_unix_s();
     call->began_ns = clock_now_ns();
+    call->limit_ms = limit_ms_of(router, exchange);
     call->params.sampling.seed = rng_next(&router->random);
     name_call(call);
     call->labels = "";

@@ -50,6 +50,7 @@ struct call {
     struct api_key *key;  /* who pays; NULL: nobody needs a key */
     uint32_t key_streams; /* counted there until the call is freed */
     uint32_t retry_s;     /* Retry-After of a 429 or 503 */
+    uint64_t limit_ms;    /* from began_ns on; then it ends with 504 */
     bool started;   /* the 200 is promised: errors are events from now on */
     struct str chunk_head; /* of response_begin */
     struct buf out; /* scratch for one event or the whole answer */

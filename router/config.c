@@ -29,7 +29,7 @@ static const struct option options[] = {
     OPTION_FLOAT(R, decode_weight, "decode-weight", "32", 0, 1e6,
                  "prefill tokens that one req on a worker costs a newcomer"),
     OPTION_UINT(R, queue_max, "queue-max", "1024", 0, 1000000,
-                "streams that wait for a free slot; more get 429"),
+                "streams that wait for a free slot; more get 429, from the key that has most of them"),
     OPTION_UINT(R, queue_wait_s, "queue-wait-s", "120", 1, 86400,
                 "longest wait for a free slot, seconds"),
     OPTION_UINT(R, streams_max, "streams-max", "8192", 1, 1000000,

@@ -1,5 +1,5 @@
-/* Streams to workers: who is a candidate, who is picked, the queue in front. */
-#include "router/stream.h"
+/* Streams to workers: who is a candidate, who is picked. */
+#include "router/queue.h"
 
 #include "common/clock.h"
 #include "common/hash.h"
@@ -124,8 +124,7 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     generate->namespace_hash = call->namespace_hash;
     generate->priority = call->params.priority;
     uint64_t age_ms = (clock_now_ns() - call->began_ns) / 1000000u;
-    uint64_t limit_ms = router->config.request_timeout_s * 1000;
-    generate->deadline_ms = age_ms < limit_ms ? limit_ms - age_ms : 1;
+    generate->deadline_ms = age_ms < call->limit_ms ? call->limit_ms - age_ms : 1;
     generate->request_id = str_from(call->trace.id);
     generate->trace_parent = str_from(call->trace.parent);
     enum status status = link_send(&router->link, worker_peer(worker), &frame);
@@ -137,8 +136,8 @@ static void attach(struct stream *stream, struct worker *worker,
                    const struct route_candidate *picked)
 {
     struct router *router = stream->call->router;
-    list_remove(&stream->queue_node);
-    router->queued--;
+    queue_remove(stream);
+    queue_line_of(stream->call)->running++;
     stream->state = STREAM_RUNNING;
     stream->attempt++;
     stream->worker = worker;
@@ -200,82 +199,10 @@ void stream_detach(struct stream *stream)
     stream_unshare(stream);
     list_remove(&stream->worker_node);
     worker->stream_count--;
+    queue_line_of(stream->call)->running--;
     prefix_index_unexpect(&router->fleet.index, worker->index, stream->prompt->hashes,
                           stream->expected_pages);
     stream->expected_pages = 0;
     stream->worker = NULL;
     stream->state = STREAM_DONE;
-}
-
-void stream_queue(struct stream *stream, bool first)
-{
-    struct router *router = stream->call->router;
-    stream->state = STREAM_QUEUED;
-    stream->queued_ms = clock_now_ms();
-    router->queued++;
-    if (first)
-        list_prepend(&router->queue, &stream->queue_node);
-    else
-        list_append(&router->queue, &stream->queue_node);
-}
-
-uint64_t queue_room(const struct router *router, const struct model *model)
-{
-    uint64_t room = 0;
-    for (uint32_t i = 0; i < router->fleet.limit; i++) {
-        const struct worker *worker = router->fleet.workers[i];
-        if (worker && !worker->draining && worker->model == model)
-            room += worker_room(worker);
-    }
-    return room;
-}
-
-void queue_pump(struct router *router)
-{
-    if (router->pumping || list_empty(&router->queue))
-        return;
-    router->pumping = true;
-    bool full[MODELS_MAX] = {0};
-    struct list *node = router->queue.next;
-    while (node != &router->queue) {
-        struct stream *stream = LIST_ITEM(node, struct stream, queue_node);
-        size_t model = (size_t)(stream->call->model - router->models.items);
-        struct list *next = node->next;
-        if (!full[model] && stream->failures <= STREAM_FAILURES_MAX) {
-            /* Streams of a worker that fails meanwhile go to the head: the next tick sends them. */
-            full[model] = stream_dispatch(stream) == DISPATCH_FULL;
-        }
-        node = next;
-    }
-    router->pumping = false;
-}
-
-void queue_expire(struct router *router, uint64_t now_ms)
-{
-    struct list *node = router->queue.next;
-    while (node != &router->queue) {
-        struct stream *stream = LIST_ITEM(node, struct stream, queue_node);
-        const struct model *model = stream->call->model;
-        uint32_t length_max, length_best;
-        bool anyone = fleet_serving(&router->fleet, model, &length_max, &length_best) > 0;
-        uint64_t wait_ms = (anyone ? router->config.queue_wait_s : router->config.failover_wait_s) * 1000;
-        bool hopeless = stream->failures > STREAM_FAILURES_MAX;
-        if (!hopeless && now_ms - stream->queued_ms <= wait_ms) {
-            node = node->next;
-            continue;
-        }
-        struct api_error error = {0};
-        if (hopeless)
-            api_fail(&error, STATUS_INTERNAL, NULL, "workers failed this call %u times",
-                     stream->failures);
-        else if (anyone)
-            api_fail(&error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",
-                     (unsigned long long)router->config.queue_wait_s);
-        else
-            api_fail(&error, STATUS_UNAVAILABLE, NULL, "%s, and no other serves model %s",
-                     stream->lost ? "the worker that ran this was lost" : "no worker took this call",
-                     model->name);
-        call_fail(stream->call, &error); /* may take several streams out of the queue */
-        node = router->queue.next;
-    }
 }

@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "router/stream.h"
+#include "router/queue.h"
 #include "router/telemetry.h"
 
 /* The stream that a req's name means, if this worker runs it. Stale names find nothing. */

@@ -12,7 +12,7 @@
 #include "router/admin.h"
 #include "router/api_openai.h"
 #include "router/frames_in.h"
-#include "router/stream.h"
+#include "router/queue.h"
 #include "router/telemetry.h"
 #include "router/tools.h"
 
@@ -23,14 +23,14 @@
 /* A call past its time ends with 504; once a second is precise enough. */
 static void expire_calls(struct router *router)
 {
-    uint64_t now_ns = clock_now_ns(), limit_ns = router->config.request_timeout_s * 1000000000u;
+    uint64_t now_ns = clock_now_ns();
     LIST_EACH_SAFE (node, next, &router->call_list) {
         struct call *call = LIST_ITEM(node, struct call, node);
-        if (call->working || now_ns - call->began_ns <= limit_ns)
+        if (call->working || now_ns - call->began_ns <= call->limit_ms * 1000000u)
             continue;
         struct api_error error = {0};
-        api_fail(&error, STATUS_TIMEOUT, NULL, "the call took longer than %llu s",
-                 (unsigned long long)router->config.request_timeout_s);
+        api_fail(&error, STATUS_TIMEOUT, NULL, "the call took longer than %llu ms",
+                 (unsigned long long)call->limit_ms);
         call_fail(call, &error);
     }
 }

@@ -1,4 +1,4 @@
-#include "router/stream.h"
+#include "router/queue.h"
 
 #include <string.h>
 
@@ -47,8 +47,7 @@ static void leave(struct stream *stream)
         send_cancel(stream);
         stream_detach(stream);
     } else if (stream->state == STREAM_QUEUED) {
-        list_remove(&stream->queue_node);
-        stream->call->router->queued--;
+        queue_remove(stream);
         stream->state = STREAM_DONE;
     }
 }
@@ -82,7 +81,7 @@ void stream_lost(struct stream *stream, const char *reason, bool blame)
     }
     stream->lost = true;
     stream_detach(stream);
-    stream_queue(stream, true);
+    queue_add(stream, true);
 }
 
 /* The worker still runs an attempt that has gone wrong: cancel it there, and go elsewhere. */
@@ -243,7 +242,7 @@ void stream_error(struct stream *stream, const struct frame_error *frame)
     switch (status) {
     case STATUS_QUEUE_FULL: /* back-pressure: another router was faster */
         stream_detach(stream);
-        stream_queue(stream, true);
+        queue_add(stream, true);
         return; /* pumped with the LOAD that follows */
     case STATUS_INVALID:
     case STATUS_TOO_LONG:

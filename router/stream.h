@@ -34,6 +34,7 @@ struct stream {
     uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
     uint32_t shared_tokens;  /* of the prompt: being computed there for another stream, see fleet.h */
     uint64_t queued_ms;      /* since when it waits */
+    uint64_t round;          /* of the queue, in which it was tried last */
     bool lost;               /* it waits because a worker failed it */
     uint64_t avoid_epoch;    /* the worker that failed it last; 0 none */
     uint32_t failures;
@@ -75,9 +76,5 @@ enum dispatch { DISPATCH_SENT, DISPATCH_FULL, DISPATCH_NOWHERE };
 enum dispatch stream_dispatch(struct stream *stream);
 void stream_detach(struct stream *stream); /* off its worker: the one place where load goes down */
 void stream_unshare(struct stream *stream); /* its prefill is over */
-void stream_queue(struct stream *stream, bool first);
-void queue_pump(struct router *router);                    /* sends what can be sent */
-void queue_expire(struct router *router, uint64_t now_ms); /* fails what waited too long */
-uint64_t queue_room(const struct router *router, const struct model *model);
 
 #endif

@@ -53,6 +53,9 @@ static const struct metric_family families[] = {
     [METRIC_KEY_REFUSED] = COUNTER("key_refused_total", "calls over a limit of their key"),
     [METRIC_KEY_PROMPT] = COUNTER("key_prompt_tokens_total", "prompt tokens, by API key"),
     [METRIC_KEY_GENERATED] = COUNTER("key_generated_tokens_total", "tokens generated, by API key"),
+    [METRIC_KEY_QUEUED] = GAUGE("msgl_router_key_queued", "choices that wait for their first slot, by API key"),
+    [METRIC_KEY_RUNNING] = GAUGE("msgl_router_key_running", "choices on workers, by API key"),
+    [METRIC_QUEUE_REFUSED] = COUNTER("queue_refused_total", "calls that the queue gave up, by reason"),
     [METRIC_INDEX_PAGES] = GAUGE("msgl_router_index_pages", "pages known, by worker"),
     [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes", "memory of the prefix index"),
     [METRIC_INDEX_KNOWN] = GAUGE("msgl_router_index_exact", "1: the index follows this worker"),
@@ -121,6 +124,8 @@ static void refresh_keys(struct router *router)
         set_total_of(router->metrics, METRIC_KEY_PROMPT, label, (double)key->prompt_tokens_total);
         set_total_of(router->metrics, METRIC_KEY_GENERATED, label,
                      (double)key->generated_tokens_total);
+        metrics_set(router->metrics, METRIC_KEY_QUEUED, label, key->line.waiting);
+        metrics_set(router->metrics, METRIC_KEY_RUNNING, label, key->line.running);
     }
 }
 
