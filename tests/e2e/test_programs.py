@@ -39,6 +39,7 @@ def test_curl(shared):
 @pytest.mark.long
 def test_langchain(shared):
     script("langchain", shared, """
+import sys
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field
 llm = ChatOpenAI(base_url=sys.argv[1], api_key="none", model=sys.argv[2], temperature=0, max_tokens=200)
@@ -61,6 +62,7 @@ assert lp and len(lp[0]["top_logprobs"]) == 2
 @pytest.mark.long
 def test_llama_index(shared):
     script("llama-index", shared, """
+import sys
 from llama_index.llms.openai_like import OpenAILike
 from llama_index.core.llms import ChatMessage
 llm = OpenAILike(model=sys.argv[2], api_base=sys.argv[1], api_key="none", is_chat_model=True, temperature=0, max_tokens=40)
@@ -77,6 +79,7 @@ assert "Paris" in plain.complete("The capital of France is").text
 @pytest.mark.long
 def test_instructor(shared):
     script("instructor", shared, """
+import sys
 import instructor
 from openai import OpenAI
 from pydantic import BaseModel, Field
