@@ -76,16 +76,19 @@ struct editor *editor_open(const char *name, const char *prompt, const char *his
     return editor;
 }
 
-void editor_close(struct editor *editor)
+static void save_history(struct editor *editor)
 {
     HistEvent event;
+    if (editor->history_path)
+        history(editor->history, &event, H_SAVE, editor->history_path);
+}
+
+void editor_close(struct editor *editor)
+{
     if (!editor)
         return;
-    if (editor->history) {
-        if (editor->history_path)
-            history(editor->history, &event, H_SAVE, editor->history_path);
+    if (editor->history)
         history_end(editor->history);
-    }
     if (editor->line)
         el_end(editor->line);
     mem_free(editor->history_path);
@@ -120,7 +123,9 @@ enum editor_end editor_read(struct editor *editor, volatile sig_atomic_t *interr
         return EDITOR_END;
     }
     *line = mem_strndup(got, (size_t)count);
-    if (strspn(*line, " \t\r\n") < strlen(*line))
+    if (strspn(*line, " \t\r\n") < strlen(*line)) {
         history(editor->history, &event, H_ENTER, *line);
+        save_history(editor); /* at once: a closed window is a signal, not an end */
+    }
     return EDITOR_LINE;
 }

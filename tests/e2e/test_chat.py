@@ -56,6 +56,31 @@ def test_history_across_starts(talk):
     end(child)
 
 
+def test_history_outlives_a_closed_window(talk):
+    child = talk("--max-tokens", "1")
+    child.sendline("asked before the end")
+    child.expect("\n.*\n.*> ")
+    child.close(force=True)  # SIGHUP, and worse
+    child = talk()
+    child.send("\x1b[A")
+    child.expect("asked before the end")
+    child.sendintr()
+    child.expect("\n.*> ")
+    end(child)
+
+
+def test_a_line_is_edited(talk):
+    """Start and end of the line, a word taken back, letters rubbed out: what is sent is what is seen."""
+    child = talk("--max-tokens", "1")
+    child.send("stats wrong")
+    child.send("\x17\x7f")  # the word and the space before the cursor go
+    child.send("\x01/\x05")  # a slash at the start
+    child.send("x\x7f\r")
+    child.expect("Times are shown after each answer")
+    child.expect("> ")
+    end(child)
+
+
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_text_beyond_ascii(talk, locale):
     child = talk("--max-tokens", "1", "--stats", LC_ALL=locale)

@@ -28,6 +28,9 @@ CL100K = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
           r"\s*[\r\n]+|\s+(?!\S)|\s+")
 HAN = (r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+|"
        r"\p{N}{1,3}|\s+")
+TEKKEN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
+          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|"
+          r"\s*[\r\n]+|\s+(?!\S)|\s+")
 PUNCTUATED = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 WORDS = r"<\|one\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 REGEXES = [CL100K, HAN, PUNCTUATED, WORDS, vectors.GPT4O, *vectors.THREE, r"\w+|[^\w\s]+", r"\b", r"\d", r"\s+",
@@ -251,6 +254,19 @@ def family(rng, name):
         "falcon": lambda: {**of_bytes, "pre_tokenizer": vectors.sequence(
             {"type": "Punctuation", "behavior": "Contiguous"}, vectors.byte_level(True),
             {"type": "Digits", "individual_digits": False}, vectors.split("[0-9][0-9][0-9]"))},
+        "starcoder": lambda: {**of_bytes, "pre_tokenizer": vectors.sequence(
+            {"type": "Digits", "individual_digits": True}, vectors.byte_level(True))},
+        "tekken": lambda: {**of_bytes, "pre_tokenizer": vectors.sequence(vectors.split(TEKKEN), vectors.byte_level()),
+                           "model": {**byte, "ignore_merges": True}, "post_processor": vectors.template(["<s>"], [], ids)},
+        "granite": lambda: {**of_bytes, "normalizer": {"type": "NFKC"}, "pre_tokenizer": vectors.sequence(
+            vectors.split(r"\p{N}"), vectors.byte_level(True, True)), "post_processor": {
+            "type": "BertProcessing", "sep": ["</s>", ids["</s>"]], "cls": ["<s>", ids["<s>"]]}},
+        "pieces_nfkc": lambda: {**of_pieces, "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "NFKC"}, {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+            "pre_tokenizer": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": rng.choice(["first", "always", "never"]),
+                              "split": rng.random() < 0.5},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Metaspace", "replacement": "▁",
+                        "prepend_scheme": "always", "split": True}]}},
         "bloom": lambda: {**of_bytes, "pre_tokenizer": vectors.sequence(vectors.split(PUNCTUATED), vectors.byte_level())},
         "kimi": lambda: {**of_bytes, "pre_tokenizer": vectors.sequence(vectors.split(HAN), vectors.byte_level())},
         "clip": lambda: {**base, "model": {**clip, "unk_token": "<unk>"}, "added_tokens": vectors.added(clip["vocab"], ("<unk>", "s")),
@@ -265,7 +281,7 @@ def family(rng, name):
     }[name]()
 
 
-FAMILIES = ("llama2 mistral gemma yi metaspace gpt2 roberta llama3 deepseek falcon bloom kimi clip gpt1").split()
+FAMILIES = ("llama2 mistral gemma yi metaspace gpt2 roberta llama3 deepseek falcon bloom kimi clip gpt1 starcoder tekken granite pieces_nfkc").split()
 
 
 # ---- the comparison

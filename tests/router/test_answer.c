@@ -2,6 +2,9 @@
 #include "router/answer_scan.h"
 #include "router/answer.h"
 
+#include "common/rng.h"
+#include "tests/effort.h"
+
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +84,37 @@ START_TEST(test_any_cut)
 }
 END_TEST
 
+/* Whatever a model writes: parts of marks and of calls in any order are read alike at once and in
+ * pieces, and no byte of an answer without calls is lost or made up. */
+START_TEST(test_any_text)
+{
+    static const char *const parts[] = {
+        "<tool_call>", "</tool_call>", "<tool_", "call>", "<think>", "</think>", "</thi", "[TOOL_CALLS]", "[TOOL", "<|python_tag|>",
+        "{\"name\": \"f\", ", "\"arguments\": ", "\"parameters\": {", "{\"a\": [1, \"}\\\"\"]}", "}", "]", "[", "{", "\"", "\\", "\\u12", ",",
+        ";", " ", "\n", "text", "\xc3\xbc", "null", "1e9"};
+    uint64_t rng = 11;
+    for (uint32_t round = 0; round < effort(3000); round++) {
+        struct answer_opts opts = {.format = (enum tool_format)rng_below(&rng, 4),
+                                   .reasoning = rng_below(&rng, 2),
+                                   .one_call = rng_below(&rng, 4) == 0};
+        struct buf text = {0}, whole = {0}, pieces = {0};
+        uint32_t count = 1 + (uint32_t)rng_below(&rng, 14);
+        for (uint32_t i = 0; i < count; i++)
+            buf_str(&text, parts[rng_below(&rng, ARRAY_LEN(parts))]);
+        buf_char(&text, '\0');
+        read_in(&opts, text.data, text.len, &whole);
+        read_in(&opts, text.data, 1 + rng_below(&rng, 5), &pieces);
+        ck_assert_msg(strcmp(whole.data, pieces.data) == 0, "format %d: %s\nat once: %s\nin pieces: %s",
+                      opts.format, text.data, whole.data, pieces.data);
+        if (opts.format == TOOLS_NONE && !opts.reasoning)
+            ck_assert(strncmp(whole.data, text.data, text.len - 1) == 0 && whole.len == text.len + 2);
+        buf_release(&text);
+        buf_release(&whole);
+        buf_release(&pieces);
+    }
+}
+END_TEST
+
 /* Arguments can be told as they come, and never change what was told. */
 START_TEST(test_arguments_grow)
 {
@@ -143,6 +177,7 @@ int main(void)
     Suite *suite = suite_create("answer");
     TCase *tc = tcase_create("answer");
     tcase_add_loop_test(tc, test_any_cut, 0, ARRAY_LEN(cases));
+    tcase_add_test(tc, test_any_text);
     tcase_add_test(tc, test_arguments_grow);
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_long_arguments_cost_little, 0, 4);
