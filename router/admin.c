@@ -53,17 +53,19 @@ void admin_request(void *ctx, struct http_exchange *exchange)
         api_reply_error(exchange, STATUS_INVALID, 405, "only GET is allowed here");
     else if (str_is(path, "/metrics"))
         reply_metrics(router, exchange);
-    else if (str_is(path, "/cluster")) {
-        if (may_look(router, exchange))
+    else if (str_is(path, "/cluster") || str_is(path, "/cluster/events")) {
+        if (!may_look(router, exchange))
+            refuse_key(exchange);
+        else if (str_is(path, "/cluster"))
             admin_cluster(router, exchange);
         else
-            refuse_key(exchange);
+            watch_join(router, exchange);
     } else if (str_is(path, "/health"))
         probe_health(router, exchange);
     else if (str_is(path, "/ready"))
         probe_ready(router, exchange);
     else
         api_reply_error(exchange, STATUS_NOT_FOUND, 404,
-                        "there is nothing at this path: /metrics, /cluster, /health and "
-                        " /ready are here");
+                        "there is nothing at this path: /metrics, /cluster, /cluster/events, "
+                        "/health and  /ready are here");
 }

@@ -132,6 +132,46 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
     return status;
 }
 
+/* What the page shows of the decision. */
+static void note_decision(struct stream *stream, const struct route_candidate *picked, size_t count,
+                          const char *reason)
+{
+    struct router *router = stream->call->router;
+    struct journal_decision *decision = journal_decide(&router->watch.journal);
+    size_t kept[JOURNAL_CANDIDATES];
+    decision->call = stream->call->id;
+    decision->choice = stream->choice;
+    decision->attempt = stream->attempt + 1;
+    decision->prompt = picked->prompt_tokens;
+    decision->generated = (uint32_t)stream->tokens.count;
+    decision->reason = reason;
+    decision->of = (uint32_t)count;
+    decision->count = journal_pick(router->candidates, count, (size_t)(picked - router->candidates),
+                                   kept, &decision->chosen);
+    for (uint32_t i = 0; i < decision->count; i++) {
+        const struct route_candidate *candidate = &router->candidates[kept[i]];
+        const struct worker *worker = router->fleet.workers[candidate->worker];
+        struct journal_candidate *row = &decision->candidates[i];
+        *row = (struct journal_candidate){
+            .worker = worker->serial, .held = candidate->held_tokens,
+            .expected = candidate->expected_tokens, .pending = candidate->pending_tokens,
+            .reqs = candidate->reqs, .busy = candidate->busy, .cost = candidate->cost};
+        journal_name(row->name, worker->name);
+    }
+    uint32_t pages = router->matches[picked - router->candidates].pages;
+    if (router->watch.count > 0 && pages > 0)
+        page_tree_touch(&router->tree, stream->prompt->hashes[pages - 1], clock_now_ms());
+}
+
+/* A stream that lost its worker goes on. */
+static void note_move(const struct stream *stream, const struct worker *worker)
+{
+    bool resumed = stream->tokens.count > 0;
+    journal_event(&stream->call->router->watch.journal, resumed ? JOURNAL_RESUMED : JOURNAL_RETRIED,
+                  worker->name, "call %llu goes on here after %zu tokens",
+                  (unsigned long long)stream->call->id, stream->tokens.count);
+}
+
 static void attach(struct stream *stream, struct worker *worker,
                    const struct route_candidate *picked)
 {
@@ -141,6 +181,8 @@ static void attach(struct stream *stream, struct worker *worker,
     stream->state = STREAM_RUNNING;
     stream->attempt++;
     stream->worker = worker;
+    if (stream->lost)
+        note_move(stream, worker);
     stream->lost = false;
     trace_dispatched(&stream->call->trace, worker->name, clock_now_ns());
     list_append(&worker->streams, &stream->worker_node);
@@ -180,6 +222,7 @@ enum dispatch stream_dispatch(struct stream *stream)
                   picked->expected_tokens, (unsigned long long)picked->pending_tokens,
                   (unsigned long long)picked->reqs, count);
         telemetry_dispatched(router, worker, reason, picked);
+        note_decision(stream, picked, count, reason);
         attach(stream, worker, picked);
         return DISPATCH_SENT;
     }

@@ -180,6 +180,7 @@ static struct worker *join(struct fleet *fleet, struct str peer, const struct fr
     worker->slots = hello->slots;
     worker->features = hello->features;
     worker->tp = hello->tp;
+    worker->serial = ++fleet->serial;
     worker->seen_ms = worker->stepped_ms = now_ms;
     list_init(&worker->streams);
     return worker;
@@ -228,7 +229,7 @@ void fleet_end(struct fleet *fleet, struct worker *worker, const char *reason)
     fleet->count--;
     fleet->ops->ended(fleet->ctx, worker, reason);
     CHECK(list_empty(&worker->streams) && worker->stream_count == 0);
-    prefix_index_drop_worker(&fleet->index, worker->index);
+    fleet_forget_pages(fleet, worker);
     mem_free(worker->unacked);
     mem_free(worker);
 }
@@ -289,6 +290,7 @@ void fleet_tick(struct fleet *fleet, uint64_t now_ms)
         const char *reason = dead_reason(fleet, worker, now_ms);
         if (reason) {
             fleet->dead_total++;
+            worker->dead = true;
             fleet_end(fleet, worker, reason);
             continue;
         }

@@ -21,6 +21,7 @@
 #include "common/map.h"
 #include "proto/frames.h"
 #include "router/models.h"
+#include "router/page_tree.h"
 #include "router/prefix_index.h"
 
 #define FLEET_PEER_BYTES_MAX 64
@@ -49,6 +50,9 @@ struct worker {
     uint64_t cache_seq, snapshot_asked_ms;
     uint32_t snapshot_next; /* part */
     uint64_t gaps;
+    bool dead; /* it fell silent or hangs: why its session ends */
+    uint32_t serial; /* of the session, rises over the whole fleet: its name in /cluster/events */
+    uint64_t generated, prompted, cached; /* tokens that it made, got and had, for this router */
     struct list streams; /* struct stream.worker_node */
     uint32_t stream_count;
 };
@@ -58,6 +62,7 @@ struct fleet_ops {
     /* The session ends: take every stream off worker->streams. The worker is freed afterwards. */
     void (*ended)(void *ctx, struct worker *worker, const char *reason);
     void (*joined)(void *ctx, struct worker *worker);
+    void (*drains)(void *ctx, struct worker *worker); /* worker->draining has changed */
     /* Credits may have come back, or load changed. */
     void (*loaded)(void *ctx, struct worker *worker);
 };
@@ -73,6 +78,8 @@ struct fleet {
     uint64_t ticked_ms;
     bool paused; /* the last tick came late */
     struct prefix_index index;
+    struct page_tree *tree; /* of the pages in the index; NULL: nobody draws it */
+    uint32_t serial;
     struct worker *workers[PREFIX_WORKERS_MAX]; /* NULL: free */
     uint32_t limit;                             /* all beyond are free */
     uint32_t count;
@@ -97,6 +104,8 @@ void fleet_cache(struct fleet *fleet, struct worker *worker, const struct frame_
 void fleet_snapshot(struct fleet *fleet, struct worker *worker,
                     const struct frame_snapshot *snapshot, uint64_t now_ms);
 void fleet_drain(struct fleet *fleet, struct worker *worker, bool draining);
+/* Empties the index, and the tree, of what the worker holds. */
+void fleet_forget_pages(struct fleet *fleet, struct worker *worker);
 /* Frees the worker. */
 void fleet_end(struct fleet *fleet, struct worker *worker, const char *reason);
 

@@ -12,6 +12,14 @@ static void acknowledge(struct worker *worker, uint64_t received)
     }
 }
 
+static void set_draining(struct fleet *fleet, struct worker *worker, bool draining)
+{
+    bool changed = worker->draining != draining;
+    worker->draining = draining;
+    if (changed)
+        fleet->ops->drains(fleet->ctx, worker);
+}
+
 void fleet_load(struct fleet *fleet, struct worker *worker, const struct frame_load *load,
                 uint64_t now_ms)
 {
@@ -21,7 +29,7 @@ void fleet_load(struct fleet *fleet, struct worker *worker, const struct frame_l
         worker->stepped_ms = now_ms;
     worker->load = *load;
     worker->load_seen = true;
-    worker->draining = load->draining;
+    set_draining(fleet, worker, load->draining);
     acknowledge(worker, load->received);
     fleet->ops->loaded(fleet->ctx, worker);
 }
@@ -29,7 +37,7 @@ void fleet_load(struct fleet *fleet, struct worker *worker, const struct frame_l
 void fleet_drain(struct fleet *fleet, struct worker *worker, bool draining)
 {
     LOG_INFO("fleet", draining ? "worker_drains" : "worker_serves", "worker=%s", worker->name);
-    worker->draining = draining;
+    set_draining(fleet, worker, draining);
     worker->load.draining = draining;
     fleet->ops->loaded(fleet->ctx, worker);
 }
@@ -88,17 +96,53 @@ uint32_t fleet_serving(const struct fleet *fleet, const struct model *model, uin
     return count;
 }
 
+static void page_gone(void *ctx, uint64_t hash)
+{
+    page_tree_remove(ctx, hash);
+}
+
+void fleet_forget_pages(struct fleet *fleet, struct worker *worker)
+{
+    prefix_index_drop_worker(&fleet->index, worker->index, fleet->tree ? page_gone : NULL,
+                             fleet->tree);
+}
+
+static void remove_page(struct fleet *fleet, const struct worker *worker, uint64_t hash)
+{
+    prefix_index_remove(&fleet->index, worker->index, hash);
+    if (fleet->tree && !prefix_index_held(&fleet->index, hash))
+        page_tree_remove(fleet->tree, hash);
+}
+
+/* The pages of a run that the index took, a piece at a time, to the tree. */
+static void grow_tree(struct fleet *fleet, const struct page_run *run, uint32_t count)
+{
+    uint64_t hashes[PAGE_TREE_SEGMENT], parent = run->parent;
+    for (uint32_t done = 0, n; done < count; done += n) {
+        n = MIN(count - done, (uint32_t)ARRAY_LEN(hashes));
+        for (uint32_t i = 0; i < n; i++)
+            hashes[i] = page_run_hash(run, done + i);
+        page_tree_add(fleet->tree, parent, hashes, n);
+        parent = hashes[n - 1];
+    }
+}
+
 static void apply_runs(struct fleet *fleet, struct worker *worker, const struct frame_cache *cache)
 {
     for (uint32_t r = 0; r < cache->run_count; r++) {
         const struct page_run *run = &cache->runs[r];
-        for (uint32_t i = 0; i < run->count; i++) {
+        uint32_t i = 0;
+        for (; i < run->count; i++) {
             uint64_t hash = page_run_hash(run, i);
             if (run->removed)
-                prefix_index_remove(&fleet->index, worker->index, hash);
+                remove_page(fleet, worker, hash);
             else if (prefix_index_pages(&fleet->index, worker->index) < worker->pages)
                 prefix_index_add(&fleet->index, worker->index, hash);
+            else
+                break;
         }
+        if (fleet->tree && !run->removed)
+            grow_tree(fleet, run, i);
     }
 }
 
@@ -109,7 +153,7 @@ static void lost_track(struct fleet *fleet, struct worker *worker, uint64_t now_
     worker->cache_known = false;
     worker->snapshot_next = 0;
     worker->snapshot_asked_ms = now_ms;
-    prefix_index_drop_worker(&fleet->index, worker->index);
+    fleet_forget_pages(fleet, worker);
     struct frame frame = {.type = FRAME_SNAPSHOT};
     frame.snapshot.request = true;
     enum status status = fleet->ops->send(fleet->ctx, worker_peer(worker), &frame);
@@ -137,7 +181,7 @@ void fleet_snapshot(struct fleet *fleet, struct worker *worker,
     if (snapshot->request || snapshot->cache.epoch != worker->epoch)
         return;
     if (snapshot->part == 0) {
-        prefix_index_drop_worker(&fleet->index, worker->index);
+        fleet_forget_pages(fleet, worker);
         worker->cache_known = false;
         worker->snapshot_next = 0;
     } else if (snapshot->part != worker->snapshot_next) {

@@ -101,6 +101,9 @@ static void on_ended(void *ctx, struct worker *worker, const char *reason)
 {
     struct router *router = ctx;
     telemetry_forget(router, worker);
+    enum journal_kind kind = worker->dead ? JOURNAL_DIED : JOURNAL_LEFT;
+    journal_event(&router->watch.journal, kind, worker->name, "%s, %u streams", reason,
+                  worker->stream_count);
     /* From the last to the first, each to the head of the queue: their order stays. */
     while (!list_empty(&worker->streams))
         stream_lost(LIST_ITEM(worker->streams.prev, struct stream, worker_node), reason,
@@ -109,6 +112,17 @@ static void on_ended(void *ctx, struct worker *worker, const char *reason)
 
 static void on_joined(void *ctx, struct worker *worker)
 {
+    struct router *router = ctx;
+    journal_event(&router->watch.journal, JOURNAL_JOINED, worker->name, "%u pages of %u tokens",
+                  worker->pages, worker->page_size);
+}
+
+static void on_drains(void *ctx, struct worker *worker)
+{
+    struct router *router = ctx;
+    bool draining = worker->draining;
+    journal_event(&router->watch.journal, draining ? JOURNAL_DRAINING : JOURNAL_SERVING,
+                  worker->name, draining ? "takes no new work" : "takes new work again");
 }
 
 static void on_loaded(void *ctx, struct worker *worker)
@@ -117,4 +131,4 @@ static void on_loaded(void *ctx, struct worker *worker)
 }
 
 const struct fleet_ops frames_in_fleet_ops = {
-    .send = send_frame, .ended = on_ended, .joined = on_joined, .loaded = on_loaded};
+    .send = send_frame, .ended = on_ended, .joined = on_joined, .drains = on_drains, .loaded = on_loaded};

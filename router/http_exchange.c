@@ -225,6 +225,11 @@ enum status http_write(struct http_exchange *exchange, const void *data, size_t 
     return STATUS_OK;
 }
 
+size_t http_unsent(const struct http_exchange *exchange)
+{
+    return exchange->out.len;
+}
+
 void http_finish(struct http_exchange *exchange)
 {
     CHECK(!exchange->answered);

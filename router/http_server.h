@@ -68,6 +68,7 @@ void http_reply(struct http_exchange *exchange, int status, const char *type, st
 void http_stream(struct http_exchange *exchange, const char *type); /* 200; nothing is sent yet */
 /* NO_SPACE: the reader is too slow; call http_abort. */
 enum status MUST_USE http_write(struct http_exchange *exchange, const void *data, size_t len);
+size_t http_unsent(const struct http_exchange *exchange); /* bytes that wait behind the write in flight */
 void http_finish(struct http_exchange *exchange);
 void http_abort(struct http_exchange *exchange); /* breaks the connection off, body unfinished */
 

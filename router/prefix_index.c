@@ -106,7 +106,21 @@ void prefix_index_remove(struct prefix_index *index, uint32_t worker, uint64_t h
     index->page_counts[worker]--;
 }
 
-void prefix_index_drop_worker(struct prefix_index *index, uint32_t worker)
+uint64_t prefix_index_holders(const struct prefix_index *index, size_t block, uint64_t hash)
+{
+    return block_get(&index->blocks[block], hash);
+}
+
+bool prefix_index_held(const struct prefix_index *index, uint64_t hash)
+{
+    for (size_t b = 0; b < PREFIX_BLOCKS_MAX; b++)
+        if (block_get(&index->blocks[b], hash) != 0)
+            return true;
+    return false;
+}
+
+void prefix_index_drop_worker(struct prefix_index *index, uint32_t worker,
+                              void (*gone)(void *ctx, uint64_t hash), void *ctx)
 {
     CHECK(worker < PREFIX_WORKERS_MAX);
     if (index->page_counts[worker] == 0)
@@ -115,8 +129,12 @@ void prefix_index_drop_worker(struct prefix_index *index, uint32_t worker)
     uint64_t bit = (uint64_t)1 << (worker % PREFIX_BLOCK_WORKERS);
     for (size_t i = 0; i < block->cap; i++) {
         /* Clearing may shift another slot to i: look again. */
-        while (block->slots[i].workers == bit)
+        while (block->slots[i].workers == bit) {
+            uint64_t hash = block->slots[i].hash;
             slot_clear(block, i);
+            if (gone && !prefix_index_held(index, hash))
+                gone(ctx, hash);
+        }
         block->slots[i].workers &= ~bit;
     }
     index->page_counts[worker] = 0;

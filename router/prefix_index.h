@@ -47,8 +47,13 @@ void prefix_index_release(struct prefix_index *index);
 /* Both are idempotent: a page reported twice counts once. */
 void prefix_index_add(struct prefix_index *index, uint32_t worker, uint64_t hash);
 void prefix_index_remove(struct prefix_index *index, uint32_t worker, uint64_t hash);
-/* Forgets all reported pages of a worker: it left, restarted, or sends a new snapshot. */
-void prefix_index_drop_worker(struct prefix_index *index, uint32_t worker);
+/* Forgets all reported pages of a worker: it left, restarted, or sends a new snapshot. `gone` (NULL:
+ * nobody asks) hears of those that no other worker holds. */
+void prefix_index_drop_worker(struct prefix_index *index, uint32_t worker,
+                              void (*gone)(void *ctx, uint64_t hash), void *ctx);
+/* Which of the block's workers hold the page, one bit each. */
+uint64_t prefix_index_holders(const struct prefix_index *index, size_t block, uint64_t hash);
+bool prefix_index_held(const struct prefix_index *index, uint64_t hash); /* by any worker */
 
 /* A prompt was sent to the worker; each call is undone by one prefix_index_unexpect. */
 void prefix_index_expect(struct prefix_index *index, uint32_t worker, const uint64_t *hashes,

@@ -72,6 +72,7 @@ static void on_tick(uv_timer_t *timer)
     fleet_tick(&router->fleet, now_ms);
     queue_pump(router);
     queue_expire(router, now_ms);
+    watch_tick(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
         if (router->admin) /* open pages; chats among them wait a second more than on the API port */
@@ -169,6 +170,8 @@ static enum status start_http(struct router *router, struct err *err)
     opts.port = (uint16_t)config->admin_port;
     if (config->no_ui)
         opts.body_max = 4096;
+    /* All of a large cluster in one event; who does not read it is cut off by its own bound. */
+    opts.buffer_max = MAX(opts.buffer_max, (size_t)4 << 20);
     opts.connections_max = MIN(opts.connections_max, (size_t)ADMIN_CONNECTIONS_MAX);
     opts.request = admin_request;
     return http_server_start(&router->loop, &opts, &router->admin, err);
@@ -195,6 +198,10 @@ enum status router_init(struct router *router, const struct router_config *confi
                router);
     router->fleet.dead_ms = config->worker_dead_ms;
     router->fleet.gather_ms = (uint32_t)config->stream_gather_ms;
+    watch_init(&router->watch);
+    page_tree_init(&router->tree);
+    if (config->admin_port != 0 && !config->no_ui)
+        router->fleet.tree = &router->tree;
     TRY(api_keys_init(&router->keys, config->api_key, config->api_key_file, err));
     TRY(api_keys_init(&router->admin_keys, config->admin_key, NULL, err));
     /* Ports before models: who starts a second router hears at once that they are taken. */
@@ -262,6 +269,8 @@ void router_release(struct router *router)
     models_release(&router->models);
     metrics_free(router->metrics);
     map_release(&router->calls);
+    watch_release(&router->watch);
+    page_tree_release(&router->tree);
     api_keys_release(&router->keys);
     api_keys_release(&router->admin_keys);
     for (int i = 0; i < 100 && uv_loop_close(&router->loop) == UV_EBUSY; i++)

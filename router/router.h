@@ -16,6 +16,7 @@
 #include "router/http_server.h"
 #include "router/link.h"
 #include "router/route.h"
+#include "router/watch.h"
 
 struct router {
     struct router_config config;
@@ -32,6 +33,8 @@ struct router {
     struct fleet fleet;
     const struct route_policy *policy;
     struct http_server *api, *admin;
+    struct page_tree tree; /* of fleet.index, when the page may be asked for it */
+    struct watch watch;
     struct metrics *metrics;
     struct map calls;      /* id to struct call: those with streams */
     struct list call_list; /* all of them */

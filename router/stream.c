@@ -214,9 +214,12 @@ void stream_tokens(struct stream *stream, const struct tokens_item *item)
         uint32_t prompt = (uint32_t)stream->prompt->tokens.count;
         stream->cached_tokens = MIN(item->cached_tokens, prompt);
         telemetry_prefilled(call->router, stream->worker, prompt - stream->cached_tokens);
+        stream->worker->prompted += prompt;
+        stream->worker->cached += stream->cached_tokens;
     }
     if (item->tokens.count > 0)
         telemetry_tokens(call, item->tokens.count);
+    stream->worker->generated += item->tokens.count;
     take_tokens(stream, item);
     stream->scores.count = MIN(stream->scores.count, (uint32_t)stream->tokens.count);
     if (stream->finish) { /* a stop string: the worker does not know yet */

@@ -57,7 +57,7 @@ static const struct metric_family families[] = {
     [METRIC_KEY_RUNNING] = GAUGE("msgl_router_key_running", "choices on workers, by API key"),
     [METRIC_QUEUE_REFUSED] = COUNTER("queue_refused_total", "calls that the queue gave up, by reason"),
     [METRIC_INDEX_PAGES] = GAUGE("msgl_router_index_pages", "pages known, by worker"),
-    [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes", "memory of the prefix index"),
+    [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes", "memory of the prefix index and of the tree that the page draws"),
     [METRIC_INDEX_KNOWN] = GAUGE("msgl_router_index_exact", "1: the index follows this worker"),
     [METRIC_CACHE_GAPS] = COUNTER("cache_gaps_total", "CACHE frames missed"),
     [METRIC_REFUSED] = COUNTER("workers_refused_total", "HELLO frames refused"),
@@ -162,7 +162,7 @@ void telemetry_refresh(struct router *router)
                 fleet_serving(&router->fleet, NULL, &length_max, &length_best));
     metrics_set(metrics, METRIC_STREAMS, "", router->streams);
     metrics_set(metrics, METRIC_QUEUED, "", router->queued);
-    metrics_set(metrics, METRIC_INDEX_BYTES, "", (double)prefix_index_bytes(&router->fleet.index));
+    metrics_set(metrics, METRIC_INDEX_BYTES, "", (double)(prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree)));
     metrics_set(metrics, METRIC_DRAINING, "", router->draining);
     metrics_add(metrics, METRIC_SLOW_READERS, "", 0);
     refresh_keys(router);

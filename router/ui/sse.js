@@ -1,13 +1,14 @@
 // sse - server-sent events over fetch, which can send a header where EventSource cannot.
 
-/** Yields the data of each event as text, until the stream ends. */
-export async function* events(response) {
+/** Yields the data of each event as text, until the stream ends; heard() is called whatever comes. */
+export async function* events(response, heard = () => {}) {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";
     try {
         for (;;) {
             const { value, done } = await reader.read();
             if (done) return;
+            heard();
             const parts = (rest + value).split("\n\n");
             rest = parts.pop();
             for (const part of parts) if (part.startsWith("data: ")) yield part.slice(6);

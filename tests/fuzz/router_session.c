@@ -183,6 +183,11 @@ enum status http_write(struct http_exchange *exchange, const void *data, size_t 
     return STATUS_OK;
 }
 
+size_t http_unsent(const struct http_exchange *exchange)
+{
+    return 0;
+}
+
 void http_finish(struct http_exchange *exchange)
 {
     CHECK(!exchange->ended && exchange->streaming);
@@ -609,6 +614,9 @@ static void begin(void)
     router->tick.data = router->signals[0].data = router;
     fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops, router);
     router->fleet.dead_ms = router->config.worker_dead_ms;
+    watch_init(&router->watch);
+    page_tree_init(&router->tree);
+    router->fleet.tree = &router->tree;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
@@ -618,7 +626,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     while (in.left > 0 && !world.router.stopped)
         event(&in);
     end();
+    page_tree_check(&world.router.tree);
     fleet_release(&world.router.fleet);
+    CHECK(world.router.tree.pages.count == 0);
+    page_tree_release(&world.router.tree);
+    watch_release(&world.router.watch);
     map_release(&world.router.calls);
     metrics_free(world.router.metrics);
     return 0;

@@ -53,11 +53,15 @@ static void on_joined(void *ctx, struct worker *worker)
     ((struct sent *)ctx)->joined++;
 }
 
+static void on_drains(void *ctx, struct worker *worker)
+{
+}
+
 static void on_loaded(void *ctx, struct worker *worker)
 {
 }
 
-static const struct fleet_ops ops = {on_send, on_ended, on_joined, on_loaded};
+static const struct fleet_ops ops = {on_send, on_ended, on_joined, on_drains, on_loaded};
 
 struct world {
     struct sent sent;

@@ -33,7 +33,7 @@ START_TEST(test_chains)
     prefix_index_unexpect(&index, 2, h, 4);
     prefix_index_remove(&index, 0, h[1]);
     prefix_index_remove(&index, 0, 999);
-    prefix_index_drop_worker(&index, 70);
+    prefix_index_drop_worker(&index, 70, NULL, NULL);
     prefix_index_match(&index, h, 5, workers, 4, out);
     ck_assert_uint_eq(out[0].pages, 1);
     ck_assert_uint_eq(out[2].pages, 1);
@@ -76,7 +76,7 @@ START_TEST(test_random_against_table)
         uint64_t hash = (uint64_t)k << 20; /* the low bits are all alike */
         switch (rng_below(&state, 100)) {
         case 0:
-            prefix_index_drop_worker(&index, w);
+            prefix_index_drop_worker(&index, w, NULL, NULL);
             memset(table[w], 0, sizeof(table[w]));
             counts[w] = 0;
             break;
@@ -121,7 +121,7 @@ START_TEST(test_memory)
             ck_assert_uint_le(prefix_index_bytes(&index) - empty, pages * 64);
     }
     ck_assert_uint_eq(prefix_index_pages(&index, 5), 300000);
-    prefix_index_drop_worker(&index, 5);
+    prefix_index_drop_worker(&index, 5, NULL, NULL);
     ck_assert_uint_eq(prefix_index_pages(&index, 5), 0);
     ck_assert_uint_eq(index.blocks[0].count, 0);
     prefix_index_release(&index);
