@@ -110,6 +110,7 @@ int main(void)
 {
     Suite *suite = suite_create("token_order");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 60); /* a loaded machine */
     tcase_add_loop_test(tcase, masks_are_exact, 0, 4);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
