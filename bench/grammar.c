@@ -15,7 +15,7 @@
 #include "common/rng.h"
 #include "common/token_bytes.h"
 #include "kernels/ops.h"
-#include "router/grammar.h"
+#include "router/grammar/grammar.h"
 #include "worker/engine/grammars.h"
 #include "worker/engine/token_order.h"
 

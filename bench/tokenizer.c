@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "common/file.h"
-#include "router/tokenizer.h"
+#include "router/text/tokenizer.h"
 
 #define FILE_BYTES_MAX (1u << 28)
 

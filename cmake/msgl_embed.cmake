@@ -1,5 +1,5 @@
-# Makes a C table of the files of a folder (router/ui.h, struct ui_file). Run at build time:
-#   cmake -DOUT=ui_files.c -DFOLDER=router/ui "-DFILES=index.html;app.js" -P msgl_embed.cmake
+# Makes a C table of the files of a folder (router/web/ui.h, struct ui_file). Run at build time:
+#   cmake -DOUT=ui_files.c -DFOLDER=router/web/ui "-DFILES=index.html;app.js" -P msgl_embed.cmake
 set(types .html text/html .css text/css .js text/javascript .svg image/svg+xml)
 set(arrays)
 set(rows)
@@ -20,5 +20,5 @@ foreach(name ${FILES})
     string(APPEND rows "    {\"${name}\", \"${type}; charset=utf-8\", \"\\\"${digest}\\\"\", file_${i}, sizeof(file_${i}) - 1},\n")
     math(EXPR i "${i} + 1")
 endforeach()
-file(WRITE ${OUT} "/* Made by cmake/msgl_embed.cmake. */\n#include \"router/ui.h\"\n\n${arrays}
+file(WRITE ${OUT} "/* Made by cmake/msgl_embed.cmake. */\n#include \"router/web/ui.h\"\n\n${arrays}
 const struct ui_file ui_files[] = {\n${rows}};\nconst size_t ui_file_count = ${i};\n")

@@ -1,9 +1,9 @@
 #include "router/admin.h"
 
-#include "router/api_openai.h"
+#include "router/api/api_openai.h"
 #include "router/probes.h"
 #include "router/telemetry.h"
-#include "router/ui.h"
+#include "router/web/ui.h"
 
 static void reply_metrics(struct router *router, struct http_exchange *exchange)
 {

@@ -10,8 +10,8 @@
 #include "common/mem.h"
 #include "common/rng.h"
 #include "router/queue.h"
-#include "router/response.h"
-#include "router/sse.h"
+#include "router/api/response.h"
+#include "router/api/sse.h"
 #include "router/stream.h"
 #include "router/telemetry.h"
 

@@ -12,7 +12,7 @@
 #ifndef MSGL_ROUTER_CALL_H
 #define MSGL_ROUTER_CALL_H
 
-#include "router/prompt.h"
+#include "router/api/prompt.h"
 #include "router/router.h"
 #include "router/trace.h"
 

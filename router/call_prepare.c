@@ -3,8 +3,8 @@
 #include <malloc.h>
 
 #include "router/call.h"
-#include "router/grammar.h"
-#include "router/tools.h"
+#include "router/grammar/grammar.h"
+#include "router/api/tools.h"
 
 #define TRIM_BYTES (1u << 20) /* a body this large may parse into gigabytes: give them back */
 

@@ -1,7 +1,7 @@
 #include "router/config.h"
 
 #include "router/route.h"
-#include "router/tools.h"
+#include "router/api/tools.h"
 
 #define R struct router_config
 

@@ -21,7 +21,7 @@
 #include "common/map.h"
 #include "proto/frames.h"
 #include "router/models.h"
-#include "router/page_tree.h"
+#include "router/web/page_tree.h"
 #include "router/prefix_index.h"
 
 #define FLEET_PEER_BYTES_MAX 64

@@ -4,7 +4,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
-#include "router/params_table.h"
+#include "router/api/params_table.h"
 #include "router/router.h"
 
 int main(int argc, char **argv)

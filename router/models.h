@@ -8,9 +8,9 @@
 #include "common/config.h"
 #include "common/sampling.h"
 #include "proto/frames.h"
-#include "router/answer.h"
-#include "router/chat_template.h"
-#include "router/tokenizer.h"
+#include "router/text/answer.h"
+#include "router/text/chat_template.h"
+#include "router/text/tokenizer.h"
 
 #define MODELS_MAX CONFIG_LIST_MAX
 #define MODEL_EOS_MAX 16

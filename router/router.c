@@ -10,11 +10,11 @@
 #include "common/rng.h"
 #include "proto/keys.h"
 #include "router/admin.h"
-#include "router/api_openai.h"
+#include "router/api/api_openai.h"
 #include "router/frames_in.h"
 #include "router/queue.h"
 #include "router/telemetry.h"
-#include "router/tools.h"
+#include "router/api/tools.h"
 
 #define TICK_MS 50
 #define CLOSE_MS 500

@@ -10,13 +10,13 @@
 #define MSGL_ROUTER_ROUTER_H
 
 #include "common/metrics.h"
-#include "router/api_keys.h"
+#include "router/api/api_keys.h"
 #include "router/config.h"
 #include "router/fleet.h"
-#include "router/http_server.h"
+#include "router/http/http_server.h"
 #include "router/link.h"
 #include "router/route.h"
-#include "router/watch.h"
+#include "router/web/watch.h"
 
 struct router {
     struct router_config config;

@@ -11,9 +11,9 @@
 #define MSGL_ROUTER_STREAM_H
 
 #include "router/call.h"
-#include "router/detokenizer.h"
-#include "router/scores.h"
-#include "router/stop.h"
+#include "router/text/detokenizer.h"
+#include "router/api/scores.h"
+#include "router/text/stop.h"
 
 /* A call that workers die of must not take them all down: so many losses, and it fails. Losses of
  * workers that drain do not count, and STREAM_PROGRESS tokens since the last one forgive the rest. */

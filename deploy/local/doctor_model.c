@@ -8,8 +8,8 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "deploy/local/doctor.h"
-#include "router/chat_template.h"
-#include "router/tokenizer.h"
+#include "router/text/chat_template.h"
+#include "router/text/tokenizer.h"
 
 #define JSON_BYTES_MAX (64u << 20)
 

@@ -8,8 +8,8 @@
 #include "common/json.h"
 #include "common/mem.h"
 #include "deploy/local/commands.h"
-#include "router/chat_template.h"
-#include "router/tokenizer.h"
+#include "router/text/chat_template.h"
+#include "router/text/tokenizer.h"
 
 struct tokenize_config {
     const char *model;

@@ -1,6 +1,6 @@
 /* What a model writes, taken apart: however it is cut, what a client is told is the same as in one
  * piece, and nothing that was told is taken back. Input: format, options, cut, text. */
-#include "router/answer.h"
+#include "router/text/answer.h"
 #include "tests/fuzz/input.h"
 
 struct told {

@@ -1,6 +1,6 @@
 /* A file of API keys: it is read whole or refused with a sentence, each key that it names is found by
  * itself only, and reading it again changes nothing. */
-#include "router/api_keys.h"
+#include "router/api/api_keys.h"
 #include "tests/fuzz/input.h"
 
 /* "Bearer " and the file's second word, which may be a key. */

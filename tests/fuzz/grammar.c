@@ -5,7 +5,7 @@
 #include "common/json.h"
 #include "common/rng.h"
 #include "proto/frames.h"
-#include "router/grammar.h"
+#include "router/grammar/grammar.h"
 #include "tests/fuzz/input.h"
 
 #define WALKS    4

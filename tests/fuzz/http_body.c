@@ -2,7 +2,7 @@
  * Input: kind of call, flags of the model, the body. */
 #include "common/automaton.h"
 #include "router/call.h"
-#include "router/tools.h"
+#include "router/api/tools.h"
 #include "tests/fuzz/folder.h"
 
 #define KINDS 5

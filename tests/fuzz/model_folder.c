@@ -1,7 +1,7 @@
 /* The small files of a model folder as the router loads them. Input: which file, its bytes. The other
  * ones are folder.h's. */
 #include "router/models.h"
-#include "router/tools.h"
+#include "router/api/tools.h"
 #include "tests/fuzz/folder.h"
 
 static const char *const files[] = {"generation_config.json", "config.json", "tokenizer_config.json",

@@ -3,8 +3,8 @@
 #include "common/json.h"
 #include "common/token_bytes.h"
 #include "common/utf8.h"
-#include "router/detokenizer.h"
-#include "router/tokenizer_model.h"
+#include "router/text/detokenizer.h"
+#include "router/text/tokenizer_model.h"
 #include "tests/fuzz/input.h"
 
 static const char *const texts[] = {

@@ -3,7 +3,7 @@
     python tests/golden/tokenizer_vectors.py > tests/golden/tokenizer_vectors.json
 
 The file holds one base (a 256-byte alphabet and a few hundred merges) and a list of cases; a case's
-"parts" replace members of the base, "model" members of its model. tests/router/test_tokenizer.c reads
+"parts" replace members of the base, "model" members of its model. tests/router/text/test_tokenizer.c reads
 it, and tokenizer_fuzz.py --parts runs random text through every case. Needs tokenizers==0.23.3.
 """
 import json

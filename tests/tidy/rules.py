@@ -10,24 +10,27 @@ INCLUDES = {
     "worker/engine": ["worker/engine/", "worker/model/", "kernels/", "worker/sched/batch.h", "common/"],
     "worker": ["worker/", "proto/", "common/", "kernels/ops.h"],
     "router/jinja": ["router/jinja/", "common/"],
+    "router/text": ["router/text/", "router/jinja/", "common/"],
+    "router/grammar": ["router/grammar/", "common/"],
+    "router/http": ["router/http/", "common/"],
     "router": ["router/", "proto/", "common/"],
-    "deploy/local": ["deploy/local/", "router/tokenizer.h", "router/detokenizer.h",
-                     "router/chat_template.h", "proto/keys.h", "common/"],
+    "deploy/local": ["deploy/local/", "router/text/tokenizer.h", "router/text/detokenizer.h",
+                     "router/text/chat_template.h", "proto/keys.h", "common/"],
 }
 
 # third-party header -> folders that may include it.
 LIBRARY_HEADERS = {
     "zmq.h": ["proto"],
     "msgpack.h": ["proto"],
-    "h2o.h": ["router"],
+    "h2o.h": ["router/http"],
     "uv.h": ["router"],
     "curl/curl.h": ["common", "deploy/local"],
-    "pcre2.h": ["router"],
-    "utf8proc.h": ["router"],
+    "pcre2.h": ["router/text"],
+    "utf8proc.h": ["router/text", "router/jinja"],
     "histedit.h": ["deploy/local"],
-    "openssl/sha.h": ["router"],
-    "openssl/ssl.h": ["router"],
-    "openssl/crypto.h": ["router"],
+    "openssl/sha.h": ["router/api"],
+    "openssl/ssl.h": ["router/http"],
+    "openssl/crypto.h": ["router/api"],
     "cuda_runtime.h": ["kernels/cuda"],
     "cublasLt.h": ["kernels/cuda"],
     "nccl.h": ["kernels/cuda"],
@@ -61,7 +64,7 @@ FUNCTION_LINES_MAX = 110
 
 PRODUCTION = ["common", "proto", "kernels", "worker", "router", "deploy/local"]
 
-# The page (router/ui): files that one reads in one go, and what its code never does. Word -> why not.
+# The page (router/web/ui): files that one reads in one go, and what its code never does. Word -> why not.
 PAGE_LINES_MAX = 350
 PAGE_COLUMNS_MAX = 200
 PAGE_BANNED = {

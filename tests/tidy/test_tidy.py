@@ -156,7 +156,7 @@ def test_headers_stand_alone():
     assert not errors, "\n".join(errors)
 
 
-PAGE = [f for f in FILES if f.startswith("router/ui/") and not f.endswith(".svg")]
+PAGE = [f for f in FILES if f.startswith("router/web/ui/") and not f.endswith(".svg")]
 
 
 def page_errors(path, text):
@@ -184,7 +184,7 @@ def test_page_rules():
     '<p style="color: red">', '<button onclick="go()">', "x\n" * 400, "y" * 300, "console.log(1)",
 ])
 def test_page_rules_catch(line):
-    assert page_errors("router/ui/x.js", line)
+    assert page_errors("router/web/ui/x.js", line)
 
 
 def test_no_struct_typedefs():
@@ -202,7 +202,7 @@ def test_first_line_says_what_a_header_is_for():
 def test_every_c_file_has_a_test_that_names_its_room():
     """Mirrors path for path, loosely: each folder with sources has unit tests."""
     for folder in ("common", "proto", "kernels", "worker/sched", "worker/model", "worker/engine",
-                   "router", "router/jinja"):
+                   "router", "router/jinja", "router/text", "router/grammar", "router/api", "router/web"):
         tests = [f for f in FILES if f.startswith(f"tests/{folder}/test_") and f.endswith(".c")]
         assert tests, f"no tests/{folder}/test_*.c"
 

@@ -1,0 +1,25 @@
+/* tools - how a model's family calls tools and thinks, found out once, and what a call asks of that. */
+#ifndef MSGL_ROUTER_API_TOOLS_H
+#define MSGL_ROUTER_API_TOOLS_H
+
+#include "router/text/answer.h"
+#include "router/models.h"
+#include "router/api/params.h"
+
+#define TOOL_FORMATS "auto|none|hermes|llama|mistral"
+
+/* Sets model->tools, takes_tools and thinks. Renders the chat template with and without a tool and
+ * looks for the families' marks; `format` other than auto (0) and `thinking` off decide instead. */
+void tools_probe(struct model *model, uint32_t format, bool thinking);
+
+/* Checks `tools` and `tool_choice` against each other and against the model. */
+enum status MUST_USE tools_check(const struct params *params, const struct model *model,
+                                 struct api_error *error);
+/* The automaton of a required or named call. */
+enum status MUST_USE tools_grammar(const struct params *params, const struct model *model,
+                                   struct buf *out, struct err *err);
+/* How the answer is taken apart. False: not at all. `prompt`: the rendered text's end. */
+bool tools_answer_opts(const struct params *params, const struct model *model, struct str prompt,
+                       struct answer_opts *out);
+
+#endif
