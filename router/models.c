@@ -67,9 +67,10 @@ static enum status read_generation(struct model *model, json_t *config, struct e
     TRY(json_get_number(config, "min_p", 0, 1, &min_p, err));
     TRY(json_get_number(config, "repetition_penalty", 0, 1000, &repetition, err));
     TRY(json_get_int(config, "top_k", -1, UINT32_MAX, &top_k, err));
-    model->defaults.temperature = (float)temperature;
-    model->defaults.top_p = top_p > 0 ? (float)top_p : 1.0f;
-    model->defaults.min_p = min_p < 1 ? (float)min_p : 0.0f;
+    /* As params_rules.c takes them: what a float makes 0 or 1 of must not go out on the wire. */
+    model->defaults.temperature = temperature < 1e-4 ? 0.0f : (float)temperature;
+    model->defaults.top_p = (float)top_p > 0 ? (float)top_p : 1.0f;
+    model->defaults.min_p = (float)min_p < 1 ? (float)min_p : 0.0f;
     model->defaults.repetition_penalty = repetition > 0 ? (float)repetition : 1.0f;
     model->defaults.top_k = top_k > 0 ? (uint32_t)top_k : 0;
     add_eos(model, json_object_get(config, "eos_token_id"));
