@@ -71,7 +71,7 @@ static enum status read_generation(struct model *model, json_t *config, struct e
     model->defaults.temperature = temperature < 1e-4 ? 0.0f : (float)temperature;
     model->defaults.top_p = (float)top_p > 0 ? (float)top_p : 1.0f;
     model->defaults.min_p = (float)min_p < 1 ? (float)min_p : 0.0f;
-    model->defaults.repetition_penalty = repetition > 0 ? (float)repetition : 1.0f;
+    model->defaults.repetition_penalty = (float)repetition > 0 ? (float)repetition : 1.0f;
     model->defaults.top_k = top_k > 0 ? (uint32_t)top_k : 0;
     add_eos(model, json_object_get(config, "eos_token_id"));
     return STATUS_OK;
