@@ -69,7 +69,10 @@ static void graph_free(struct device *device, struct graph *graph)
 #define GRAPH_OPS                                                                                  \
     .graph_begin = graph_begin, .graph_end = graph_end, .graph_launch = graph_launch,              \
     .graph_free = graph_free,
-#define MODEL_OPS /* none yet */
+#define MODEL_OPS                                                                                  \
+    .norm_part = CHECKED(norm_part), .route = CHECKED(route),                                      \
+    .experts_gate_up = CHECKED(experts_gate_up), .experts_down = CHECKED(experts_down),            \
+    .add_gated = CHECKED(add_gated),
 #include "kernels/ops_checked.h"
 
 /* A driver and a card, good or not: what is wrong with them is open's to say. */

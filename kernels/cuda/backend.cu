@@ -379,4 +379,11 @@ extern "C" const struct ops cuda_ops = {
     cuda_slot_setup,
     cuda_logits_adjust,
     cuda_logprobs,
+    cuda_norm_part,
+    NULL, /* qk_sums, qk_norm_by_sums: for tp above 1 */
+    NULL,
+    cuda_route,
+    cuda_experts_gate_up,
+    cuda_experts_down,
+    cuda_add_gated,
 };

@@ -227,6 +227,16 @@ CUDA_OP cuda_logits_adjust(struct device *, struct stream *, float *, uint32_t,
                            const struct sample_state *, const uint32_t *,
                            const struct sample_row *, uint32_t);
 CUDA_OP cuda_logprobs(struct device *, struct stream *, const struct logprob_args *);
+CUDA_OP cuda_norm_part(struct device *, struct stream *, void *, const float *, uint32_t, uint32_t,
+                       uint32_t, float);
+CUDA_OP cuda_route(struct device *, struct stream *, uint32_t *, float *, const float *,
+                   const struct expert_args *);
+CUDA_OP cuda_experts_gate_up(struct device *, struct stream *, void *, const void *,
+                             const struct weight *, const struct expert_args *);
+CUDA_OP cuda_experts_down(struct device *, struct stream *, void *, const void *,
+                          const struct weight *, const struct expert_args *);
+CUDA_OP cuda_add_gated(struct device *, struct stream *, void *, const void *, const float *,
+                       uint32_t, uint32_t);
 CUDA_OP cuda_sample(struct device *, struct stream *, uint32_t *, uint32_t *, const float *,
                     uint32_t, const struct sample_row *, uint32_t);
 

@@ -170,7 +170,7 @@ CUDA_OP cuda_logits_adjust(struct device *device, struct stream *stream, float *
 /* The logit's bits in order, then the complement of the id: the largest key is the likeliest. */
 __device__ __forceinline__ uint64_t key_of(float logit, uint32_t id)
 {
-    uint32_t bits = __float_as_uint(logit);
+    uint32_t bits = __float_as_uint(logit + 0.0f); /* -0 is 0 */
     bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
     return (uint64_t)bits << 32 | (uint32_t)~id;
 }

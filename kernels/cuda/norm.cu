@@ -95,6 +95,22 @@ __global__ void norm_any_kernel(struct norm_args args)
         args.y[row + i] = __float2bfloat16(to_f32(in[row + i]) * scale * args.w[i]);
 }
 
+/* The first dim of each row of `stride`, in place: a thread rewrites what it read itself. */
+__global__ void norm_part_kernel(bf16 *x, const float *w, uint32_t stride, uint32_t dim, float eps)
+{
+    __shared__ float scratch[32];
+    bf16 *row = x + (size_t)blockIdx.x * stride;
+    float sum = 0.0f, scale;
+
+    pdl_launch();
+    pdl_wait();
+    for (uint32_t i = threadIdx.x; i < dim; i += NORM_THREADS)
+        sum += to_f32(row[i]) * to_f32(row[i]);
+    scale = rsqrtf(block_sum(sum, scratch) / (float)dim + eps);
+    for (uint32_t i = threadIdx.x; i < dim; i += NORM_THREADS)
+        row[i] = __float2bfloat16(to_f32(row[i]) * scale * w[i]);
+}
+
 static void norm(struct device *device, struct stream *stream, const struct norm_args *args,
                  uint32_t rows, const char *name)
 {
@@ -126,4 +142,12 @@ CUDA_OP cuda_add_rmsnorm(struct device *device, struct stream *stream, void *y, 
 {
     struct norm_args args = {(bf16 *)y, (bf16 *)residual, (const bf16 *)x, w, dim, eps};
     norm(device, stream, &args, rows, "add_rmsnorm");
+}
+
+CUDA_OP cuda_norm_part(struct device *device, struct stream *stream, void *x, const float *w,
+                       uint32_t rows, uint32_t stride, uint32_t dim, float eps)
+{
+    if (rows > 0)
+        cuda_launch(device, stream, "norm_part", norm_part_kernel, rows, NORM_THREADS, 0,
+                    (bf16 *)x, w, stride, dim, eps);
 }

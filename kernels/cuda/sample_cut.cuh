@@ -48,7 +48,7 @@ struct cut { /* keeps l > at, and the first `ties` ids with l == at */
 /* Floats in the order of their bits. */
 __device__ __forceinline__ uint32_t order_bits(float x)
 {
-    uint32_t bits = __float_as_uint(x);
+    uint32_t bits = __float_as_uint(x + 0.0f); /* -0 is 0 */
     return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 

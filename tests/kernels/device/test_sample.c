@@ -214,9 +214,10 @@ static void run_odd(struct rig *rig)
         {NAN, NAN, 3, NAN, NAN, 1, NAN, NAN, NAN, NAN},
         {1, INFINITY, 3, INFINITY, 2, 1, 1, 1, 1, 1},
         {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN},
+        {-3, -0.0f, -4, -5, -6, 0, 0, -0.0f, -1, -2}, /* equal zeros */
         {-1e30f, -2e30f, -1e30f, -3e38f, -3e38f, -3e38f, -3e38f, -3e38f, -3e38f, -3e38f},
     };
-    const uint32_t want[] = {3, 9, 2, 1, 0, 0};
+    const uint32_t want[] = {3, 9, 2, 1, 0, 1, 0};
     for (uint32_t i = 0; i < ARRAY_LEN(cases); i++)
         for (int cold = 0; cold < 2; cold++) { /* temperature 0, and one too small to divide by */
             struct sample_row row = {.sampling = sampling_default()};

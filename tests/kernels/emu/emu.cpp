@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <link.h>
+#include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -461,6 +462,7 @@ static void thread_start(struct thread *thread, uint32_t idx, uint32_t block)
     void **top = (void **)(stack + STACK_BYTES);
     thread->idx = idx;
     thread->block = block;
+    ASAN_UNPOISON_MEMORY_REGION(stack, STACK_BYTES); /* the frames that the last thread left for good */
     *(uint64_t *)stack = CANARY;
     *--top = NULL; /* thread_main starts as if called: 8 bytes off a multiple of 16 */
     *--top = (void *)thread_main;
