@@ -37,10 +37,10 @@ struct bench {
 struct spec {
     const char *name;
     uint32_t q_heads, kv_heads, head_dim, page_size, window;
-    uint32_t rows, tokens;     /* of each row */
-    uint32_t low, high;        /* of keys before the row's first token: even between them */
-    uint32_t shared_pages;     /* first pages of all rows are the same */
-    uint32_t chunks;           /* rows of 100..400 tokens after the others */
+    uint32_t rows, tokens; /* of each row */
+    uint32_t low, high;    /* of keys before the row's first token: even between them */
+    uint32_t shared_pages; /* first pages of all rows are the same */
+    uint32_t chunks;       /* rows of 100..400 tokens after the others */
     bool time;
 };
 
@@ -185,7 +185,8 @@ static void work_make(struct bench *b, const struct spec *spec, struct work *w)
     struct attn_shape shape = {spec->q_heads, spec->kv_heads, spec->head_dim, spec->page_size,
                                spec->window};
     w->plan_host = mem_aligned(
-        ROUND_UP(b->ops->attn_plan_bytes(b->fa.device, &shape, rows, w->tokens, 1 << 20) + 64, 64), 64);
+        ROUND_UP(b->ops->attn_plan_bytes(b->fa.device, &shape, rows, w->tokens, 1 << 20) + 64, 64),
+        64);
     uint64_t start = clock_now_ns();
     size_t plan_bytes = b->ops->attn_plan(b->fa.device, &shape, w->rows, rows, &w->group,
                                           spec->shared_pages > 0, w->plan_host);

@@ -4,10 +4,10 @@
  *
  * Prints CSV: what,tokens_per_s,round. bench/cpu runs it beside llama.cpp in turns. A prompt is one
  * step; a stream is one row of each decode step, with `prompt` tokens of context before the first. */
+#include "worker/engine/engine.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/rng.h"
-#include "worker/engine/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,7 +114,8 @@ int main(int argc, char **argv)
 {
     struct err err = {0};
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_engine MODEL_DIR [threads] [prompt] [decode] [streams] [rounds]\n");
+        fprintf(stderr,
+                "usage: bench_engine MODEL_DIR [threads] [prompt] [decode] [streams] [rounds]\n");
         return 2;
     }
     struct bench bench = {.prompt = number(argc, argv, 3, 512),

@@ -26,10 +26,14 @@
 #define STREAMS   32
 
 static const char schema_text[] =
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"age\":{\"type\":\"integer\",\"minimum\":0,"
-    "\"maximum\":150},\"email\":{\"type\":\"string\",\"format\":\"email\"},\"tags\":{\"type\":\"array\",\"items\":"
-    "{\"type\":\"string\"}},\"address\":{\"type\":\"object\",\"properties\":{\"street\":{\"type\":\"string\"},\"city\":"
-    "{\"type\":\"string\"},\"zip\":{\"type\":\"string\",\"pattern\":\"^[0-9]{5}$\"}},\"required\":[\"street\",\"city\"]},"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"age\":{\"type\":"
+    "\"integer\",\"minimum\":0,"
+    "\"maximum\":150},\"email\":{\"type\":\"string\",\"format\":\"email\"},\"tags\":{\"type\":"
+    "\"array\",\"items\":"
+    "{\"type\":\"string\"}},\"address\":{\"type\":\"object\",\"properties\":{\"street\":{\"type\":"
+    "\"string\"},\"city\":"
+    "{\"type\":\"string\"},\"zip\":{\"type\":\"string\",\"pattern\":\"^[0-9]{5}$\"}},\"required\":["
+    "\"street\",\"city\"]},"
     "\"extra\":{\"type\":\"object\"}},\"required\":[\"name\",\"age\",\"tags\"]}";
 
 static int compare(const void *a, const void *b)
@@ -134,7 +138,8 @@ static void apply(uint32_t vocab)
     uint32_t *masks = mem_array(STREAMS * words, sizeof(*masks));
     float *logits = mem_array((size_t)STREAMS * vocab, sizeof(*logits));
     for (size_t i = 0; i < STREAMS * words; i++) /* a string's: 15 of 16 tokens may come */
-        masks[i] = (uint32_t)(rng_next(&rng) | rng_next(&rng)) | (uint32_t)(rng_next(&rng) | rng_next(&rng));
+        masks[i] = (uint32_t)(rng_next(&rng) | rng_next(&rng)) |
+                   (uint32_t)(rng_next(&rng) | rng_next(&rng));
     for (uint32_t i = 0; i < STREAMS; i++)
         rows[i] = (struct sample_row){.slot = i, .flags = SAMPLE_MASK, .mask = i};
     for (uint32_t r = 0; r < ROUNDS; r++) {

@@ -16,8 +16,8 @@
 #include "router/prefix_index.h"
 #include "router/route.h"
 
-#define PAGE 16
-#define CHAIN 1024u
+#define PAGE   16
+#define CHAIN  1024u
 #define ROUNDS 2000u
 
 struct bench {
@@ -113,7 +113,8 @@ static void run(struct bench *b, const char *name, uint32_t kind, uint64_t chain
     }
     qsort(ns, ROUNDS, sizeof(ns[0]), by_value);
     printf("%s,%" PRIu64 ",%u,%u,%.1f,%.1f,%.1f,%" PRIu64 "\n", name, b->pages, b->workers,
-           b->prompt_pages * PAGE, (double)ns[ROUNDS / 2] / 1e3, (double)ns[ROUNDS * 99 / 100] / 1e3,
+           b->prompt_pages * PAGE, (double)ns[ROUNDS / 2] / 1e3,
+           (double)ns[ROUNDS * 99 / 100] / 1e3,
            (double)prefix_index_bytes(&b->index) / (double)b->pages, sum);
 }
 

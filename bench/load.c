@@ -29,8 +29,8 @@
 #include "common/mem.h"
 #include "common/rng.h"
 
-#define PORTS_MAX 64
-#define CONNS_MAX 16384
+#define PORTS_MAX  64
+#define CONNS_MAX  16384
 #define READ_BYTES 65536
 
 /* Where the parser stands in the answer. */
@@ -140,7 +140,8 @@ static double peak_mib(int pid)
 
 static struct conn *dial(struct load *load, uint32_t port)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(load->ports[port]),
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons(load->ports[port]),
                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)&addr, sizeof(addr)) != 0) {
@@ -197,7 +198,8 @@ static void start_call(struct load *load, uint64_t due_ns)
     load->open_max = MAX(load->open_max, load->open);
     int len = snprintf(head, sizeof(head),
                        "POST %s HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-                       "accept: text/event-stream\r\ncontent-length: %zu\r\n\r\n", load->path, body.len);
+                       "accept: text/event-stream\r\ncontent-length: %zu\r\n\r\n",
+                       load->path, body.len);
     /* A refused write shows as a closed connection when it is read. */
     if (send_all(conn->fd, head, (size_t)len, MSG_MORE))
         (void)send_all(conn->fd, body.data, body.len, 0);
@@ -309,7 +311,8 @@ static void receive(struct load *load, struct conn *conn)
         if (conn->busy)
             end_call(load, conn, false);
         else
-            epoll_ctl(load->epoll, EPOLL_CTL_DEL, conn->fd, NULL); /* found closed when used again */
+            epoll_ctl(load->epoll, EPOLL_CTL_DEL, conn->fd,
+                      NULL); /* found closed when used again */
         return;
     }
     for (size_t i = 0; i < (size_t)got;) {
@@ -446,7 +449,8 @@ static void parse(struct load *load, int argc, char **argv, struct buf *text)
     for (uint32_t i = 0; i < load->port_count; i++)
         load->ports[i] = (uint16_t)ports[i];
     if (load->body_count == 0 || load->port_count == 0 || (load->conc == 0 && load->rate == 0)) {
-        fprintf(stderr, "usage: bench_load --bodies FILE --port P[,P...] --conc N | --rate R ...\n");
+        fprintf(stderr,
+                "usage: bench_load --bodies FILE --port P[,P...] --conc N | --rate R ...\n");
         exit(1);
     }
     if (load->total == 0)

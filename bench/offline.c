@@ -35,7 +35,8 @@ static const struct option options[] = {
     OPTION_UINT(O, seed, "seed", "0", 0, 999, "seed of the measured run"),
     OPTION_UINT(O, warm_seed, "warm-seed", "7", 0, 999, "seed of the run before"),
     OPTION_UINT(O, runs, "runs", "1", 1, 100, "measured runs"),
-    OPTION_UINT(O, divide, "divide", "1", 1, 1000, "makes lengths and counts so many times smaller"),
+    OPTION_UINT(O, divide, "divide", "1", 1, 1000,
+                "makes lengths and counts so many times smaller"),
     OPTION_UINT(O, running_max, "max-running", "256", 1, 4096, "reqs in a step at most"),
     OPTION_UINT(O, step_tokens, "step-tokens", "16384", 1, 1 << 20, "tokens in a step at most"),
     OPTION_UINT(O, chunk_tokens, "chunk-tokens", "4096", 0, 1 << 20,
@@ -49,7 +50,8 @@ static const struct option options[] = {
     OPTION_FLOAT(O, temperature, "temperature", "0.6", 0, 10, "of the sampling"),
     OPTION_CHOICE(O, attn, "attn", "auto", "auto|fa|generic", "attention's kernels on a GPU"),
     OPTION_CHOICE(O, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
-    OPTION_BOOL(O, prefix_groups, "prefix-groups", "true", NULL, "read a shared prefix once a step"),
+    OPTION_BOOL(O, prefix_groups, "prefix-groups", "true", NULL,
+                "read a shared prefix once a step"),
     OPTION_BOOL(O, no_overlap, "no-overlap", "false", NULL, "one step in flight"),
     OPTION_BOOL(O, no_graphs, "no-graphs", "false", NULL, "launch decode steps op by op"),
     OPTION_BOOL(O, pad, "pad", "false", NULL, "with --no-graphs: pad as graphs do"),
@@ -86,15 +88,16 @@ static void print_profile(const struct drive_result *result)
     static const char *const names[STEP_KINDS] = {"prefill", "decode", "mixed"};
     uint64_t device_ns = 0;
     fprintf(stderr, "#   %-8s %7s %7s %8s %7s %8s %9s %8s %9s %10s\n", "steps of", "count",
-            "graphs", "tokens", "rows", "plan us", "commit us", "fill us", "launch us", "device us");
+            "graphs", "tokens", "rows", "plan us", "commit us", "fill us", "launch us",
+            "device us");
     for (size_t i = 0; i < STEP_KINDS; i++) {
         const struct drive_kind *kind = &result->kinds[i];
         if (kind->steps == 0)
             continue;
         double n = (double)kind->steps;
         device_ns += kind->device_ns;
-        fprintf(stderr, "#   %-8s %7llu %7llu %8.1f %7.1f %8.1f %9.1f %8.1f %9.1f %10.1f\n", names[i],
-                (unsigned long long)kind->steps, (unsigned long long)kind->graphs,
+        fprintf(stderr, "#   %-8s %7llu %7llu %8.1f %7.1f %8.1f %9.1f %8.1f %9.1f %10.1f\n",
+                names[i], (unsigned long long)kind->steps, (unsigned long long)kind->graphs,
                 (double)kind->tokens / n, (double)kind->rows / n, (double)kind->plan_ns / n / 1e3,
                 (double)kind->commit_ns / n / 1e3, (double)kind->fill_ns / n / 1e3,
                 (double)kind->launch_ns / n / 1e3, (double)kind->device_ns / n / 1e3);
@@ -110,9 +113,8 @@ static void print_profile(const struct drive_result *result)
 static struct drive_opts drive_opts_of(const struct offline *o, struct engine *engine)
 {
     const struct engine_info *info = engine_info(engine);
-    struct drive_opts opts = {.engine = engine,
-                              .sampling = sampling_default(),
-                              .overlap = !o->no_overlap};
+    struct drive_opts opts = {
+        .engine = engine, .sampling = sampling_default(), .overlap = !o->no_overlap};
     opts.sampling.temperature = (float)o->temperature;
     opts.sched = (struct sched_opts){
         .pages = info->pages,
@@ -144,9 +146,9 @@ static enum status run_work(const struct offline *o, struct engine *engine, enum
     uint64_t counted = kind == WORK_PREFILL ? work.tokens_in : work.tokens_out;
     double rate = (double)counted / seconds, limit = limit_of(o->model, kind);
     if (status == STATUS_OK && result.tokens_out != work.tokens_out)
-        status = err_set(err, STATUS_INTERNAL, "%llu tokens came of %llu",
-                         (unsigned long long)result.tokens_out,
-                         (unsigned long long)work.tokens_out);
+        status =
+            err_set(err, STATUS_INTERNAL, "%llu tokens came of %llu",
+                    (unsigned long long)result.tokens_out, (unsigned long long)work.tokens_out);
     if (status == STATUS_OK && measured) {
         printf("%s,%s,%llu,%llu,%llu,%.4f,%.1f,%.3f,%016llx,%s\n", work_name(kind), o->model,
                (unsigned long long)seed, (unsigned long long)work.tokens_in,

@@ -100,7 +100,8 @@ static void call_start(struct online *online, struct call *call, const struct lo
     *call = (struct call){.request = request, .next_turn = turn, .first = true};
     buf_printf(&call->request,
                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-               "Connection: close\r\nContent-Length: %zu\r\n\r\n", what->body.len);
+               "Connection: close\r\nContent-Length: %zu\r\n\r\n",
+               what->body.len);
     buf_append(&call->request, what->body.data, what->body.len);
     call->start_ns = call->last_ns = clock_now_ns();
     call->fd = socket(online->address->ai_family, SOCK_STREAM | SOCK_NONBLOCK, 0);

@@ -11,10 +11,10 @@
  * "layer" is the six ops of a layer one behind the other, "step" a whole decode step of a model at
  * position 1,023, sampling included: its layers are timed together and scaled to the model's.
  */
+#include "kernels/ops.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/rng.h"
-#include "kernels/ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ struct bench {
     bool cuda, quick;
     const char *model_filter, *op_filter;
     size_t item; /* bytes of an activation */
-    char *pool; /* random bf16: weights, and KV pages where activations are bf16 */
+    char *pool;  /* random bf16: weights, and KV pages where activations are bf16 */
     size_t pool_bytes, pool_at;
     void *kv_pool;
     size_t act_bytes;
@@ -444,7 +444,8 @@ static void bench_rows_ops(struct bench *b)
     double keys = b->prompt ? (MIN(b->rows, (uint32_t)CONTEXT) + 1) / 2.0 : CONTEXT;
     double kv = (b->prompt ? rows : rows * CONTEXT) * 2 * m->kv_heads * m->dim * item;
     line(b, b->prompt ? "attention prompt" : "attention decode", shape,
-         time_op(b, run_attention, b->rows > 64 ? 4 : 16), kv, 4.0 * rows * keys * m->heads * m->dim);
+         time_op(b, run_attention, b->rows > 64 ? 4 : 16), kv,
+         4.0 * rows * keys * m->heads * m->dim);
 }
 
 static void bench_sample(struct bench *b)
@@ -487,7 +488,8 @@ static void bench_step(struct bench *b)
     tail_us = time_op(b, run_tail, 4);
     double tail_bytes = 2.0 * m->vocab * m->hidden + rows * 4.0 * m->vocab;
     line(b, "layer", "decode at 1023", layer_us, 2 * weights + kv, 2 * weights * rows);
-    line(b, "tail", "norm head sample embed", tail_us, tail_bytes, 2.0 * m->vocab * m->hidden * rows);
+    line(b, "tail", "norm head sample embed", tail_us, tail_bytes,
+         2.0 * m->vocab * m->hidden * rows);
     line(b, "step", "decode at 1023", layer_us * m->layers + tail_us,
          m->layers * (2 * weights + kv) + tail_bytes, 2 * (weights * m->layers) * rows);
 }

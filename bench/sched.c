@@ -16,7 +16,7 @@
 
 #define PROMPT 1024u
 #define SHARED 512u
-#define STEPS 2000u
+#define STEPS  2000u
 
 static int compare(const void *a, const void *b)
 {
@@ -45,8 +45,11 @@ static void add_all(struct bench *b, uint32_t reqs)
     for (uint32_t r = 0; r < reqs; r++) {
         for (uint32_t i = 0; i < PROMPT; i++)
             prompt[i] = i < SHARED ? i : 100000 + r * PROMPT + i;
-        struct req_spec spec = {.user = r, .tokens = prompt, .token_count = PROMPT,
-                                .prompt_count = PROMPT, .tokens_max = 4 * STEPS,
+        struct req_spec spec = {.user = r,
+                                .tokens = prompt,
+                                .token_count = PROMPT,
+                                .prompt_count = PROMPT,
+                                .tokens_max = 4 * STEPS,
                                 .sampling = sampling_default()};
         uint64_t id;
         struct err err;
@@ -82,9 +85,15 @@ static uint32_t turn(struct bench *b, uint32_t at)
 
 static void run(uint32_t reqs, bool cache, bool csv)
 {
-    struct sched_opts opts = {.pages = 262144, .page_size = 16, .slots = reqs,
-                              .waiting_max = reqs, .context_max = 16384, .step_tokens = 8192,
-                              .cache = cache, .prefix_groups = true, .age_ms = 1000};
+    struct sched_opts opts = {.pages = 262144,
+                              .page_size = 16,
+                              .slots = reqs,
+                              .waiting_max = reqs,
+                              .context_max = 16384,
+                              .step_tokens = 8192,
+                              .cache = cache,
+                              .prefix_groups = true,
+                              .age_ms = 1000};
     struct bench *b = mem_zalloc(sizeof(*b));
     struct err err;
     if (scheduler_new(&opts, &b->s, &err) != STATUS_OK) {
@@ -107,8 +116,8 @@ static void run(uint32_t reqs, bool cache, bool csv)
     for (uint32_t i = 0; i < STEPS; i++)
         if (turn(b, i) != reqs)
             fprintf(stderr, "bench_sched: a step without all rows\n");
-    const char *format = csv ? "%u,%s,%.2f,%.2f,%.2f,%.2f,%.3f\n"
-                             : "%6u  %-6s %10.2f %10.2f %10.2f %10.2f %14.3f\n";
+    const char *format =
+        csv ? "%u,%s,%.2f,%.2f,%.2f,%.2f,%.3f\n" : "%6u  %-6s %10.2f %10.2f %10.2f %10.2f %14.3f\n";
     printf(format, reqs, cache ? "radix" : "naive", quantile_us(b->plan_ns, STEPS, 0.5),
            quantile_us(b->plan_ns, STEPS, 0.99), quantile_us(b->commit_ns, STEPS, 0.5),
            quantile_us(b->commit_ns, STEPS, 0.99), prefill_us / reqs);
@@ -122,8 +131,9 @@ static void run(uint32_t reqs, bool cache, bool csv)
 int main(int argc, char **argv)
 {
     bool csv = argc > 1 && strcmp(argv[1], "--csv") == 0;
-    printf(csv ? "reqs,cache,plan_us_p50,plan_us_p99,commit_us_p50,commit_us_p99,prefill_us_per_req\n"
-               : "  reqs  cache    plan p50        p99 commit p50        p99  prefill us/req\n");
+    printf(
+        csv ? "reqs,cache,plan_us_p50,plan_us_p99,commit_us_p50,commit_us_p99,prefill_us_per_req\n"
+            : "  reqs  cache    plan p50        p99 commit p50        p99  prefill us/req\n");
     static const uint32_t sizes[] = {1, 8, 64, 256, 1024};
     for (uint32_t i = 0; i < ARRAY_LEN(sizes); i++) {
         run(sizes[i], true, csv);

@@ -7,7 +7,7 @@
 #include "common/mem.h"
 
 #define ARENA_BLOCK_BYTES 8192
-#define ARENA_ALIGN 16
+#define ARENA_ALIGN       16
 
 struct arena_block {
     struct arena_block *next;

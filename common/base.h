@@ -11,17 +11,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define DIV_CEIL(a, b) (((a) + (b) - 1) / (b))
-#define ROUND_UP(a, b) (DIV_CEIL(a, b) * (b))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define DIV_CEIL(a, b)                  (((a) + (b)-1) / (b))
+#define ROUND_UP(a, b)                  (DIV_CEIL(a, b) * (b))
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
 #define CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
-#define MUST_USE __attribute__((warn_unused_result))
+#define MUST_USE               __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NORETURN __attribute__((noreturn))
-#define UNUSED __attribute__((unused))
+#define NORETURN               __attribute__((noreturn))
+#define UNUSED                 __attribute__((unused))
 
 /* For the few inline functions that kernels share with the host. */
 #ifdef __CUDACC__

@@ -28,9 +28,10 @@ void buf_append(struct buf *buf, const void *data, size_t len);
 void buf_str(struct buf *buf, const char *text);
 void buf_char(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *format, ...) PRINTF_LIKE(2, 3);
-void buf_json_string(struct buf *buf, const char *text, size_t len); /* quoted and escaped; `text` is valid UTF-8 */
-void buf_consume(struct buf *buf, size_t len);                       /* drops the first len bytes */
-void buf_clear(struct buf *buf);                                     /* len = 0, memory kept */
-void buf_release(struct buf *buf);                                   /* safe on a zeroed struct */
+void buf_json_string(struct buf *buf, const char *text,
+                     size_t len);              /* quoted and escaped; `text` is valid UTF-8 */
+void buf_consume(struct buf *buf, size_t len); /* drops the first len bytes */
+void buf_clear(struct buf *buf);               /* len = 0, memory kept */
+void buf_release(struct buf *buf);             /* safe on a zeroed struct */
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "common/base.h"
 
-uint64_t clock_now_ns(void);  /* CLOCK_MONOTONIC */
-uint64_t clock_unix_s(void);  /* wall clock, for `created` fields and logs */
+uint64_t clock_now_ns(void); /* CLOCK_MONOTONIC */
+uint64_t clock_unix_s(void); /* wall clock, for `created` fields and logs */
 
 static inline uint64_t clock_now_ms(void)
 {

@@ -52,8 +52,7 @@ static enum status set_number(const struct option *option, void *field, const ch
     errno = 0;
     value = integer ? (double)strtoull(text, &end, 10) : strtod(text, &end);
     const char *starts = integer ? "0123456789" : option->min < 0 ? "-0123456789." : "0123456789.";
-    if (!strchr(starts, text[0]) || !*text || *end || errno ||
-        !isfinite(value))
+    if (!strchr(starts, text[0]) || !*text || *end || errno || !isfinite(value))
         return err_set(err, STATUS_INVALID, "--%s must be a %snumber, not '%s'", option->name,
                        integer ? "whole " : "", text);
     if ((option->min != 0 || option->max != 0) && (value < option->min || value > option->max))
@@ -69,8 +68,8 @@ static enum status set_number(const struct option *option, void *field, const ch
 static enum status set_bool(const struct option *option, void *field, const char *text,
                             struct err *err)
 {
-    static const char *const words[][2] = {{"false", "true"}, {"0", "1"}, {"no", "yes"},
-                                           {"off", "on"}};
+    static const char *const words[][2] = {
+        {"false", "true"}, {"0", "1"}, {"no", "yes"}, {"off", "on"}};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         for (int value = 0; value < 2; value++) {
             if (strcmp(text, words[i][value]) == 0) {

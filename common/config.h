@@ -33,22 +33,40 @@ struct config_list {
 };
 
 struct option {
-    const char *name;          /* "page-size" */
+    const char *name; /* "page-size" */
     enum option_type type;
-    size_t offset;             /* of the field in the program's config struct */
-    const char *default_text;  /* parsed like user input; NULL = zero / none */
-    double min, max;           /* UINT and FLOAT; both 0 = no bound */
-    const char *choices;       /* CHOICE only */
-    const char *env;           /* environment variable that sets it, or NULL */
-    const char *help;          /* one line, with the unit */
+    size_t offset;            /* of the field in the program's config struct */
+    const char *default_text; /* parsed like user input; NULL = zero / none */
+    double min, max;          /* UINT and FLOAT; both 0 = no bound */
+    const char *choices;      /* CHOICE only */
+    const char *env;          /* environment variable that sets it, or NULL */
+    const char *help;         /* one line, with the unit */
 };
 
-#define OPTION_BOOL(s, f, n, d, e, h) {n, OPTION_TYPE_BOOL, offsetof(s, f), d, 0, 0, NULL, e, h}
-#define OPTION_UINT(s, f, n, d, lo, hi, h) {n, OPTION_TYPE_UINT, offsetof(s, f), d, lo, hi, NULL, NULL, h}
-#define OPTION_FLOAT(s, f, n, d, lo, hi, h) {n, OPTION_TYPE_FLOAT, offsetof(s, f), d, lo, hi, NULL, NULL, h}
-#define OPTION_STRING(s, f, n, d, e, h) {n, OPTION_TYPE_STRING, offsetof(s, f), d, 0, 0, NULL, e, h}
-#define OPTION_CHOICE(s, f, n, d, c, h) {n, OPTION_TYPE_CHOICE, offsetof(s, f), d, 0, 0, c, NULL, h}
-#define OPTION_LIST(s, f, n, h) {n, OPTION_TYPE_LIST, offsetof(s, f), NULL, 0, 0, NULL, NULL, h}
+#define OPTION_BOOL(s, f, n, d, e, h)                                                              \
+    {                                                                                              \
+        n, OPTION_TYPE_BOOL, offsetof(s, f), d, 0, 0, NULL, e, h                                   \
+    }
+#define OPTION_UINT(s, f, n, d, lo, hi, h)                                                         \
+    {                                                                                              \
+        n, OPTION_TYPE_UINT, offsetof(s, f), d, lo, hi, NULL, NULL, h                              \
+    }
+#define OPTION_FLOAT(s, f, n, d, lo, hi, h)                                                        \
+    {                                                                                              \
+        n, OPTION_TYPE_FLOAT, offsetof(s, f), d, lo, hi, NULL, NULL, h                             \
+    }
+#define OPTION_STRING(s, f, n, d, e, h)                                                            \
+    {                                                                                              \
+        n, OPTION_TYPE_STRING, offsetof(s, f), d, 0, 0, NULL, e, h                                 \
+    }
+#define OPTION_CHOICE(s, f, n, d, c, h)                                                            \
+    {                                                                                              \
+        n, OPTION_TYPE_CHOICE, offsetof(s, f), d, 0, 0, c, NULL, h                                 \
+    }
+#define OPTION_LIST(s, f, n, h)                                                                    \
+    {                                                                                              \
+        n, OPTION_TYPE_LIST, offsetof(s, f), NULL, 0, 0, NULL, NULL, h                             \
+    }
 
 /* What a program is, for --help and docs. */
 struct config_spec {
@@ -67,7 +85,8 @@ enum status MUST_USE config_parse(const struct config_spec *spec, int argc, char
 void config_release(const struct config_spec *spec, void *config);
 
 void config_help(const struct config_spec *spec, struct buf *out);
-void config_markdown(const struct config_spec *spec, struct buf *out); /* a section of docs/CONFIG.md */
+void config_markdown(const struct config_spec *spec,
+                     struct buf *out); /* a section of docs/CONFIG.md */
 void config_print(const struct config_spec *spec, const void *config, struct buf *out);
 
 #endif

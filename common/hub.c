@@ -12,15 +12,15 @@
 #include "common/json.h"
 #include "common/mem.h"
 
-#define PUBLIC_HUB "https://huggingface.co"
+#define PUBLIC_HUB      "https://huggingface.co"
 #define INDEX_BYTES_MAX (64u << 20)
-#define INDEX_FILE "model.safetensors.index.json"
+#define INDEX_FILE      "model.safetensors.index.json"
 
 /* Without weights, in the order of fetching: what a snapshot must have comes last, so that a
  * snapshot that has it was not cut short. */
 static const char *const small_files[] = {
-    "generation_config.json", "chat_template.jinja", "tokenizer_config.json", "special_tokens_map.json",
-    "tokenizer.json",         "config.json",
+    "generation_config.json",  "chat_template.jinja", "tokenizer_config.json",
+    "special_tokens_map.json", "tokenizer.json",      "config.json",
 };
 static const char *const needed_files[] = {"tokenizer.json", "config.json"};
 
@@ -103,7 +103,8 @@ static void hub_release(struct hub *hub)
 static char *snapshot_path(const struct hub *hub, const char *file)
 {
     struct buf path = {0};
-    buf_printf(&path, "%s/snapshots/%s%s%s", hub->folder, hub->commit, file ? "/" : "", file ? file : "");
+    buf_printf(&path, "%s/snapshots/%s%s%s", hub->folder, hub->commit, file ? "/" : "",
+               file ? file : "");
     return path.data;
 }
 
@@ -187,8 +188,8 @@ static enum status write_ref(const struct hub *hub, struct err *err)
     good = file && fputs(hub->commit, file) >= 0;
     good = file && fclose(file) == 0 && good;
     if (!good || rename(temporary.data, path.data) != 0)
-        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s", path.data,
-                         strerror(errno));
+        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s",
+                         path.data, strerror(errno));
 out:
     buf_release(&path);
     buf_release(&temporary);
@@ -217,8 +218,8 @@ static enum status fetch_weights(struct hub *hub, const json_t *siblings, struct
 
     if (!lists(siblings, INDEX_FILE)) {
         if (!lists(siblings, "model.safetensors"))
-            return err_set(err, STATUS_NOT_FOUND, "%s has no weights as safetensors on %s", hub->model,
-                           hub->endpoint);
+            return err_set(err, STATUS_NOT_FOUND, "%s has no weights as safetensors on %s",
+                           hub->model, hub->endpoint);
         return hub_fetch(hub, "model.safetensors", err);
     }
     TRY(hub_fetch(hub, INDEX_FILE, err));
@@ -248,7 +249,8 @@ static enum status fetch_listed(struct hub *hub, const json_t *siblings, enum hu
         TRY_OUT(fetch_weights(hub, siblings, err));
     lacks = snapshot_lacks(hub, want);
     if (lacks)
-        status = err_set(err, STATUS_NOT_FOUND, "%s has no %s on %s", hub->model, lacks, hub->endpoint);
+        status =
+            err_set(err, STATUS_NOT_FOUND, "%s has no %s on %s", hub->model, lacks, hub->endpoint);
     else
         status = write_ref(hub, err);
 out:
@@ -304,14 +306,16 @@ enum status hub_resolve(const char *model, enum hub_want want, const struct hub_
         return STATUS_OK;
     }
     if (!hub_is_model_name(model))
-        return err_set(err, STATUS_NOT_FOUND, "there is no folder %s, and it is no ORG/NAME of a hub", model);
+        return err_set(err, STATUS_NOT_FOUND,
+                       "there is no folder %s, and it is no ORG/NAME of a hub", model);
     if (opts->revision && !is_revision(opts->revision))
         return err_set(err, STATUS_INVALID, "'%s' is no branch, tag or commit", opts->revision);
     hub_init(&hub, model, opts);
     if (!read_ref(&hub) || snapshot_lacks(&hub, want)) {
         if (opts->offline || environment_flag("HF_HUB_OFFLINE"))
-            status = err_set(err, STATUS_NOT_FOUND, "%s is not in the cache %s, and it is to be used offline",
-                             model, hub.folder);
+            status = err_set(err, STATUS_NOT_FOUND,
+                             "%s is not in the cache %s, and it is to be used offline", model,
+                             hub.folder);
         else
             status = download(&hub, want, err);
     }

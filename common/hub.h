@@ -19,20 +19,21 @@
 #include "common/status.h"
 
 enum hub_want {
-    HUB_WANT_ALL,     /* weights too: the worker */
+    HUB_WANT_ALL,        /* weights too: the worker */
     HUB_WANT_NO_WEIGHTS, /* config, generation config, tokenizer, template: the router */
 };
 
 /* Progress of one file; total_bytes 0 = unknown. Called at most ten times a second. */
-typedef void (*hub_progress)(void *ctx, const char *file, uint64_t done_bytes, uint64_t total_bytes);
+typedef void (*hub_progress)(void *ctx, const char *file, uint64_t done_bytes,
+                             uint64_t total_bytes);
 
 struct hub_opts {
-    const char *endpoint; /* NULL: HF_ENDPOINT or the public hub */
-    const char *home;     /* NULL: HF_HOME or ~/.cache/huggingface */
-    const char *token;    /* NULL: HF_TOKEN, or none */
-    const char *revision; /* NULL: "main" */
-    bool offline;         /* use the cache only (also HF_HUB_OFFLINE=1) */
-    unsigned stall_s;     /* a connection without a byte for this long is given up; 0: 30 */
+    const char *endpoint;  /* NULL: HF_ENDPOINT or the public hub */
+    const char *home;      /* NULL: HF_HOME or ~/.cache/huggingface */
+    const char *token;     /* NULL: HF_TOKEN, or none */
+    const char *revision;  /* NULL: "main" */
+    bool offline;          /* use the cache only (also HF_HUB_OFFLINE=1) */
+    unsigned stall_s;      /* a connection without a byte for this long is given up; 0: 30 */
     hub_progress progress; /* NULL: silent */
     void *ctx;
 };

@@ -16,7 +16,7 @@
 #include "common/hub_impl.h"
 #include "common/mem.h"
 
-#define TRIES_MAX 5 /* in a row without a byte */
+#define TRIES_MAX   5 /* in a row without a byte */
 #define PROGRESS_MS 100
 
 /* One download in the making. */
@@ -108,18 +108,20 @@ static void tell(struct fetch *fetch, bool always)
     uint64_t now_ms = clock_now_ms();
     if (fetch->hub->progress && (always || now_ms - fetch->told_ms >= PROGRESS_MS)) {
         fetch->told_ms = now_ms;
-        fetch->hub->progress(fetch->hub->ctx, fetch->file, fetch->done_bytes, fetch->meta.size_bytes);
+        fetch->hub->progress(fetch->hub->ctx, fetch->file, fetch->done_bytes,
+                             fetch->meta.size_bytes);
     }
 }
 
 static enum status no_space(const struct fetch *fetch, uint64_t free_bytes, struct err *err)
 {
-    return err_set(err, STATUS_NO_SPACE,
-                   "the disk of %s is full: %s needs %.1f MB more and %.1f MB are free. Make room, or set "
-                   "HF_HOME to a folder on another disk",
-                   fetch->hub->folder, fetch->file,
-                   (double)(fetch->meta.size_bytes - MIN(fetch->done_bytes, fetch->meta.size_bytes)) / 1e6,
-                   (double)free_bytes / 1e6);
+    return err_set(
+        err, STATUS_NO_SPACE,
+        "the disk of %s is full: %s needs %.1f MB more and %.1f MB are free. Make room, or set "
+        "HF_HOME to a folder on another disk",
+        fetch->hub->folder, fetch->file,
+        (double)(fetch->meta.size_bytes - MIN(fetch->done_bytes, fetch->meta.size_bytes)) / 1e6,
+        (double)free_bytes / 1e6);
 }
 
 static size_t on_bytes(char *data, size_t size, size_t count, void *ctx)
@@ -135,8 +137,9 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *ctx)
             return 0;
     }
     if (fetch->meta.size_known && fetch->done_bytes + len > fetch->meta.size_bytes) {
-        err_set(&fetch->write_err, STATUS_CORRUPT, "%s is longer than the %" PRIu64 " bytes announced",
-                fetch->file, fetch->meta.size_bytes);
+        err_set(&fetch->write_err, STATUS_CORRUPT,
+                "%s is longer than the %" PRIu64 " bytes announced", fetch->file,
+                fetch->meta.size_bytes);
         return 0;
     }
     for (size_t at = 0; at < len;) {
@@ -147,7 +150,8 @@ static size_t on_bytes(char *data, size_t size, size_t count, void *ctx)
             if (errno == ENOSPC || errno == EDQUOT)
                 no_space(fetch, 0, &fetch->write_err);
             else
-                err_set(&fetch->write_err, STATUS_IO, "cannot write the cache: %s", strerror(errno));
+                err_set(&fetch->write_err, STATUS_IO, "cannot write the cache: %s",
+                        strerror(errno));
             return 0;
         }
         at += (size_t)n;
@@ -228,14 +232,16 @@ static enum status get_all(struct fetch *fetch, const char *url, struct err *err
 
         if (!fetch->meta.size_known || fetch->done_bytes < fetch->meta.size_bytes)
             status = get_rest(fetch, url, err);
-        if (status == STATUS_OK && fetch->meta.size_known && fetch->done_bytes < fetch->meta.size_bytes)
+        if (status == STATUS_OK && fetch->meta.size_known &&
+            fetch->done_bytes < fetch->meta.size_bytes)
             status = err_set(err, STATUS_AGAIN, "%s ended after %" PRIu64 " of %" PRIu64 " bytes",
                              fetch->file, fetch->done_bytes, fetch->meta.size_bytes);
         if (status != STATUS_AGAIN)
             return status;
         try = fetch->done_bytes > before ? 0 : try + 1;
         if (try == TRIES_MAX)
-            return err_prefix(err, STATUS_IO, "gave up after %d tries (run again to go on)", TRIES_MAX);
+            return err_prefix(err, STATUS_IO, "gave up after %d tries (run again to go on)",
+                              TRIES_MAX);
         wait_before(try);
     }
 }
@@ -253,13 +259,16 @@ static enum status get_checked(struct fetch *fetch, const char *url, struct err 
         TRY(get_all(fetch, url, err));
         if (digest_matches(fetch))
             return STATUS_OK;
-        TRY(start_over(fetch, err)); /* old bytes may have been at fault: once more, from the start */
+        TRY(start_over(fetch,
+                       err)); /* old bytes may have been at fault: once more, from the start */
     }
-    return err_set(err, STATUS_CORRUPT, "%s came twice with another checksum than the hub names", fetch->file);
+    return err_set(err, STATUS_CORRUPT, "%s came twice with another checksum than the hub names",
+                   fetch->file);
 }
 
 /* snapshots/COMMIT/FILE -> ../../blobs/ETAG, put in place by a rename. */
-static enum status link_file(const struct hub *hub, const char *file, const char *etag, struct err *err)
+static enum status link_file(const struct hub *hub, const char *file, const char *etag,
+                             struct err *err)
 {
     struct buf target = {0}, link = {0}, temporary = {0};
     enum status status = STATUS_OK;
@@ -269,15 +278,16 @@ static enum status link_file(const struct hub *hub, const char *file, const char
     buf_printf(&temporary, "%s.%d", link.data, (int)getpid());
     unlink(temporary.data);
     if (symlink(target.data, temporary.data) != 0 || rename(temporary.data, link.data) != 0)
-        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot create %s: %s", link.data,
-                         strerror(errno));
+        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot create %s: %s",
+                         link.data, strerror(errno));
     buf_release(&target);
     buf_release(&link);
     buf_release(&temporary);
     return status;
 }
 
-static enum status open_and_get(struct fetch *fetch, const char *url, const char *blob, struct err *err)
+static enum status open_and_get(struct fetch *fetch, const char *url, const char *blob,
+                                struct err *err)
 {
     struct buf partial = {0};
     enum status status = STATUS_OK;
@@ -296,8 +306,8 @@ static enum status open_and_get(struct fetch *fetch, const char *url, const char
         goto out;
     TRY_OUT(get_checked(fetch, url, err));
     if (fsync(fetch->fd) != 0 || rename(partial.data, blob) != 0)
-        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s", blob,
-                         strerror(errno));
+        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s",
+                         blob, strerror(errno));
     tell(fetch, true);
 out:
     if (fetch->fd >= 0)

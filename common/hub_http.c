@@ -7,7 +7,7 @@
 #include "common/mem.h"
 
 #define DOCUMENT_BYTES_MAX (32u << 20)
-#define REDIRECTS_MAX 6
+#define REDIRECTS_MAX      6
 
 void hub_prepare(struct hub *hub, const char *url)
 {
@@ -33,16 +33,17 @@ enum status hub_http_error(const struct hub *hub, const char *what, long http, s
     switch (http) {
     case 401:
     case 403:
-        return err_set(err, STATUS_DENIED,
-                       "%s does not give out %s (HTTP %ld): is the name right? If the model is private or "
-                       "gated, accept its terms there and set HF_TOKEN",
-                       hub->endpoint, what, http);
+        return err_set(
+            err, STATUS_DENIED,
+            "%s does not give out %s (HTTP %ld): is the name right? If the model is private or "
+            "gated, accept its terms there and set HF_TOKEN",
+            hub->endpoint, what, http);
     case 404:
         return err_set(err, STATUS_NOT_FOUND, "%s has no %s (revision %s)", hub->endpoint, what,
                        hub->revision);
     case 429:
-        return err_set(err, STATUS_QUEUE_FULL, "%s refuses %s for now: too many requests", hub->endpoint,
-                       what);
+        return err_set(err, STATUS_QUEUE_FULL, "%s refuses %s for now: too many requests",
+                       hub->endpoint, what);
     default:
         return err_set(err, STATUS_IO, "%s answers HTTP %ld for %s", hub->endpoint, http, what);
     }
@@ -112,7 +113,8 @@ static void copy_etag(const char *value, size_t len, char out[HUB_NAME_MAX + 1])
     if (len == 0 || len > HUB_NAME_MAX)
         return;
     for (size_t i = 0; i < len; i++)
-        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", value[i]) || !value[i])
+        if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", value[i]) ||
+            !value[i])
             return;
     memcpy(out, value, len);
     out[len] = 0;
@@ -205,7 +207,8 @@ enum status hub_head(struct hub *hub, const char *url, const char *file, struct 
         status = hub_http_error(hub, file, http, err);
         goto out;
     }
-    memcpy(meta->etag, head.linked_etag[0] ? head.linked_etag : head.plain_etag, sizeof(meta->etag));
+    memcpy(meta->etag, head.linked_etag[0] ? head.linked_etag : head.plain_etag,
+           sizeof(meta->etag));
     meta->size_known = head.has_linked_size || head.has_plain_size;
     meta->size_bytes = head.has_linked_size ? head.linked_size : head.plain_size;
     if (!meta->etag[0] || (http >= 300 && !head.has_linked_size))

@@ -33,7 +33,7 @@ struct hub_meta {
 /* hub_name.c */
 bool hub_is_folder(const char *path);
 bool hub_is_name(const char *text, size_t len); /* of an organisation, a model, a commit, a file */
-bool hub_is_model_name(const char *model);      /* ORG/NAME: two names with one slash between them */
+bool hub_is_model_name(const char *model); /* ORG/NAME: two names with one slash between them */
 
 /* hub_http.c */
 /* GET of a small document. */

@@ -25,7 +25,8 @@ bool hub_is_name(const char *text, size_t len)
 bool hub_is_model_name(const char *model)
 {
     const char *slash = strchr(model, '/');
-    return slash && hub_is_name(model, (size_t)(slash - model)) && hub_is_name(slash + 1, strlen(slash + 1));
+    return slash && hub_is_name(model, (size_t)(slash - model)) &&
+           hub_is_name(slash + 1, strlen(slash + 1));
 }
 
 char *hub_served_name(const char *model)

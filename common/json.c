@@ -31,8 +31,8 @@ const char *json_type_name(const json_t *value)
 enum status json_parse(const char *text, size_t len, json_t **out, struct err *err)
 {
     json_error_t error;
-    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL,
-                              &error);
+    json_t *root =
+        json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
     if (!root)
         return err_set(err, STATUS_INVALID, "not valid JSON: %s (line %d, column %d)", error.text,
                        error.line, error.column);

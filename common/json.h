@@ -18,7 +18,8 @@ enum status MUST_USE json_parse(const char *text, size_t len, json_t **out, stru
 enum status MUST_USE json_parse_file(const char *path, size_t max_bytes, json_t **out,
                                      struct err *err);
 
-enum status MUST_USE json_get_bool(const json_t *object, const char *key, bool *out, struct err *err);
+enum status MUST_USE json_get_bool(const json_t *object, const char *key, bool *out,
+                                   struct err *err);
 /* An integral real (3.0) counts as an integer. */
 enum status MUST_USE json_get_int(const json_t *object, const char *key, int64_t min, int64_t max,
                                   int64_t *out, struct err *err);

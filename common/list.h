@@ -17,10 +17,11 @@ struct list {
 };
 
 #define LIST_ITEM(node, type, member) CONTAINER_OF(node, type, member)
-#define LIST_EACH(pos, head) for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
+#define LIST_EACH(pos, head)          for (struct list *pos = (head)->next; pos != (head); pos = pos->next)
 /* The current node may be removed (and only that one). */
 #define LIST_EACH_SAFE(pos, tmp, head)                                                             \
-    for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head); pos = tmp, tmp = tmp->next)
+    for (struct list *pos = (head)->next, *tmp = pos->next; pos != (head);                         \
+         pos = tmp, tmp = tmp->next)
 
 static inline void list_init(struct list *node)
 {

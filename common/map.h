@@ -23,7 +23,7 @@ struct map {
 };
 
 void map_init(struct map *map);
-void map_reserve(struct map *map, size_t count); /* no allocation until `count` entries */
+void map_reserve(struct map *map, size_t count);        /* no allocation until `count` entries */
 uint64_t *map_get(const struct map *map, uint64_t key); /* NULL when absent */
 bool map_put(struct map *map, uint64_t key, uint64_t value); /* true when the key is new */
 bool map_remove(struct map *map, uint64_t key);              /* true when it was there */

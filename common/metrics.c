@@ -10,8 +10,8 @@
 
 struct sample {
     char *labels;
-    double value;     /* counter, gauge; histogram: sum */
-    uint64_t count;   /* histogram */
+    double value;      /* counter, gauge; histogram: sum */
+    uint64_t count;    /* histogram */
     uint64_t *buckets; /* histogram: per bound, not cumulative */
 };
 

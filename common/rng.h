@@ -29,7 +29,8 @@ static inline double rng_unit(uint64_t *state)
     return (double)(rng_next(state) >> 11) * 0x1.0p-53;
 }
 
-static inline HOST_DEVICE void philox4x32(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
+static inline HOST_DEVICE void philox4x32(const uint32_t counter[4], const uint32_t key[2],
+                                          uint32_t out[4])
 {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     uint32_t k0 = key[0], k1 = key[1];

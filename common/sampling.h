@@ -10,15 +10,16 @@
 #include "common/base.h"
 
 struct sampling {
-    float temperature;        /* >= 0; 0 = greedy */
-    float top_p;              /* (0, 1]; 1 = off */
-    float min_p;              /* [0, 1); 0 = off */
-    uint32_t top_k;           /* 0 = off */
-    uint64_t seed;            /* drawn by the router when the client names none */
-    uint32_t choice;          /* 0..n-1 */
-    float presence_penalty;   /* off a logit whose token was generated; 0 = off */
-    float frequency_penalty;  /* off a logit for each time it was generated; 0 = off */
-    float repetition_penalty; /* divides what prompt or answer hold (a negative one: times); 1 = off */
+    float temperature;       /* >= 0; 0 = greedy */
+    float top_p;             /* (0, 1]; 1 = off */
+    float min_p;             /* [0, 1); 0 = off */
+    uint32_t top_k;          /* 0 = off */
+    uint64_t seed;           /* drawn by the router when the client names none */
+    uint32_t choice;         /* 0..n-1 */
+    float presence_penalty;  /* off a logit whose token was generated; 0 = off */
+    float frequency_penalty; /* off a logit for each time it was generated; 0 = off */
+    float
+        repetition_penalty; /* divides what prompt or answer hold (a negative one: times); 1 = off */
 };
 
 /* What an engine can do beyond drawing a token: told in HELLO, wanted by calls. Bits. */

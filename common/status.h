@@ -14,22 +14,23 @@
 /* enum suffix, name, HTTP status, OpenAI error type. */
 #define STATUS_LIST(X)                                                                             \
     X(OK, ok, 200, "")                                                                             \
-    X(INVALID, invalid, 400, "invalid_request_error")         /* what the client or the operator said is wrong */\
-    X(TOO_LONG, too_long, 400, "invalid_request_error")       /* the prompt does not fit the context */\
+    X(INVALID, invalid, 400,                                                                       \
+      "invalid_request_error") /* what the client or the operator said is wrong */                 \
+    X(TOO_LONG, too_long, 400, "invalid_request_error") /* the prompt does not fit the context */  \
     X(DENIED, denied, 401, "authentication_error")                                                 \
-    X(NOT_FOUND, not_found, 404, "invalid_request_error")     /* model, path, file */              \
-    X(TOO_LARGE, too_large, 413, "invalid_request_error")     /* a named limit was passed */       \
-    X(QUEUE_FULL, queue_full, 429, "rate_limit_error")        /* back-pressure, try again later */ \
+    X(NOT_FOUND, not_found, 404, "invalid_request_error") /* model, path, file */                  \
+    X(TOO_LARGE, too_large, 413, "invalid_request_error") /* a named limit was passed */           \
+    X(QUEUE_FULL, queue_full, 429, "rate_limit_error")    /* back-pressure, try again later */     \
     X(INTERNAL, internal, 500, "server_error")                                                     \
     X(UNSUPPORTED, unsupported, 400, "invalid_request_error") /* known, but not done here */       \
     X(UNAVAILABLE, unavailable, 503, "service_unavailable")   /* no worker, or draining */         \
     X(TIMEOUT, timeout, 504, "server_error")                                                       \
-    X(IO, io, 500, "server_error")                            /* file or network; text says which */\
-    X(CORRUPT, corrupt, 500, "server_error")                  /* bytes that are not what they should be */\
-    X(NO_SPACE, no_space, 500, "server_error")                /* disk, memory or pages are used up */\
-    X(CANCELLED, cancelled, 499, "server_error")              /* the client went away */           \
-    X(AGAIN, again, 503, "service_unavailable")               /* nothing there now; not an error */\
-    X(CONFLICT, conflict, 409, "invalid_request_error")       /* versions, names or hashes differ */
+    X(IO, io, 500, "server_error")               /* file or network; text says which */            \
+    X(CORRUPT, corrupt, 500, "server_error")     /* bytes that are not what they should be */      \
+    X(NO_SPACE, no_space, 500, "server_error")   /* disk, memory or pages are used up */           \
+    X(CANCELLED, cancelled, 499, "server_error") /* the client went away */                        \
+    X(AGAIN, again, 503, "service_unavailable")  /* nothing there now; not an error */             \
+    X(CONFLICT, conflict, 409, "invalid_request_error") /* versions, names or hashes differ */
 
 enum status {
 #define X(id, name, http, type) STATUS_##id,
@@ -49,8 +50,7 @@ struct err {
 };
 
 /* Fills *err (when not NULL) and returns `status`, so that `return err_set(...)` reads well. */
-enum status err_set(struct err *err, enum status status, const char *format, ...)
-    PRINTF_LIKE(3, 4);
+enum status err_set(struct err *err, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* Puts "context: " before the text already in *err; returns err->status (or `status` if NULL). */
 enum status err_prefix(struct err *err, enum status status, const char *format, ...)

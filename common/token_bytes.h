@@ -11,7 +11,7 @@
 #include "common/status.h"
 
 struct token_bytes { /* release */
-    struct str *of; /* [count]; empty: spells nothing, or no such token */
+    struct str *of;  /* [count]; empty: spells nothing, or no such token */
     uint32_t count;
     char *text; /* what `of` points into */
 };

@@ -31,7 +31,8 @@ size_t attn_plan_bytes_max(const struct attn_shape *shape, uint32_t rows, uint32
 {
     size_t tiles = ((size_t)tokens / ATTN_TILE + rows) * shape->q_heads;
     return sizeof(struct attn_plan) + workers * sizeof(struct attn_start) +
-           align16(ATTN_WIDE_MAX * sizeof(struct attn_wide_tile)) + align16(2 * (size_t)rows * sizeof(struct attn_item)) +
+           align16(ATTN_WIDE_MAX * sizeof(struct attn_wide_tile)) +
+           align16(2 * (size_t)rows * sizeof(struct attn_item)) +
            align16(tiles * sizeof(struct attn_plan_tile));
 }
 
@@ -63,8 +64,8 @@ static void put_tiles(struct builder *b, const struct attn_row *row)
 static bool group_usable(const struct builder *b, const struct attn_row *rows, uint32_t row_count,
                          const struct attn_group *group)
 {
-    if (b->opts->shape.window != 0 || group->row_count < 2 ||
-        group->page_count == 0 || group->row_first + group->row_count > row_count ||
+    if (b->opts->shape.window != 0 || group->row_count < 2 || group->page_count == 0 ||
+        group->row_first + group->row_count > row_count ||
         2 * b->plan->token_count > b->opts->parts_max) /* a grouped token has two parts at least */
         return false;
     uint64_t keys = (uint64_t)group->page_count * b->opts->shape.page_size;
@@ -257,8 +258,8 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
     put_groups(&b, rows, row_count, groups, group_count);
     for (; plan->group_items < tiles_max; plan->group_items++) /* of groups that became wide */
         b.items[plan->group_items] = (struct attn_item){0};
-    plan->tiles_off = plan->wide_off +
-                      (uint32_t)align16(plan->wide_count * sizeof(struct attn_wide_tile));
+    plan->tiles_off =
+        plan->wide_off + (uint32_t)align16(plan->wide_count * sizeof(struct attn_wide_tile));
     b.tiles = (struct attn_plan_tile *)(void *)((char *)out + plan->tiles_off);
     for (uint32_t i = 0, d = 0; i < row_count; i++) {
         if (rows[i].token_count == 1)
@@ -269,6 +270,7 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
     plan->item_count = plan->group_items + decodes;
     place_units(&b);
     put_starts(&b);
-    plan->bytes = plan->tiles_off + (uint32_t)align16(plan->tile_count * sizeof(struct attn_plan_tile));
+    plan->bytes =
+        plan->tiles_off + (uint32_t)align16(plan->tile_count * sizeof(struct attn_plan_tile));
     return plan->bytes;
 }

@@ -32,9 +32,9 @@
 struct attn_plan {
     uint32_t bytes;
     uint32_t item_count, token_count, tile_count;
-    uint32_t group_items; /* item group_items + d is token d's own */
-    uint32_t units, span, shares; /* of all items; of a share; DIV_CEIL of them */
-    uint32_t parts;       /* scratch entries, each for all kv heads */
+    uint32_t group_items;                    /* item group_items + d is token d's own */
+    uint32_t units, span, shares;            /* of all items; of a share; DIV_CEIL of them */
+    uint32_t parts;                          /* scratch entries, each for all kv heads */
     uint32_t items_off, tiles_off, wide_off; /* bytes from here */
     uint32_t wide_count;
     uint32_t pad[3];
@@ -96,13 +96,16 @@ size_t attn_plan_build(const struct attn_plan_opts *opts, const struct attn_row 
                        void *out);
 
 #define ATTN_PLAN_STARTS(plan) ((const struct attn_start *)((plan) + 1))
-#define ATTN_PLAN_ITEMS(plan) ((const struct attn_item *)((const char *)(plan) + (plan)->items_off))
-#define ATTN_PLAN_TILES(plan) ((const struct attn_plan_tile *)((const char *)(plan) + (plan)->tiles_off))
+#define ATTN_PLAN_ITEMS(plan)  ((const struct attn_item *)((const char *)(plan) + (plan)->items_off))
+#define ATTN_PLAN_TILES(plan)                                                                      \
+    ((const struct attn_plan_tile *)((const char *)(plan) + (plan)->tiles_off))
 
-#define ATTN_PLAN_WIDE(plan)  ((const struct attn_wide_tile *)((const char *)(plan) + (plan)->wide_off))
+#define ATTN_PLAN_WIDE(plan)                                                                       \
+    ((const struct attn_wide_tile *)((const char *)(plan) + (plan)->wide_off))
 
 /* Shares that hold a part of the item's pages of one head; 0 when it has none. */
-static inline HOST_DEVICE uint32_t attn_item_pieces(const struct attn_item *item, uint32_t head, uint32_t span)
+static inline HOST_DEVICE uint32_t attn_item_pieces(const struct attn_item *item, uint32_t head,
+                                                    uint32_t span)
 {
     uint32_t first = item->unit_first + head * item->page_count;
     return item->page_count == 0 ? 0 : (first + item->page_count - 1) / span - first / span + 1;

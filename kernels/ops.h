@@ -102,7 +102,7 @@ struct attn_args {
     const struct attn_row *rows_host; /* the same on the host, for planning */
     uint32_t row_count;
     const struct attn_group *groups_host;
-    uint32_t group_count; /* frozen in a graph as "none" or "some": the plan says which */
+    uint32_t group_count;  /* frozen in a graph as "none" or "some": the plan says which */
     const void *plan;      /* device: what attn_plan() wrote, uploaded; NULL when it has no bytes */
     const void *plan_host; /* the same on the host: sizes the launch */
     uint32_t q_heads;
@@ -130,8 +130,8 @@ struct sample_row {
  *
  * A slot's content means something only after slot_setup for its req; only rows with a flag look. */
 struct sample_state {
-    uint16_t *seen;  /* [slots][vocab] */
-    uint32_t *lists; /* [slots][SAMPLE_SLOT_WORDS] */
+    uint16_t *seen;              /* [slots][vocab] */
+    uint32_t *lists;             /* [slots][SAMPLE_SLOT_WORDS] */
     const uint32_t *last_tokens; /* [slots], as `sample` leaves it */
     uint32_t slots, vocab;
 };
@@ -150,8 +150,8 @@ struct device_info {
     uint64_t memory_free_bytes;
     enum dtype act;
     enum dtype weight_dtypes[3]; /* accepted by weight_load, best first */
-    uint32_t head_dims[2]; /* head sizes that attention takes; 0: any multiple of 8 */
-    uint32_t features; /* enum feature: which of sampling's extras the backend has */
+    uint32_t head_dims[2];       /* head sizes that attention takes; 0: any multiple of 8 */
+    uint32_t features;           /* enum feature: which of sampling's extras the backend has */
 };
 
 struct ops {
@@ -309,8 +309,7 @@ struct ops {
                           const struct sample_row *rows, uint32_t count);
     /* Log-softmax of the (adjusted) logits, temperature 1, at the target and the likeliest. A
      * log probability that does not exist (probability 0) is -inf. */
-    void (*logprobs)(struct device *device, struct stream *stream,
-                     const struct logprob_args *args);
+    void (*logprobs)(struct device *device, struct stream *stream, const struct logprob_args *args);
 
     /* What only some architectures need. A backend that lacks one leaves it NULL, and a model that
      * needs it is refused at open (decoder_check). */

@@ -28,19 +28,19 @@ struct expert_args {
 /* As struct step_setup; offsets count words of the array that comes with it. */
 struct slot_setup {
     uint32_t slot, prompt_count;
-    uint32_t history_first, history_count; /* token ids: the prompt, then what was generated */
-    uint32_t stop_first, stop_count;       /* token ids */
-    uint32_t bias_first, bias_count;       /* pairs of words: id, bits of an f32 */
+    uint32_t history_first, history_count;    /* token ids: the prompt, then what was generated */
+    uint32_t stop_first, stop_count;          /* token ids */
+    uint32_t bias_first, bias_count;          /* pairs of words: id, bits of an f32 */
     uint32_t grammar, text_first, text_count; /* the engine's own; ops look away */
 };
 
 struct logprob_args {
-    const float *logits;         /* [count][vocab] */
-    const uint32_t *targets;     /* device [count]: whose log probability */
-    const uint32_t *tops;        /* device [count]: alternatives wanted + 1; 0 = leave the row */
-    float *logprobs;             /* device [count] */
-    uint32_t *top_ids;           /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
-    float *top_logprobs;         /* device, as top_ids */
+    const float *logits;     /* [count][vocab] */
+    const uint32_t *targets; /* device [count]: whose log probability */
+    const uint32_t *tops;    /* device [count]: alternatives wanted + 1; 0 = leave the row */
+    float *logprobs;         /* device [count] */
+    uint32_t *top_ids;       /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
+    float *top_logprobs;     /* device, as top_ids */
     uint32_t vocab, count;
 };
 

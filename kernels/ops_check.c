@@ -46,7 +46,8 @@ const char *ops_check_formula(const struct formula_part *parts, uint32_t part_co
     uint64_t rows = 0;
     NEED(parts && part_count >= 1 && part_count <= WEIGHT_PARTS_MAX, "not 1 to 4 parts");
     for (uint32_t i = 0; i < part_count; i++) {
-        NEED((uint64_t)k + parts[i].col_first <= parts[i].stride, "a part is wider than its tensor");
+        NEED((uint64_t)k + parts[i].col_first <= parts[i].stride,
+             "a part is wider than its tensor");
         rows += parts[i].row_count + parts[i].zero_rows;
     }
     NEED(k > 0 && rows > 0 && rows <= UINT32_MAX, "the matrix has no elements, or too many rows");
@@ -208,8 +209,8 @@ const char *ops_check_slot_setup(const struct sample_state *state, const struct 
 }
 
 const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
-                                    const struct sample_state *state,
-                                    const struct sample_row *rows, uint32_t count)
+                                    const struct sample_state *state, const struct sample_row *rows,
+                                    uint32_t count)
 {
     NEED_NONE(check_state(state));
     NEED((logits && rows) || count == 0, "an array is NULL");
@@ -230,7 +231,8 @@ const char *ops_check_logprobs(const struct logprob_args *args)
 const char *ops_check_wide_norm(const float *sums, const struct wide_norm_args *args)
 {
     NEED(args, "arguments are NULL");
-    NEED((sums && args->qkv && args->q_norm && args->k_norm) || args->rows == 0, "an array is NULL");
+    NEED((sums && args->qkv && args->q_norm && args->k_norm) || args->rows == 0,
+         "an array is NULL");
     NEED((uint64_t)args->q_dim + args->k_dim <= args->stride, "q and k are wider than the row");
     NEED(args->q_dim <= args->q_width && args->k_dim <= args->k_width, "a part is above the whole");
     return NULL;

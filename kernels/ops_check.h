@@ -37,8 +37,8 @@ const char *ops_check_sampling(const struct sampling *sampling);
 const char *ops_check_slot_setup(const struct sample_state *state, const struct slot_setup *setups,
                                  uint32_t count, const uint32_t *words, uint32_t word_count);
 const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
-                                    const struct sample_state *state,
-                                    const struct sample_row *rows, uint32_t count);
+                                    const struct sample_state *state, const struct sample_row *rows,
+                                    uint32_t count);
 const char *ops_check_logprobs(const struct logprob_args *args);
 
 const char *ops_check_wide_norm(const float *sums, const struct wide_norm_args *args);

@@ -52,6 +52,7 @@ static UNUSED void CHECKED(experts_down)(struct device *device, struct stream *s
 static UNUSED void CHECKED(add_gated)(struct device *device, struct stream *stream, void *x,
                                       const void *y, const float *gate, uint32_t rows, uint32_t dim)
 {
-    ops_need("add_gated", (x && y && gate && x != y) || rows == 0 || dim == 0 ? NULL : "an array is NULL");
+    ops_need("add_gated",
+             (x && y && gate && x != y) || rows == 0 || dim == 0 ? NULL : "an array is NULL");
     IMPL.add_gated(device, stream, x, y, gate, rows, dim);
 }

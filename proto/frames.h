@@ -20,17 +20,17 @@
 #include "common/sampling.h"
 #include "common/status.h"
 
-#define PROTO_VERSION 1
-#define PROTO_FRAME_BYTES_MAX (64u << 20)
-#define PROTO_PROMPT_TOKENS_MAX (4u << 20)
-#define PROTO_NAME_BYTES_MAX 256
+#define PROTO_VERSION              1
+#define PROTO_FRAME_BYTES_MAX      (64u << 20)
+#define PROTO_PROMPT_TOKENS_MAX    (4u << 20)
+#define PROTO_NAME_BYTES_MAX       256
 #define PROTO_REQUEST_ID_BYTES_MAX 128
 #define PROTO_TRACE_BYTES_MAX      64
-#define PROTO_TEXT_BYTES_MAX 1024
-#define PROTO_TOKEN_ITEMS_MAX 65536   /* reqs in one TOKENS */
-#define PROTO_RUNS_MAX 65536          /* runs in one CACHE or SNAPSHOT */
-#define PROTO_PAGES_MAX (4u << 20)    /* hashes in one CACHE or SNAPSHOT */
-#define PROTO_STOP_IDS_MAX 64
+#define PROTO_TEXT_BYTES_MAX       1024
+#define PROTO_TOKEN_ITEMS_MAX      65536      /* reqs in one TOKENS */
+#define PROTO_RUNS_MAX             65536      /* runs in one CACHE or SNAPSHOT */
+#define PROTO_PAGES_MAX            (4u << 20) /* hashes in one CACHE or SNAPSHOT */
+#define PROTO_STOP_IDS_MAX         64
 
 #define FRAME_LIST(X)                                                                              \
     X(HELLO, 1)                                                                                    \
@@ -59,7 +59,7 @@ struct token_view {
 
 /* A req's name: unique for the life of both processes. */
 struct req_key {
-    uint64_t epoch;   /* of the router, random per start */
+    uint64_t epoch; /* of the router, random per start */
     uint64_t call;
     uint32_t choice;
     uint32_t attempt; /* rises each time a router sends the choice to a worker (retry, resume) */
@@ -67,19 +67,19 @@ struct req_key {
 
 struct frame_hello {
     uint32_t version;
-    struct str worker;      /* stable name, "worker-0" */
-    uint64_t epoch;         /* of the worker, random per start */
-    uint64_t session;       /* of this link, rises each time the worker starts over on it */
-    struct str model;       /* name that clients use */
-    uint64_t fingerprint;   /* model_fingerprint(config.json, tokenizer.json) */
+    struct str worker;       /* stable name, "worker-0" */
+    uint64_t epoch;          /* of the worker, random per start */
+    uint64_t session;        /* of this link, rises each time the worker starts over on it */
+    struct str model;        /* name that clients use */
+    uint64_t fingerprint;    /* model_fingerprint(config.json, tokenizer.json) */
     uint64_t tokenizer_hash; /* hash_bytes(tokenizer.json) */
-    uint64_t weights_hash;  /* of the weights' headers and sizes, or of the dummy seed */
+    uint64_t weights_hash;   /* of the weights' headers and sizes, or of the dummy seed */
     uint32_t page_size;
-    uint32_t length_max;    /* min(context, tokens the pool can hold) */
+    uint32_t length_max; /* min(context, tokens the pool can hold) */
     uint32_t pages;
     uint32_t tp;
-    uint32_t slots;         /* credits: reqs a router may have here, running and waiting */
-    uint32_t features;      /* enum feature: what reqs may ask beyond drawing tokens */
+    uint32_t slots;    /* credits: reqs a router may have here, running and waiting */
+    uint32_t features; /* enum feature: what reqs may ask beyond drawing tokens */
 };
 
 struct frame_welcome {
@@ -93,10 +93,10 @@ struct frame_welcome {
 
 struct frame_generate {
     struct req_key key;
-    struct token_view tokens; /* prompt, then the n_generated tokens of earlier attempts */
-    uint32_t n_prompt;        /* tokens.count == n_prompt + tokens generated so far */
-    uint32_t tokens_max;      /* to generate in all, earlier attempts included */
-    uint32_t tokens_min;      /* stop tokens are banned before so many are generated */
+    struct token_view tokens;   /* prompt, then the n_generated tokens of earlier attempts */
+    uint32_t n_prompt;          /* tokens.count == n_prompt + tokens generated so far */
+    uint32_t tokens_max;        /* to generate in all, earlier attempts included */
+    uint32_t tokens_min;        /* stop tokens are banned before so many are generated */
     struct token_view stop_ids; /* end-of-sequence ids; generation ends after one of them */
     bool ignore_eos;
     struct sampling sampling; /* choice is key.choice: sent once, decoded into both */
@@ -122,13 +122,14 @@ struct tokens_item {
     uint32_t first;           /* index of tokens[0] among the choice's generated tokens, from 0 */
     struct token_view tokens; /* usually one; may be empty with a finish */
     uint32_t finish;          /* enum finish */
-    uint32_t cached_tokens;   /* prompt tokens that were not computed; in the item with first == start */
+    uint32_t
+        cached_tokens; /* prompt tokens that were not computed; in the item with first == start */
     /* With GENERATE's logprobs = 1 + n: a log probability a token, and its n alternatives. */
-    struct str logprobs;      /* packed f32, as many as tokens */
+    struct str logprobs;       /* packed f32, as many as tokens */
     struct token_view top_ids; /* n for each of tokens, likeliest first */
-    struct str top_logprobs;  /* packed f32, as top_ids */
-    uint32_t score_first;     /* prompt index of the first score in this item */
-    struct str scores;        /* packed f32: log probabilities of prompt tokens from there on */
+    struct str top_logprobs;   /* packed f32, as top_ids */
+    uint32_t score_first;      /* prompt index of the first score in this item */
+    struct str scores;         /* packed f32: log probabilities of prompt tokens from there on */
     struct token_view score_top_ids; /* n for each score */
     struct str score_top_logprobs;
 };
@@ -172,8 +173,8 @@ struct frame_snapshot {
 };
 
 struct frame_load {
-    uint64_t epoch; /* of the worker */
-    uint64_t step;  /* steps completed: progress */
+    uint64_t epoch;    /* of the worker */
+    uint64_t step;     /* steps completed: progress */
     uint64_t received; /* GENERATE frames taken from the addressed router in this session */
     uint32_t running;
     uint32_t waiting;
@@ -183,7 +184,7 @@ struct frame_load {
     uint32_t slots_free;    /* credits left, over all routers */
     uint32_t step_ms_bound; /* longest time the step in flight should take; 0 = idle */
     bool draining;
-    uint64_t retractions;   /* since start: reqs sent back to waiting for want of pages */
+    uint64_t retractions; /* since start: reqs sent back to waiting for want of pages */
 };
 
 struct frame_drain {
@@ -212,17 +213,17 @@ struct frame {
 };
 
 /* Limits of fields that hold packed bytes. */
-#define PROTO_BIAS_BYTES_MAX (8u * SAMPLING_BIAS_MAX)
-#define PROTO_SCORE_BYTES_MAX (16u << 20)
+#define PROTO_BIAS_BYTES_MAX      (8u * SAMPLING_BIAS_MAX)
+#define PROTO_SCORE_BYTES_MAX     (16u << 20)
 #define PROTO_AUTOMATON_BYTES_MAX (16u << 20)
 
 /* Times that both sides agree on; PROTOCOL.md "Liveness". */
-#define PROTO_HELLO_EVERY_MS 1000   /* until WELCOME */
+#define PROTO_HELLO_EVERY_MS   1000 /* until WELCOME */
 #define PROTO_REFUSED_EVERY_MS 5000 /* after a refusal */
-#define PROTO_LOAD_EVERY_MS 100
+#define PROTO_LOAD_EVERY_MS    100
 #define PROTO_WELCOME_EVERY_MS 500  /* the router's heartbeat */
-#define PROTO_WORKER_DEAD_MS 2000   /* no frame for this long */
-#define PROTO_ROUTER_DEAD_MS 3000
+#define PROTO_WORKER_DEAD_MS   2000 /* no frame for this long */
+#define PROTO_ROUTER_DEAD_MS   3000
 
 /* Copies view to out[view.count]. */
 void token_view_copy(struct token_view view, uint32_t *out);

@@ -35,8 +35,7 @@ static bool next_line(const char **at, const char **line, size_t *len)
     return false;
 }
 
-static enum status read_keys(const char *path, char *const keys[], size_t count,
-                             struct err *err)
+static enum status read_keys(const char *path, char *const keys[], size_t count, struct err *err)
 {
     struct buf text = {0};
     const char *at, *line = NULL;

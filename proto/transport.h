@@ -40,7 +40,8 @@ enum status MUST_USE transport_connect(struct transport_context *context, const 
                                        struct transport **out, struct err *err);
 void transport_free(struct transport *transport); /* lingers at most 200 ms for frames in hand */
 
-const char *transport_endpoint(const struct transport *transport); /* as bound, with the real port */
+const char *
+transport_endpoint(const struct transport *transport); /* as bound, with the real port */
 int transport_fd(const struct transport *transport);
 bool transport_readable(struct transport *transport); /* ZMQ_EVENTS has POLLIN */
 /* DEALER: how often an established connection broke so far; frames in hand were lost each time.

@@ -81,10 +81,11 @@ enum status socket_security(void *socket, const struct transport_security *secur
 
     if (!security || (!security->secret_key && !security->public_key && !security->server_key)) {
         if (!endpoint_is_loopback(endpoint) && !(security && security->allow_plain))
-            return err_set(err, STATUS_DENIED,
-                           "%s is reachable from other machines and no CURVE keys are given: give "
-                           "--wire-key-file (msgl keys makes one), use 127.0.0.1, or allow --wire-plain",
-                           endpoint);
+            return err_set(
+                err, STATUS_DENIED,
+                "%s is reachable from other machines and no CURVE keys are given: give "
+                "--wire-key-file (msgl keys makes one), use 127.0.0.1, or allow --wire-plain",
+                endpoint);
         return STATUS_OK;
     }
     if (server) {

@@ -17,7 +17,8 @@ struct transport_context {
 bool endpoint_is_loopback(const char *endpoint);
 
 /* Options of a socket that is bound or connects, then security for its side. */
-enum status MUST_USE socket_options(void *socket, bool bound, const char *endpoint, struct err *err);
+enum status MUST_USE socket_options(void *socket, bool bound, const char *endpoint,
+                                    struct err *err);
 enum status MUST_USE socket_security(void *socket, const struct transport_security *security,
                                      bool server, const char *endpoint, struct err *err);
 

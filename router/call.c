@@ -9,9 +9,9 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/rng.h"
-#include "router/queue.h"
 #include "router/api/response.h"
 #include "router/api/sse.h"
+#include "router/queue.h"
 #include "router/stream.h"
 #include "router/telemetry.h"
 
@@ -65,7 +65,8 @@ static void reply_error(struct call *call, const struct api_error *error)
         http_add_header(call->exchange, "www-authenticate", STR("Bearer"));
     buf_clear(&call->out);
     response_error(error, &call->out);
-    http_reply(call->exchange, http, "application/json", (struct str){call->out.data, call->out.len});
+    http_reply(call->exchange, http, "application/json",
+               (struct str){call->out.data, call->out.len});
 }
 
 void call_fail(struct call *call, const struct api_error *error)
@@ -98,7 +99,8 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
         error->code = "context_length_exceeded";
         api_fail(error, STATUS_TOO_LONG, call->kind == API_CHAT ? "messages" : "prompt",
                  "the prompt has %llu tokens, but this model takes at most %u tokens, prompt and "
-                 "answer together", (unsigned long long)n, length_best);
+                 "answer together",
+                 (unsigned long long)n, length_best);
         return 0;
     }
     uint64_t rest = (n < length ? length : length_best) - n;
@@ -112,8 +114,8 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
         error->code = "context_length_exceeded";
         api_fail(error, STATUS_TOO_LONG, "max_tokens",
                  "max_tokens is %u and the prompt has %llu tokens, but this model takes at most %u "
-                 "tokens, prompt and answer together", call->params.tokens_max,
-                 (unsigned long long)n, length_best);
+                 "tokens, prompt and answer together",
+                 call->params.tokens_max, (unsigned long long)n, length_best);
         return 0;
     }
     return call->params.tokens_max;
@@ -135,8 +137,9 @@ static enum status check_capacity(struct call *call, uint32_t choices, struct ap
     if (router->stopped)
         return api_fail(error, STATUS_UNAVAILABLE, NULL, "this server is shutting down");
     if (choices > router->config.choices_max)
-        return api_fail(error, STATUS_INVALID, "n", "this call asks for %u choices, the limit is %llu",
-                        choices, (unsigned long long)router->config.choices_max);
+        return api_fail(error, STATUS_INVALID, "n",
+                        "this call asks for %u choices, the limit is %llu", choices,
+                        (unsigned long long)router->config.choices_max);
     if (router->streams + choices <= router->config.streams_max &&
         (waiting == 0 || queue_takes(call, waiting)))
         return STATUS_OK;
@@ -173,7 +176,8 @@ static enum status pay(struct call *call, uint32_t choices, struct api_error *er
     struct err err = {.text = ""};
     for (uint32_t i = 0; i < call->prompts.count; i++)
         tokens += call->prompts.items[i].tokens.count;
-    if (api_key_admit(call->key, choices, tokens, clock_now_ms(), &call->retry_s, &err) != STATUS_OK)
+    if (api_key_admit(call->key, choices, tokens, clock_now_ms(), &call->retry_s, &err) !=
+        STATUS_OK)
         return api_fail(error, err.status, NULL, "%s", err.text);
     call->key_streams = choices;
     return STATUS_OK;
@@ -221,7 +225,8 @@ static void answer_tokens(struct call *call)
         response_tokens(call, &call->out);
     else
         response_text(call, &call->out);
-    http_reply(call->exchange, 200, "application/json", (struct str){call->out.data, call->out.len});
+    http_reply(call->exchange, 200, "application/json",
+               (struct str){call->out.data, call->out.len});
     telemetry_ended(call, 200);
     call_free(call);
 }
@@ -276,8 +281,7 @@ static void name_call(struct call *call)
              call->kind == API_CHAT          ? "chatcmpl"
              : call->kind == API_COMPLETIONS ? "cmpl"
                                              : "gen",
-             (unsigned long long)random,
-             (unsigned long long)(more >> 32));
+             (unsigned long long)random, (unsigned long long)(more >> 32));
 }
 
 /* The router's limit, or less when the client says so, or the proxy before us (Envoy does by itself). */

@@ -23,7 +23,7 @@ struct call {
     struct router *router;
     struct http_exchange *exchange; /* NULL: the client left */
     struct list node;
-    uint64_t id; /* 0 until admitted */
+    uint64_t id;   /* 0 until admitted */
     char name[48]; /* "chatcmpl-…" */
     uint64_t created_s, began_ns;
     uint64_t first_token_ns, last_token_ns; /* 0: none yet */
@@ -45,15 +45,15 @@ struct call {
     struct stream *streams;
     uint32_t stream_count, stream_open;
     uint64_t namespace_hash;
-    bool assumed_penalty; /* repetition_penalty is the model's, the client gave none */
-    uint32_t needs; /* enum feature: of the workers that may run it */
-    struct api_key *key;  /* who pays; NULL: nobody needs a key */
-    uint32_t key_streams; /* counted there until the call is freed */
-    uint32_t retry_s;     /* Retry-After of a 429 or 503 */
-    uint64_t limit_ms;    /* from began_ns on; then it ends with 504 */
-    bool started;   /* the 200 is promised: errors are events from now on */
+    bool assumed_penalty;  /* repetition_penalty is the model's, the client gave none */
+    uint32_t needs;        /* enum feature: of the workers that may run it */
+    struct api_key *key;   /* who pays; NULL: nobody needs a key */
+    uint32_t key_streams;  /* counted there until the call is freed */
+    uint32_t retry_s;      /* Retry-After of a 429 or 503 */
+    uint64_t limit_ms;     /* from began_ns on; then it ends with 504 */
+    bool started;          /* the 200 is promised: errors are events from now on */
     struct str chunk_head; /* of response_begin */
-    struct buf out; /* scratch for one event or the whole answer */
+    struct buf out;        /* scratch for one event or the whole answer */
 };
 
 /* Takes the exchange over. */

@@ -2,9 +2,9 @@
  * and what is immutable. */
 #include <malloc.h>
 
+#include "router/api/tools.h"
 #include "router/call.h"
 #include "router/grammar/grammar.h"
-#include "router/api/tools.h"
 
 #define TRIM_BYTES (1u << 20) /* a body this large may parse into gigabytes: give them back */
 
@@ -99,8 +99,8 @@ static enum status make_grammar(struct call *call)
         if (!json_is_string(of))
             status = err_set(err, STATUS_INVALID, "the expression must be a string");
         else
-            status = grammar_from_regex(
-                (struct str){json_string_value(of), json_string_length(of)}, &call->automaton, err);
+            status = grammar_from_regex((struct str){json_string_value(of), json_string_length(of)},
+                                        &call->automaton, err);
         break;
     case GRAMMAR_TOOLS:
         status = tools_grammar(params, call->model, &call->automaton, err);

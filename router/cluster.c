@@ -62,7 +62,8 @@ void admin_cluster(struct router *router, struct http_exchange *exchange)
     add_number(&out, "calls", router->call_count);
     add_number(&out, "streams", router->streams);
     add_number(&out, "queued", router->queued);
-    add_number(&out, "index_bytes", prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree));
+    add_number(&out, "index_bytes",
+               prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree));
     buf_str(&out, "},\"workers\":[");
     for (uint32_t i = 0; i < router->fleet.limit; i++) {
         if (!router->fleet.workers[i])

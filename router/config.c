@@ -1,18 +1,20 @@
 #include "router/config.h"
 
-#include "router/route.h"
 #include "router/api/tools.h"
+#include "router/route.h"
 
 #define R struct router_config
 
 static const struct option options[] = {
     OPTION_LIST(R, models, "model", "model folder or ORG/NAME on the hub; repeat for more"),
-    OPTION_LIST(R, served_names, "served-model-name",
-                "name that clients use, one for each --model; default: the folder's name, or ORG/NAME"),
+    OPTION_LIST(
+        R, served_names, "served-model-name",
+        "name that clients use, one for each --model; default: the folder's name, or ORG/NAME"),
     OPTION_STRING(R, host, "host", "127.0.0.1", NULL, "address of the OpenAI API"),
     OPTION_UINT(R, port, "port", "8000", 0, 65535, "port of the OpenAI API, 0 = any free one"),
     OPTION_STRING(R, admin_host, "admin-host", "127.0.0.1", NULL, "address of metrics and probes"),
-    OPTION_UINT(R, admin_port, "admin-port", "9000", 0, 65535, "port of metrics and probes, 0 = off"),
+    OPTION_UINT(R, admin_port, "admin-port", "9000", 0, 65535,
+                "port of metrics and probes, 0 = off"),
     OPTION_STRING(R, admin_key, "admin-key", NULL, "MSGL_ADMIN_KEY",
                   "bearer key that /cluster asks for on the admin port; default: those of the API"),
     OPTION_BOOL(R, no_ui, "no-ui", "false", NULL,
@@ -28,8 +30,9 @@ static const struct option options[] = {
     OPTION_CHOICE(R, policy, "policy", "prefix", ROUTE_POLICIES, "how a worker is chosen"),
     OPTION_FLOAT(R, decode_weight, "decode-weight", "32", 0, 1e6,
                  "prefill tokens that one req on a worker costs a newcomer"),
-    OPTION_UINT(R, queue_max, "queue-max", "1024", 0, 1000000,
-                "streams that wait for a free slot; more get 429, from the key that has most of them"),
+    OPTION_UINT(
+        R, queue_max, "queue-max", "1024", 0, 1000000,
+        "streams that wait for a free slot; more get 429, from the key that has most of them"),
     OPTION_UINT(R, queue_wait_s, "queue-wait-s", "120", 1, 86400,
                 "longest wait for a free slot, seconds"),
     OPTION_UINT(R, streams_max, "streams-max", "8192", 1, 1000000,
@@ -51,7 +54,8 @@ static const struct option options[] = {
                 "seconds that calls get to end after that"),
     OPTION_UINT(R, body_max_mib, "body-max-mib", "16", 1, 1024, "largest request body, MiB"),
     OPTION_UINT(R, stream_gather_ms, "stream-gather-ms", "0", 0, 1000,
-                "ms that a stream's tokens may wait for more of them, to go out as one event; 0 = each at once"),
+                "ms that a stream's tokens may wait for more of them, to go out as one event; 0 = "
+                "each at once"),
     OPTION_UINT(R, stream_buffer_kib, "stream-buffer-kib", "1024", 16, 1048576,
                 "unsent bytes of one response; a slower reader is cut off, KiB"),
     OPTION_UINT(R, inline_bytes, "inline-bytes", "4096", 0, 1048576,
@@ -62,7 +66,8 @@ static const struct option options[] = {
     OPTION_STRING(R, tls_key_file, "tls-key-file", NULL, NULL, "PEM key of the certificate"),
     OPTION_STRING(R, api_key, "api-key", NULL, "MSGL_API_KEY", "bearer key that /v1 asks for"),
     OPTION_STRING(R, api_key_file, "api-key-file", NULL, "MSGL_API_KEY_FILE",
-                  "file of keys with names, limits and spaces (docs/SECURITY.md); read again when it changes"),
+                  "file of keys with names, limits and spaces (docs/SECURITY.md); read again when "
+                  "it changes"),
     OPTION_CHOICE(R, tool_format, "tool-format", "auto", TOOL_FORMATS,
                   "how models write calls of tools; auto: as their chat template shows"),
     OPTION_CHOICE(R, reasoning, "reasoning", "auto", "auto|off",

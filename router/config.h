@@ -13,7 +13,7 @@ struct router_config {
     const char *host;
     uint64_t port;
     const char *admin_host;
-    uint64_t admin_port; /* 0 = off */
+    uint64_t admin_port;   /* 0 = off */
     const char *admin_key; /* NULL: the API's keys */
     bool no_ui;
     const char *worker_endpoint;
@@ -39,8 +39,8 @@ struct router_config {
     uint64_t text_threads;
     const char *tls_cert_file, *tls_key_file;
     const char *api_key, *api_key_file;
-    uint32_t tool_format; /* TOOL_FORMATS */
-    uint32_t reasoning;   /* auto, off */
+    uint32_t tool_format;    /* TOOL_FORMATS */
+    uint32_t reasoning;      /* auto, off */
     uint32_t unknown_fields; /* enum unknown_fields */
     const char *cors_origin; /* NULL: no CORS headers */
     bool print_api;

@@ -105,8 +105,7 @@ static enum status send_generate(struct stream *stream, struct worker *worker)
         token_list_push(tokens, stream->tokens.ids[i]);
     struct frame frame = {.type = FRAME_GENERATE};
     struct frame_generate *generate = &frame.generate;
-    generate->key =
-        (struct req_key){router->epoch, call->id, stream->choice, stream->attempt + 1};
+    generate->key = (struct req_key){router->epoch, call->id, stream->choice, stream->attempt + 1};
     generate->tokens = token_view_of(tokens->ids, (uint32_t)tokens->count);
     generate->n_prompt = (uint32_t)n_prompt;
     generate->tokens_max = stream->tokens_max;
@@ -152,10 +151,13 @@ static void note_decision(struct stream *stream, const struct route_candidate *p
         const struct route_candidate *candidate = &router->candidates[kept[i]];
         const struct worker *worker = router->fleet.workers[candidate->worker];
         struct journal_candidate *row = &decision->candidates[i];
-        *row = (struct journal_candidate){
-            .worker = worker->serial, .held = candidate->held_tokens,
-            .expected = candidate->expected_tokens, .pending = candidate->pending_tokens,
-            .reqs = candidate->reqs, .busy = candidate->busy, .cost = candidate->cost};
+        *row = (struct journal_candidate){.worker = worker->serial,
+                                          .held = candidate->held_tokens,
+                                          .expected = candidate->expected_tokens,
+                                          .pending = candidate->pending_tokens,
+                                          .reqs = candidate->reqs,
+                                          .busy = candidate->busy,
+                                          .cost = candidate->cost};
         journal_name(row->name, worker->name);
     }
     uint32_t pages = router->matches[picked - router->candidates].pages;

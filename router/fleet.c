@@ -6,7 +6,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define STRANGERS_MAX 4096
+#define STRANGERS_MAX     4096
 #define STRANGER_EVERY_MS 1000
 #define SNAPSHOT_AGAIN_MS 1000
 #define TICK_LATE_MS      500
@@ -107,8 +107,9 @@ struct worker *fleet_sender(struct fleet *fleet, struct str peer, uint64_t now_m
 }
 
 /* Why this worker may not join, or STATUS_OK. */
-static enum status check_hello(struct fleet *fleet, struct str peer, const struct frame_hello *hello,
-                               const struct model **model, struct err *err)
+static enum status check_hello(struct fleet *fleet, struct str peer,
+                               const struct frame_hello *hello, const struct model **model,
+                               struct err *err)
 {
     if (hello->version != PROTO_VERSION)
         return err_set(err, STATUS_CONFLICT, "the worker speaks version %u, this router version %u",

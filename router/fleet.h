@@ -21,8 +21,8 @@
 #include "common/map.h"
 #include "proto/frames.h"
 #include "router/models.h"
-#include "router/web/page_tree.h"
 #include "router/prefix_index.h"
+#include "router/web/page_tree.h"
 
 #define FLEET_PEER_BYTES_MAX 64
 
@@ -50,10 +50,10 @@ struct worker {
     uint64_t cache_seq, snapshot_asked_ms;
     uint32_t snapshot_next; /* part */
     uint64_t gaps;
-    bool dead; /* it fell silent or hangs: why its session ends */
+    bool dead;       /* it fell silent or hangs: why its session ends */
     uint32_t serial; /* of the session, rises over the whole fleet: its name in /cluster/events */
     uint64_t generated, prompted, cached; /* tokens that it made, got and had, for this router */
-    struct list streams; /* struct stream.worker_node */
+    struct list streams;                  /* struct stream.worker_node */
     uint32_t stream_count;
 };
 
@@ -73,7 +73,7 @@ struct fleet {
     void *ctx;
     const char *router_name;
     uint64_t epoch;
-    uint64_t dead_ms; /* silence that ends a session; the owner may change it after init */
+    uint64_t dead_ms;   /* silence that ends a session; the owner may change it after init */
     uint32_t gather_ms; /* told to workers: see frame_welcome */
     uint64_t ticked_ms;
     bool paused; /* the last tick came late */
@@ -83,8 +83,8 @@ struct fleet {
     struct worker *workers[PREFIX_WORKERS_MAX]; /* NULL: free */
     uint32_t limit;                             /* all beyond are free */
     uint32_t count;
-    struct map peers;      /* hash of the routing id to struct worker */
-    struct map strangers;  /* hash of a routing id to when it was last told to say HELLO */
+    struct map peers;     /* hash of the routing id to struct worker */
+    struct map strangers; /* hash of a routing id to when it was last told to say HELLO */
     uint64_t turn;
     uint64_t refused_total, gaps_total, dead_total;
 };
@@ -118,7 +118,7 @@ void fleet_leave(struct fleet *fleet, bool drain);
 void fleet_dispatched(struct fleet *fleet, struct worker *worker, uint32_t prefill_tokens);
 /* Some worker of the model has all these features. */
 bool fleet_can(const struct fleet *fleet, const struct model *model, uint32_t features);
-uint32_t worker_room(const struct worker *worker);         /* reqs that may be sent now */
+uint32_t worker_room(const struct worker *worker); /* reqs that may be sent now */
 uint64_t worker_pending_tokens(const struct worker *worker);
 uint64_t worker_reqs(const struct worker *worker);
 struct str worker_peer(const struct worker *worker);

@@ -27,7 +27,8 @@ static void take_tokens(struct router *router, struct worker *worker,
     }
 }
 
-static void take_error(struct router *router, struct worker *worker, const struct frame_error *error)
+static void take_error(struct router *router, struct worker *worker,
+                       const struct frame_error *error)
 {
     if (error->key.epoch == 0) {
         fleet_end(&router->fleet, worker, "it ended the session");
@@ -130,5 +131,8 @@ static void on_loaded(void *ctx, struct worker *worker)
     queue_pump(ctx);
 }
 
-const struct fleet_ops frames_in_fleet_ops = {
-    .send = send_frame, .ended = on_ended, .joined = on_joined, .drains = on_drains, .loaded = on_loaded};
+const struct fleet_ops frames_in_fleet_ops = {.send = send_frame,
+                                              .ended = on_ended,
+                                              .joined = on_joined,
+                                              .drains = on_drains,
+                                              .loaded = on_loaded};

@@ -4,7 +4,7 @@
 
 #include "router/router.h"
 
-extern const struct link_ops frames_in_ops;       /* ctx is the struct router */
+extern const struct link_ops frames_in_ops;        /* ctx is the struct router */
 extern const struct fleet_ops frames_in_fleet_ops; /* ctx is the struct router */
 
 #endif

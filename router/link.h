@@ -17,8 +17,8 @@
 
 #include <uv.h>
 
-#define LINK_FRAMES_MAX 256    /* of one iteration */
-#define LINK_BUSY_NS 5000000u  /* of one iteration */
+#define LINK_FRAMES_MAX 256      /* of one iteration */
+#define LINK_BUSY_NS    5000000u /* of one iteration */
 
 struct link_ops {
     /* Views in the frame die with the call. */

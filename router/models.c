@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 
-#define CONFIG_BYTES_MAX (16u << 20)
+#define CONFIG_BYTES_MAX    (16u << 20)
 #define TOKENIZER_BYTES_MAX (256u << 20)
 
 static enum status read_named(const char *dir, const char *name, size_t bytes_max, struct buf *out,
@@ -27,7 +27,7 @@ static void add_eos(struct model *model, const json_t *value)
     size_t i;
     json_t *item;
     if (json_is_array(value)) {
-        json_array_foreach(value, i, item)
+        json_array_foreach (value, i, item)
             add_eos(model, item);
         return;
     }

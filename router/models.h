@@ -12,7 +12,7 @@
 #include "router/text/chat_template.h"
 #include "router/text/tokenizer.h"
 
-#define MODELS_MAX CONFIG_LIST_MAX
+#define MODELS_MAX    CONFIG_LIST_MAX
 #define MODEL_EOS_MAX 16
 
 struct model {
@@ -21,8 +21,8 @@ struct model {
     struct tokenizer *tokenizer;
     struct chat_template *tmpl; /* NULL: the folder has none */
     uint64_t fingerprint, tokenizer_hash;
-    uint32_t context;      /* max_position_embeddings; 0 = not said */
-    uint32_t vocab_size;   /* ids below this are prompts that the model takes */
+    uint32_t context;    /* max_position_embeddings; 0 = not said */
+    uint32_t vocab_size; /* ids below this are prompts that the model takes */
     uint32_t eos[MODEL_EOS_MAX];
     uint32_t eos_count;
     struct sampling defaults; /* of generation_config.json */

@@ -18,8 +18,8 @@
 #include "common/map.h"
 
 #define PREFIX_BLOCK_WORKERS 64
-#define PREFIX_BLOCKS_MAX 16
-#define PREFIX_WORKERS_MAX (PREFIX_BLOCK_WORKERS * PREFIX_BLOCKS_MAX)
+#define PREFIX_BLOCKS_MAX    16
+#define PREFIX_WORKERS_MAX   (PREFIX_BLOCK_WORKERS * PREFIX_BLOCKS_MAX)
 
 struct prefix_slot {
     uint64_t hash;

@@ -106,8 +106,8 @@ void queue_push_out(const struct call *call, uint64_t streams)
 uint32_t queue_retry_s(const struct router *router)
 {
     uint64_t since_ms = clock_now_ms(), now_ms = since_ms;
-    LIST_EACH (node, &router->queue)
-        since_ms = MIN(since_ms, stream_at(node)->queued_ms);
+    LIST_EACH(node, &router->queue)
+    since_ms = MIN(since_ms, stream_at(node)->queued_ms);
     return (uint32_t)MIN(MAX((now_ms - since_ms + 999) / 1000, 1u), router->config.queue_wait_s);
 }
 
@@ -129,10 +129,12 @@ static size_t model_of(const struct stream *stream)
 }
 
 /* Who has not been tried in this round. */
-static struct stream *next_in_turn(struct router *router, const bool full[MODELS_MAX], uint64_t now_ns)
+static struct stream *next_in_turn(struct router *router, const bool full[MODELS_MAX],
+                                   uint64_t now_ns)
 {
     struct stream *best = NULL;
-    LIST_EACH (node, &router->queue) {
+    LIST_EACH(node, &router->queue)
+    {
         struct stream *stream = stream_at(node);
         if (stream->round == router->queue_round || full[model_of(stream)] ||
             stream->failures > STREAM_FAILURES_MAX || call_is_late(stream->call, now_ns))
@@ -177,11 +179,13 @@ static const char *given_up(const struct stream *stream, uint64_t now_ms, struct
     bool anyone = fleet_serving(&call->router->fleet, call->model, &length_max, &length_best) > 0;
     uint64_t wait_ms = (anyone ? config->queue_wait_s : config->failover_wait_s) * 1000;
     if (stream->failures > STREAM_FAILURES_MAX) {
-        api_fail(error, STATUS_INTERNAL, NULL, "workers failed this call %u times", stream->failures);
+        api_fail(error, STATUS_INTERNAL, NULL, "workers failed this call %u times",
+                 stream->failures);
         return "reason=\"failures\"";
     }
     if (call_is_late(call, clock_now_ns())) {
-        api_fail(error, STATUS_TIMEOUT, NULL, "the call's time of %llu ms is over and it still waits",
+        api_fail(error, STATUS_TIMEOUT, NULL,
+                 "the call's time of %llu ms is over and it still waits",
                  (unsigned long long)call->limit_ms);
         return "reason=\"deadline\"";
     }

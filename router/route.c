@@ -1,7 +1,7 @@
 #include "router/route.h"
 
-#define BUSY_TURNS 16 /* how far back the busy share looks: so many of a worker's own turns */
-#define BUSY_MAX 0.985 /* a recomputed token costs 67 waiting ones at most */
+#define BUSY_TURNS 16    /* how far back the busy share looks: so many of a worker's own turns */
+#define BUSY_MAX   0.985 /* a recomputed token costs 67 waiting ones at most */
 
 const struct route_policy *route_policy_of(enum route_kind kind)
 {

@@ -11,20 +11,21 @@
 #include "proto/keys.h"
 #include "router/admin.h"
 #include "router/api/api_openai.h"
+#include "router/api/tools.h"
 #include "router/frames_in.h"
 #include "router/queue.h"
 #include "router/telemetry.h"
-#include "router/api/tools.h"
 
-#define TICK_MS 50
-#define CLOSE_MS 500
+#define TICK_MS               50
+#define CLOSE_MS              500
 #define ADMIN_CONNECTIONS_MAX 4096
 
 /* A call past its time ends with 504; once a second is precise enough. */
 static void expire_calls(struct router *router)
 {
     uint64_t now_ns = clock_now_ns();
-    LIST_EACH_SAFE (node, next, &router->call_list) {
+    LIST_EACH_SAFE(node, next, &router->call_list)
+    {
         struct call *call = LIST_ITEM(node, struct call, node);
         if (call->working || now_ns - call->began_ns <= call->limit_ms * 1000000u)
             continue;
@@ -37,7 +38,8 @@ static void expire_calls(struct router *router)
 
 static void end_drain(struct router *router)
 {
-    LIST_EACH_SAFE (node, next, &router->call_list) {
+    LIST_EACH_SAFE(node, next, &router->call_list)
+    {
         struct call *call = LIST_ITEM(node, struct call, node);
         struct api_error error = {0};
         if (call->working)
@@ -75,7 +77,8 @@ static void on_tick(uv_timer_t *timer)
     watch_tick(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
-        if (router->admin) /* open pages; chats among them wait a second more than on the API port */
+        if (router
+                ->admin) /* open pages; chats among them wait a second more than on the API port */
             http_server_sweep(router->admin);
         http_server_refresh(router->api);
     }
@@ -138,8 +141,10 @@ static enum status start_wire(struct router *router, struct err *err)
         security.secret_key = keys.secret_key;
     }
     router->wire = transport_context_new();
-    TRY_OUT(transport_bind(router->wire, config->worker_endpoint, &security, &router->transport, err));
-    TRY_OUT(link_start(&router->link, &router->loop, router->transport, &frames_in_ops, router, err));
+    TRY_OUT(
+        transport_bind(router->wire, config->worker_endpoint, &security, &router->transport, err));
+    TRY_OUT(
+        link_start(&router->link, &router->loop, router->transport, &frames_in_ops, router, err));
 out:
     key_pair_wipe(&keys);
     return status;
@@ -244,7 +249,8 @@ static void close_all(struct router *router)
         uv_close((uv_handle_t *)&router->signals[1], on_handle_close);
     }
     while (clock_now_ms() < until_ms || router->preparing > 0) {
-        bool busy = router->preparing > 0 || router->handles_open > 0 || !link_closed(&router->link);
+        bool busy =
+            router->preparing > 0 || router->handles_open > 0 || !link_closed(&router->link);
         busy |= router->api && !http_server_closed(router->api);
         busy |= router->admin && !http_server_closed(router->admin);
         if (!busy)

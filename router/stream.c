@@ -22,7 +22,8 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
                      call->params.skip_special && !marks);
     if (stream->prompt->parses)
         answer_init(&stream->answer, &stream->prompt->answer);
-    stop_init(&stream->stop, call->params.stops, call->params.stop_count, call->params.include_stop);
+    stop_init(&stream->stop, call->params.stops, call->params.stop_count,
+              call->params.include_stop);
     if (params_scores(&call->params) > 0)
         stream->scores.width = stream->prompt_scores.width = params_scores(&call->params) - 1;
     if (call->params.echo)
@@ -70,8 +71,7 @@ void stream_lost(struct stream *stream, const char *reason, bool blame)
     LOG_INFO("stream", "lost", "call=%llu choice=%u attempt=%u worker=%s tokens=%zu reason=\"%s\"",
              (unsigned long long)stream->call->id, stream->choice, stream->attempt,
              stream->worker->name, stream->tokens.count, reason);
-    metrics_add(router->metrics,
-                stream->tokens.count > 0 ? METRIC_RESUMED : METRIC_RETRIED, "", 1);
+    metrics_add(router->metrics, stream->tokens.count > 0 ? METRIC_RESUMED : METRIC_RETRIED, "", 1);
     stream->avoid_epoch = stream->worker->epoch;
     if (blame && stream->tokens.count >= stream->failed_at + STREAM_PROGRESS)
         stream->failures = 0;
@@ -241,7 +241,8 @@ void stream_error(struct stream *stream, const struct frame_error *frame)
     if (stream->state != STREAM_RUNNING || frame->key.attempt != stream->attempt)
         return;
     struct router *router = stream->call->router;
-    enum status status = frame->status < STATUS_COUNT ? (enum status)frame->status : STATUS_INTERNAL;
+    enum status status =
+        frame->status < STATUS_COUNT ? (enum status)frame->status : STATUS_INTERNAL;
     switch (status) {
     case STATUS_QUEUE_FULL: /* back-pressure: another router was faster */
         stream_detach(stream);

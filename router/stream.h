@@ -10,9 +10,9 @@
 #ifndef MSGL_ROUTER_STREAM_H
 #define MSGL_ROUTER_STREAM_H
 
+#include "router/api/scores.h"
 #include "router/call.h"
 #include "router/text/detokenizer.h"
-#include "router/api/scores.h"
 #include "router/text/stop.h"
 
 /* A call that workers die of must not take them all down: so many losses, and it fails. Losses of
@@ -32,25 +32,26 @@ struct stream {
     struct list worker_node; /* in worker->streams while RUNNING */
     struct worker *worker;   /* while RUNNING */
     uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
-    uint32_t shared_tokens;  /* of the prompt: being computed there for another stream, see fleet.h */
-    uint64_t queued_ms;      /* since when it waits */
-    uint64_t round;          /* of the queue, in which it was tried last */
-    bool lost;               /* it waits because a worker failed it */
-    uint64_t avoid_epoch;    /* the worker that failed it last; 0 none */
+    uint32_t
+        shared_tokens;    /* of the prompt: being computed there for another stream, see fleet.h */
+    uint64_t queued_ms;   /* since when it waits */
+    uint64_t round;       /* of the queue, in which it was tried last */
+    bool lost;            /* it waits because a worker failed it */
+    uint64_t avoid_epoch; /* the worker that failed it last; 0 none */
     uint32_t failures;
     size_t failed_at; /* tokens at the last loss that counted */
     uint32_t tokens_max;
-    struct token_list tokens; /* generated */
+    struct token_list tokens;    /* generated */
     struct scores scores;        /* of tokens, when asked for */
     struct scores prompt_scores; /* of the prompt's from its second token on: when asked for */
     uint32_t told;               /* tokens that chunks have named, with echo the prompt's too */
     struct detokenizer detokenizer;
     struct stop stop;
     struct answer answer; /* with prompt->parses */
-    struct buf text; /* whole (not streaming), else scratch */
+    struct buf text;      /* whole (not streaming), else scratch */
     uint32_t cached_tokens;
     bool cached_known;
-    bool spoke; /* the first chunk, with the role, is out */
+    bool spoke;         /* the first chunk, with the role, is out */
     const char *finish; /* "stop", "length"; NULL while it runs */
 };
 
@@ -74,7 +75,7 @@ void stream_lost(struct stream *stream, const char *reason, bool blame);
 /* dispatch.c */
 enum dispatch { DISPATCH_SENT, DISPATCH_FULL, DISPATCH_NOWHERE };
 enum dispatch stream_dispatch(struct stream *stream);
-void stream_detach(struct stream *stream); /* off its worker: the one place where load goes down */
+void stream_detach(struct stream *stream);  /* off its worker: the one place where load goes down */
 void stream_unshare(struct stream *stream); /* its prefill is over */
 
 #endif

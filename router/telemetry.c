@@ -13,13 +13,23 @@ static const double itl_buckets[] = {0.001, 0.0025, 0.005, 0.01, 0.015, 0.02, 0.
 static const double e2e_buckets[] = {0.05, 0.1, 0.25, 0.5, 1,  1.5, 2,   2.5, 5,
                                      10,   15,  20,   30,  60, 120, 240, 480, 960};
 
-#define COUNTER(name, help) {"msgl_router_" name, METRIC_COUNTER, help, NULL, 0}
-#define GAUGE(name, help) {name, METRIC_GAUGE, help, NULL, 0}
+#define COUNTER(name, help)                                                                        \
+    {                                                                                              \
+        "msgl_router_" name, METRIC_COUNTER, help, NULL, 0                                         \
+    }
+#define GAUGE(name, help)                                                                          \
+    {                                                                                              \
+        name, METRIC_GAUGE, help, NULL, 0                                                          \
+    }
 #define HISTOGRAM(name, buckets, help)                                                             \
-    {"msgl_router_" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)}
+    {                                                                                              \
+        "msgl_router_" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)                   \
+    }
 
 #define VLLM(name, buckets, help)                                                                  \
-    {"vllm:" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)}
+    {                                                                                              \
+        "vllm:" name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)                          \
+    }
 
 static const struct metric_family families[] = {
     [METRIC_WORKERS] = GAUGE("msgl_router_workers", "workers that take new work"),
@@ -31,20 +41,21 @@ static const struct metric_family families[] = {
     [METRIC_RETRIED] = COUNTER("retried_total", "attempts lost before their first token"),
     [METRIC_RESUMED] = COUNTER("resumed_total", "attempts lost after their first token"),
     [METRIC_PROMPT_TOKENS] = COUNTER("prompt_tokens_total", "prompt tokens of calls"),
-    [METRIC_CACHED_TOKENS] = COUNTER("cached_tokens_total", "prompt tokens that workers had cached"),
+    [METRIC_CACHED_TOKENS] =
+        COUNTER("cached_tokens_total", "prompt tokens that workers had cached"),
     [METRIC_EXPECTED_TOKENS] =
         COUNTER("expected_tokens_total", "prompt tokens that the index said were cached"),
-    [METRIC_PREFILLED] =
-        COUNTER("prefilled_tokens_total", "prompt tokens that a worker did not have cached, by worker"),
+    [METRIC_PREFILLED] = COUNTER("prefilled_tokens_total",
+                                 "prompt tokens that a worker did not have cached, by worker"),
     [METRIC_GENERATED_TOKENS] = COUNTER("generated_tokens_total", "tokens that workers generated"),
-    [METRIC_TTFT] = VLLM("time_to_first_token_seconds", ttft_buckets,
-                         "from the request to its first token"),
+    [METRIC_TTFT] =
+        VLLM("time_to_first_token_seconds", ttft_buckets, "from the request to its first token"),
     [METRIC_ITL] = VLLM("inter_token_latency_seconds", itl_buckets,
                         "between two tokens of a call, at the router"),
-    [METRIC_E2E] = VLLM("e2e_request_latency_seconds", e2e_buckets,
-                        "from the request to its last byte"),
-    [METRIC_QUEUE_TIME] = VLLM("request_queue_time_seconds", ttft_buckets,
-                               "from the request to its first dispatch"),
+    [METRIC_E2E] =
+        VLLM("e2e_request_latency_seconds", e2e_buckets, "from the request to its last byte"),
+    [METRIC_QUEUE_TIME] =
+        VLLM("request_queue_time_seconds", ttft_buckets, "from the request to its first dispatch"),
     [METRIC_SUCCESS] = {"vllm:request_success_total", METRIC_COUNTER,
                         "choices that ended well, by reason", NULL, 0},
     [METRIC_DRAINING] = GAUGE("msgl_router_draining", "1: /ready fails, calls end"),
@@ -53,11 +64,14 @@ static const struct metric_family families[] = {
     [METRIC_KEY_REFUSED] = COUNTER("key_refused_total", "calls over a limit of their key"),
     [METRIC_KEY_PROMPT] = COUNTER("key_prompt_tokens_total", "prompt tokens, by API key"),
     [METRIC_KEY_GENERATED] = COUNTER("key_generated_tokens_total", "tokens generated, by API key"),
-    [METRIC_KEY_QUEUED] = GAUGE("msgl_router_key_queued", "choices that wait for their first slot, by API key"),
+    [METRIC_KEY_QUEUED] =
+        GAUGE("msgl_router_key_queued", "choices that wait for their first slot, by API key"),
     [METRIC_KEY_RUNNING] = GAUGE("msgl_router_key_running", "choices on workers, by API key"),
-    [METRIC_QUEUE_REFUSED] = COUNTER("queue_refused_total", "calls that the queue gave up, by reason"),
+    [METRIC_QUEUE_REFUSED] =
+        COUNTER("queue_refused_total", "calls that the queue gave up, by reason"),
     [METRIC_INDEX_PAGES] = GAUGE("msgl_router_index_pages", "pages known, by worker"),
-    [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes", "memory of the prefix index and of the tree that the page draws"),
+    [METRIC_INDEX_BYTES] = GAUGE("msgl_router_index_bytes",
+                                 "memory of the prefix index and of the tree that the page draws"),
     [METRIC_INDEX_KNOWN] = GAUGE("msgl_router_index_exact", "1: the index follows this worker"),
     [METRIC_CACHE_GAPS] = COUNTER("cache_gaps_total", "CACHE frames missed"),
     [METRIC_REFUSED] = COUNTER("workers_refused_total", "HELLO frames refused"),
@@ -162,7 +176,9 @@ void telemetry_refresh(struct router *router)
                 fleet_serving(&router->fleet, NULL, &length_max, &length_best));
     metrics_set(metrics, METRIC_STREAMS, "", router->streams);
     metrics_set(metrics, METRIC_QUEUED, "", router->queued);
-    metrics_set(metrics, METRIC_INDEX_BYTES, "", (double)(prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree)));
+    metrics_set(
+        metrics, METRIC_INDEX_BYTES, "",
+        (double)(prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree)));
     metrics_set(metrics, METRIC_DRAINING, "", router->draining);
     metrics_add(metrics, METRIC_SLOW_READERS, "", 0);
     refresh_keys(router);
@@ -213,9 +229,11 @@ void telemetry_tokens(struct call *call, uint32_t count)
     api_key_generated(call->key, count);
     if (call->first_token_ns == 0) {
         call->first_token_ns = now_ns;
-        metrics_observe(metrics, METRIC_TTFT, call->labels, (double)(now_ns - call->began_ns) * 1e-9);
+        metrics_observe(metrics, METRIC_TTFT, call->labels,
+                        (double)(now_ns - call->began_ns) * 1e-9);
     } else if (call->stream_count == 1) {
-        metrics_observe(metrics, METRIC_ITL, call->labels, (double)(now_ns - call->last_token_ns) * 1e-9);
+        metrics_observe(metrics, METRIC_ITL, call->labels,
+                        (double)(now_ns - call->last_token_ns) * 1e-9);
     }
     call->last_token_ns = now_ns;
 }

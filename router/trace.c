@@ -93,17 +93,18 @@ void trace_log(const struct call *call, int http_status, uint64_t now_ns)
         tokens += stream->tokens.count;
         longest = MAX(longest, (uint64_t)stream->tokens.count);
     }
-    log_write(LOG_LEVEL_INFO, "call", "done",
-              "id=%s trace=%.32s key=%s kind=%s model=%s status=%d choices=%u prompt=%llu cached=%llu "
-              "tokens=%llu queue_ms=%.0f ttft_ms=%.0f itl_ms=%.1f total_ms=%.0f worker=%s attempts=%u",
-              trace->id, trace->parent[0] ? trace->parent + 3 : "-",
-              call->key && call->key->name[0] ? call->key->name : "-", kind_name(call->kind),
-              call->model ? call->model->name : "-", http_status, call->stream_count,
-              (unsigned long long)prompt, (unsigned long long)cached, (unsigned long long)tokens,
-              ms_between(call->began_ns, trace->dispatched_ns),
-              ms_between(call->began_ns, call->first_token_ns),
-              longest > 1 ? ms_between(call->first_token_ns, call->last_token_ns) / (double)(longest - 1)
-                          : 0,
-              ms_between(call->began_ns, now_ns), trace->worker[0] ? trace->worker : "-",
-              trace->attempts);
+    log_write(
+        LOG_LEVEL_INFO, "call", "done",
+        "id=%s trace=%.32s key=%s kind=%s model=%s status=%d choices=%u prompt=%llu cached=%llu "
+        "tokens=%llu queue_ms=%.0f ttft_ms=%.0f itl_ms=%.1f total_ms=%.0f worker=%s attempts=%u",
+        trace->id, trace->parent[0] ? trace->parent + 3 : "-",
+        call->key && call->key->name[0] ? call->key->name : "-", kind_name(call->kind),
+        call->model ? call->model->name : "-", http_status, call->stream_count,
+        (unsigned long long)prompt, (unsigned long long)cached, (unsigned long long)tokens,
+        ms_between(call->began_ns, trace->dispatched_ns),
+        ms_between(call->began_ns, call->first_token_ns),
+        longest > 1 ? ms_between(call->first_token_ns, call->last_token_ns) / (double)(longest - 1)
+                    : 0,
+        ms_between(call->began_ns, now_ns), trace->worker[0] ? trace->worker : "-",
+        trace->attempts);
 }

@@ -31,10 +31,14 @@ static void reply(int fd, int status, const char *type, const struct buf *body)
     struct buf out = {0};
     size_t done = 0;
 
-    buf_printf(&out,
-               "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-               status, status == 200 ? "OK" : status == 404 ? "Not Found" : "Service Unavailable",
-               type, body->len);
+    buf_printf(
+        &out,
+        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+        status,
+        status == 200   ? "OK"
+        : status == 404 ? "Not Found"
+                        : "Service Unavailable",
+        type, body->len);
     buf_append(&out, body->data, body->len);
     while (done < out.len) {
         ssize_t sent = send(fd, out.data + done, out.len - done, MSG_NOSIGNAL);
@@ -164,8 +168,8 @@ enum status admin_start(const char *host, uint16_t port, struct board *board, st
 
     TRY(listen_on(host, port, &listener, err));
     struct admin *admin = mem_zalloc(sizeof(*admin));
-    *admin = (struct admin){
-        .board = board, .listener = listener, .stop_fd = eventfd(0, EFD_CLOEXEC)};
+    *admin =
+        (struct admin){.board = board, .listener = listener, .stop_fd = eventfd(0, EFD_CLOEXEC)};
     if (admin->stop_fd < 0 || pthread_create(&admin->thread, NULL, admin_main, admin) != 0) {
         close(listener);
         mem_free(admin);

@@ -10,31 +10,41 @@ static const double step_buckets[] = {0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0
 static const double cpu_buckets[] = {0.00001, 0.00002, 0.00005, 0.0001, 0.0002, 0.0005,
                                      0.001,   0.002,   0.005,   0.01,   0.05,   0.25};
 
-#define GAUGE(name, help)              {name, METRIC_GAUGE, help, NULL, 0}
-#define COUNTER(name, help)            {name, METRIC_COUNTER, help, NULL, 0}
-#define HISTOGRAM(name, buckets, help) {name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)}
+#define GAUGE(name, help)                                                                          \
+    {                                                                                              \
+        name, METRIC_GAUGE, help, NULL, 0                                                          \
+    }
+#define COUNTER(name, help)                                                                        \
+    {                                                                                              \
+        name, METRIC_COUNTER, help, NULL, 0                                                        \
+    }
+#define HISTOGRAM(name, buckets, help)                                                             \
+    {                                                                                              \
+        name, METRIC_HISTOGRAM, help, buckets, ARRAY_LEN(buckets)                                  \
+    }
 
 static const struct metric_family families[] = {
     [BOARD_RUNNING] = GAUGE("vllm:num_requests_running", "reqs in the running batch"),
     [BOARD_WAITING] = GAUGE("vllm:num_requests_waiting", "reqs that wait for a slot or pages"),
-    [BOARD_KV_USAGE] = GAUGE("vllm:kv_cache_usage_perc", "share of KV pages that running reqs hold, 0 to 1"),
-    [BOARD_PREEMPTIONS] = COUNTER("vllm:num_preemptions_total",
-                                  "reqs sent back to waiting for want of pages"),
+    [BOARD_KV_USAGE] =
+        GAUGE("vllm:kv_cache_usage_perc", "share of KV pages that running reqs hold, 0 to 1"),
+    [BOARD_PREEMPTIONS] =
+        COUNTER("vllm:num_preemptions_total", "reqs sent back to waiting for want of pages"),
     [BOARD_PROMPT_TOKENS] = COUNTER("vllm:prompt_tokens_total", "prompt tokens of admitted reqs"),
     [BOARD_GENERATED_TOKENS] = COUNTER("vllm:generation_tokens_total", "tokens generated"),
-    [BOARD_CACHE_QUERIES] = COUNTER("vllm:prefix_cache_queries_total",
-                                    "prompt tokens looked up in the prefix cache"),
+    [BOARD_CACHE_QUERIES] =
+        COUNTER("vllm:prefix_cache_queries_total", "prompt tokens looked up in the prefix cache"),
     [BOARD_CACHE_HITS] = COUNTER("vllm:prefix_cache_hits_total", "prompt tokens found there"),
     [BOARD_CACHE_CONFIG] = GAUGE("vllm:cache_config_info", "sizes of the KV pool, as labels"),
     [BOARD_ROUTERS] = GAUGE("msgl_worker_routers", "routers that have welcomed this worker"),
     [BOARD_DRAINING] = GAUGE("msgl_worker_draining", "1: it takes no new reqs"),
     [BOARD_PAGES_FREE] = GAUGE("msgl_worker_pages_free", "pages free or evictable"),
     [BOARD_STEPS] = COUNTER("msgl_worker_steps_total", "steps completed"),
-    [BOARD_STEP_SECONDS] = HISTOGRAM("msgl_worker_step_seconds", step_buckets,
-                                     "how long a step ran on the device"),
-    [BOARD_PLAN_SECONDS] = HISTOGRAM(
-        "msgl_worker_plan_seconds", cpu_buckets,
-        "CPU time of planning a step: matching, allocation and eviction of pages"),
+    [BOARD_STEP_SECONDS] =
+        HISTOGRAM("msgl_worker_step_seconds", step_buckets, "how long a step ran on the device"),
+    [BOARD_PLAN_SECONDS] =
+        HISTOGRAM("msgl_worker_plan_seconds", cpu_buckets,
+                  "CPU time of planning a step: matching, allocation and eviction of pages"),
     [BOARD_COMMIT_SECONDS] = HISTOGRAM("msgl_worker_commit_seconds", cpu_buckets,
                                        "CPU time of taking a step's tokens in and sending them"),
 };

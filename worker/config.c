@@ -23,7 +23,8 @@ static const struct option options[] = {
                 "tcp://NAME:PORT of routers; each address of NAME is one; repeatable"),
     OPTION_STRING(W, id, "id", NULL, NULL, "stable name of this worker; default: HOST-PID"),
     OPTION_STRING(W, backend, "backend", NULL, NULL, "cpu or cuda; default: the best one here"),
-    OPTION_UINT(W, gpu, "gpu", "0", 0, 63, "number of the GPU; with --tp, of the machine's first rank"),
+    OPTION_UINT(W, gpu, "gpu", "0", 0, 63,
+                "number of the GPU; with --tp, of the machine's first rank"),
     OPTION_CHOICE(W, attn, "attn", "auto", "auto|fa|generic",
                   "attention on a GPU: fa (ours for Hopper) or generic; auto: the best that runs"),
     OPTION_CHOICE(W, engine, "engine", "model", ENGINE_KINDS,
@@ -40,15 +41,17 @@ static const struct option options[] = {
                 "reqs in a step at most; 0 = 64 on a CPU, 256 on a GPU"),
     OPTION_UINT(W, waiting_max, "max-waiting", "256", 1, 65536, "reqs waiting at most"),
     OPTION_FLOAT(W, memory_ratio, "memory-ratio", "0", 0, 1,
-                 "share of the free memory for the model and KV pages; 0 = on a GPU all but 1 GiB, on a CPU 0.25"),
+                 "share of the free memory for the model and KV pages; 0 = on a GPU all but 1 GiB, "
+                 "on a CPU 0.25"),
     OPTION_UINT(W, kv_mib, "kv-mib", "0", 0, 1 << 24, "KV pool in MiB; 0 = by --memory-ratio"),
     OPTION_UINT(W, chunk_tokens, "chunk-tokens", "2048", 0, 1 << 20,
                 "tokens of one prompt in a step at most, and half a step; 0 = unchunked"),
     OPTION_UINT(W, step_tokens, "step-tokens", "0", 0, 1 << 20,
                 "tokens in a step at most; 0 = 1024 on a CPU, 8192 on a GPU"),
-    OPTION_FLOAT(W, step_ms, "step-ms", "-1", -1, 60000,
-                 "ms that a step may take while streams run, by the cost model; 0 = no bound; -1 = 100 "
-                 "on a CPU, 25 on a GPU"),
+    OPTION_FLOAT(
+        W, step_ms, "step-ms", "-1", -1, 60000,
+        "ms that a step may take while streams run, by the cost model; 0 = no bound; -1 = 100 "
+        "on a CPU, 25 on a GPU"),
     OPTION_CHOICE(W, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
     OPTION_BOOL(W, prefix_groups, "prefix-groups", "true", NULL,
                 "read a shared prefix once a step"),
@@ -69,7 +72,8 @@ static const struct option options[] = {
     OPTION_STRING(W, master, "master", NULL, NULL,
                   "HOST:PORT of node 0 for the other nodes' ranks; needed by --nnodes"),
     OPTION_UINT(W, rank_dead_ms, "rank-dead-ms", "2000", 500, 600000,
-                "a rank that is silent for so long takes the worker down; a step that hangs for five times that, ms"),
+                "a rank that is silent for so long takes the worker down; a step that hangs for "
+                "five times that, ms"),
     OPTION_STRING(W, admin_host, "admin-host", "127.0.0.1", NULL, "address of metrics and probes"),
     OPTION_UINT(W, admin_port, "admin-port", "0", 0, 65535,
                 "port of metrics and probes (/metrics, /health, /ready), 0 = off"),

@@ -12,7 +12,7 @@ struct worker_config {
     const char *id;
     const char *backend;
     uint64_t gpu;
-    uint32_t attn; /* enum worker_attn */
+    uint32_t attn;   /* enum worker_attn */
     uint32_t engine; /* of ENGINE_KINDS */
     const char *sim_table;
     double sim_speed;
@@ -32,13 +32,13 @@ struct worker_config {
     uint64_t age_ms;
     uint64_t threads;
     uint64_t tp, nnodes, node_rank;
-    uint64_t rank;       /* 0 leads; else a follower */
-    bool rank_is_child;  /* started by the first rank of its node */
-    const char *master;  /* "HOST:PORT" where rank 0 listens; NULL: it picks a port */
+    uint64_t rank;      /* 0 leads; else a follower */
+    bool rank_is_child; /* started by the first rank of its node */
+    const char *master; /* "HOST:PORT" where rank 0 listens; NULL: it picks a port */
     uint64_t rank_dead_ms;
     const char *admin_host;
     uint64_t admin_port;
-    char **argv;         /* of main: this node's other ranks are started with it */
+    char **argv; /* of main: this node's other ranks are started with it */
     uint64_t context_max;
     uint64_t router_dead_ms;
     uint64_t drain_timeout_s;

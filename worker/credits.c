@@ -8,14 +8,15 @@ static uint64_t weight_of(const struct credit_user *user)
 }
 
 /* What is left goes one by one to those that want more, from the one that holds least. */
-static void give_rest(struct credit_user *users, uint32_t count, const uint32_t *want, uint32_t rest)
+static void give_rest(struct credit_user *users, uint32_t count, const uint32_t *want,
+                      uint32_t rest)
 {
     while (rest > 0) {
         uint32_t best = count;
         for (uint32_t i = 0; i < count; i++) {
             if (users[i].credits < want[i] &&
-                (best == count || users[i].held + users[i].credits <
-                                      users[best].held + users[best].credits))
+                (best == count ||
+                 users[i].held + users[i].credits < users[best].held + users[best].credits))
                 best = i;
         }
         if (best == count)
@@ -40,8 +41,8 @@ void credits_split(uint32_t slots, uint32_t slots_free, struct credit_user *user
     }
     uint32_t given = 0;
     for (uint32_t i = 0; i < count; i++) {
-        users[i].credits = wanted <= slots_free ? want[i]
-                                                : (uint32_t)((uint64_t)want[i] * slots_free / wanted);
+        users[i].credits =
+            wanted <= slots_free ? want[i] : (uint32_t)((uint64_t)want[i] * slots_free / wanted);
         given += users[i].credits;
     }
     if (wanted > slots_free)

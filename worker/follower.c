@@ -15,9 +15,9 @@
 #include "worker/ranks.h"
 #include "worker/worker.h"
 
-#define JOIN_EVERY_MS    200
-#define SILENCE_FACTOR   10   /* rank 0 may be stopped for a while; it notices our deaths faster */
-#define AFTER_DRAIN_MS   5000 /* beyond --drain-timeout, when rank 0 never says STOP */
+#define JOIN_EVERY_MS  200
+#define SILENCE_FACTOR 10   /* rank 0 may be stopped for a while; it notices our deaths faster */
+#define AFTER_DRAIN_MS 5000 /* beyond --drain-timeout, when rank 0 never says STOP */
 
 static enum status say(struct follower *follower, enum rank_kind kind, uint64_t value,
                        struct str body)
@@ -84,7 +84,8 @@ static enum status on_step(struct follower *follower, const struct rank_message 
     if (packet->bytes != message->body.len)
         return err_set(err, STATUS_CORRUPT, "a step packet was cut off");
     follower->received++;
-    TRY(follower->kind->submit(follower->engine, packet, &follower->tickets[follower->in_flight], err));
+    TRY(follower->kind->submit(follower->engine, packet, &follower->tickets[follower->in_flight],
+                               err));
     follower->in_flight++;
     return STATUS_OK;
 }
@@ -266,7 +267,8 @@ static void read_signals(struct follower *follower, int signal_fd, uint64_t now_
     struct signalfd_siginfo info;
     while (read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
         if (!follower->stop_at_ms)
-            follower->stop_at_ms = now_ms + follower->config->drain_timeout_s * 1000 + AFTER_DRAIN_MS;
+            follower->stop_at_ms =
+                now_ms + follower->config->drain_timeout_s * 1000 + AFTER_DRAIN_MS;
 }
 
 enum status follower_run(struct follower *follower, int signal_fd, struct err *err)
@@ -277,8 +279,8 @@ enum status follower_run(struct follower *follower, int signal_fd, struct err *e
         TRY(receive(follower, now_ms, err));
         read_signals(follower, signal_fd, now_ms);
         TRY(tick(follower, now_ms, err));
-        bool readable = follower->in_flight < ENGINE_IN_FLIGHT &&
-                        transport_readable(follower->transport);
+        bool readable =
+            follower->in_flight < ENGINE_IN_FLIGHT && transport_readable(follower->transport);
         struct pollfd fds[] = {
             /* frames that must wait would make it readable all the time */
             {.fd = follower->in_flight < ENGINE_IN_FLIGHT ? transport_fd(follower->transport) : -1,

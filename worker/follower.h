@@ -10,8 +10,8 @@
 #define MSGL_WORKER_FOLLOWER_H
 
 #include "proto/keys.h"
-#include "worker/board.h"
 #include "proto/transport.h"
+#include "worker/board.h"
 #include "worker/children.h"
 #include "worker/config.h"
 #include "worker/engine/kinds.h"

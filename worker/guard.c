@@ -35,9 +35,8 @@ static void *guard_main(void *arg)
 enum status guard_start(struct guard *guard, int signal_fd, const struct children *children,
                         struct err *err)
 {
-    *guard = (struct guard){.signal_fd = signal_fd,
-                            .stop_fd = eventfd(0, EFD_CLOEXEC),
-                            .children = children};
+    *guard = (struct guard){
+        .signal_fd = signal_fd, .stop_fd = eventfd(0, EFD_CLOEXEC), .children = children};
     if (guard->stop_fd < 0 || pthread_create(&guard->thread, NULL, guard_main, guard) != 0)
         return err_set(err, STATUS_INTERNAL, "no thread for signals: %s", strerror(errno));
     return STATUS_OK;

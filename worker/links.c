@@ -10,9 +10,9 @@
 #include "worker/credits.h"
 #include "worker/worker.h"
 
-#define LOAD_GAP_MS        5  /* between LOADs that a change brings forward */
-#define ACTIVE_MS          1000 /* a router that sent nothing for so long, and has nothing here, is quiet */
-#define HELLO_RETRY_MS     50 /* the connection does not stand yet */
+#define LOAD_GAP_MS    5 /* between LOADs that a change brings forward */
+#define ACTIVE_MS      1000 /* a router that sent nothing for so long, and has nothing here, is quiet */
+#define HELLO_RETRY_MS 50 /* the connection does not stand yet */
 
 /* Keys, when files name them. */
 static enum status read_keys(const struct worker_config *config, struct links *links,
@@ -22,7 +22,8 @@ static enum status read_keys(const struct worker_config *config, struct links *l
     if (!config->wire_key_file && !config->wire_router_key_file)
         return STATUS_OK;
     if (!config->wire_key_file || !config->wire_router_key_file)
-        return err_set(err, STATUS_INVALID, "--wire-key-file and --wire-router-key-file go together");
+        return err_set(err, STATUS_INVALID,
+                       "--wire-key-file and --wire-router-key-file go together");
     TRY(key_pair_read(config->wire_key_file, &links->keys, err));
     TRY(key_read(config->wire_router_key_file, links->router_key, err));
     links->security.public_key = links->keys.public_key;
@@ -223,8 +224,8 @@ static void split_credits(struct worker *worker, uint64_t now_ms)
         if (link->state != LINK_OPEN)
             continue;
         open[count] = link;
-        users[count++] = (struct credit_user){
-            .held = link->req_count, .active = now_ms - link->generate_ms < ACTIVE_MS};
+        users[count++] = (struct credit_user){.held = link->req_count,
+                                              .active = now_ms - link->generate_ms < ACTIVE_MS};
     }
     credits_split(worker->hello.slots, worker->draining ? 0 : load.slots_free, users, count);
     for (uint32_t i = 0; i < count; i++)

@@ -42,9 +42,10 @@ struct link {
     uint64_t router_epoch; /* OPEN */
     uint64_t disconnects;  /* seen so far */
     uint64_t last_frame_ms, hello_at_ms, load_sent_ms;
-    uint64_t received; /* GENERATEs of this session */
+    uint64_t received;  /* GENERATEs of this session */
     uint32_t gather_ms; /* how long its router lets tokens wait for more: see outbox_tokens.c */
-    uint64_t waiting_since_ms, events_ms; /* the oldest token that waits, 0 = none; the last events */
+    uint64_t waiting_since_ms,
+        events_ms; /* the oldest token that waits, 0 = none; the last events */
     uint64_t bad_frames;
     struct load_seen load;
     uint64_t generate_ms; /* when the newest GENERATE came */

@@ -47,7 +47,8 @@ static enum status commit_oldest(struct loop *loop, struct err *err)
     outbox_cache(worker); /* before TOKENS: who asks again at once finds the router informed */
     outbox_events(worker, worker->events, count, &result);
     if (worker->board)
-        board_commit(worker->board, result.device_ns, clock_now_ns() - start_ns, result.sample_count);
+        board_commit(worker->board, result.device_ns, clock_now_ns() - start_ns,
+                     result.sample_count);
     return STATUS_OK;
 }
 
@@ -171,7 +172,8 @@ static void wait(struct loop *loop, uint64_t timeout_ms)
     fds[count++] = (struct pollfd){.fd = loop->signal_fd, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = resolver_fd(worker->links.resolver), .events = POLLIN};
     if (worker->in_flight)
-        fds[count++] = (struct pollfd){.fd = worker->kind->event_fd(worker->engine), .events = POLLIN};
+        fds[count++] =
+            (struct pollfd){.fd = worker->kind->event_fd(worker->engine), .events = POLLIN};
     if (worker->ranks.transport) {
         fds[count++] = (struct pollfd){.fd = ranks_fd(worker), .events = POLLIN};
         fds[count++] = (struct pollfd){.fd = worker->children->fd, .events = POLLIN};

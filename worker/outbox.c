@@ -14,8 +14,7 @@
 void outbox_init(struct worker *worker)
 {
     struct outbox *outbox = &worker->outbox;
-    outbox->items =
-        mem_array(MAX(worker->event_max, worker->reqs.cap), sizeof(*outbox->items));
+    outbox->items = mem_array(MAX(worker->event_max, worker->reqs.cap), sizeof(*outbox->items));
     outbox->changes = mem_array(OUTBOX_CHANGES_MAX, sizeof(*outbox->changes));
 }
 
@@ -63,7 +62,8 @@ void run_list_add(struct run_list *list, uint64_t parent, uint64_t hash, bool re
     bool joins = last && last->removed == removed &&
                  (removed || list->hashes[list->hash_count - 1] == parent);
 
-    list->hashes = outbox_grow(list->hashes, &list->hash_cap, list->hash_count + 1, sizeof(*list->hashes));
+    list->hashes =
+        outbox_grow(list->hashes, &list->hash_cap, list->hash_count + 1, sizeof(*list->hashes));
     list->hashes[list->hash_count++] = hash;
     if (joins) {
         last->count++;

@@ -27,8 +27,8 @@ struct run_list {
 
 struct outbox {
     struct buf frame;
-    struct tokens_item *items;         /* [a step's events, or all reqs] */
-    uint32_t *score_words;             /* alternatives of scores, without the gaps of the results */
+    struct tokens_item *items; /* [a step's events, or all reqs] */
+    uint32_t *score_words;     /* alternatives of scores, without the gaps of the results */
     uint32_t score_word_count, score_word_cap;
     struct sched_cache_event *changes; /* [OUTBOX_CHANGES_MAX] */
     struct run_list runs;
@@ -46,7 +46,7 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
 /* Tokens that still wait for more of them: see outbox_tokens.c. */
 void outbox_tokens_due(struct worker *worker, struct link *link, uint64_t now_ms);
 uint64_t outbox_tokens_at_ms(const struct link *link); /* when they are; UINT64_MAX: none wait */
-void outbox_cache(struct worker *worker); /* all changes since the last call */
+void outbox_cache(struct worker *worker);              /* all changes since the last call */
 void outbox_snapshot(struct worker *worker, struct link *link);
 void outbox_hello(struct worker *worker, struct link *link);
 void outbox_load(struct worker *worker, struct link *link, uint64_t now_ms);

@@ -49,8 +49,8 @@ static const uint32_t *pack_rows(struct outbox *outbox, const void *rows, uint32
 {
     uint32_t *out = outbox->score_words + outbox->score_word_count;
     for (uint32_t i = 0; i < count; i++)
-        memcpy(out + (size_t)i * width,
-               (const uint32_t *)rows + (size_t)i * SAMPLING_TOP_MAX, width * sizeof(*out));
+        memcpy(out + (size_t)i * width, (const uint32_t *)rows + (size_t)i * SAMPLING_TOP_MAX,
+               width * sizeof(*out));
     outbox->score_word_count += count * width;
     return out;
 }
@@ -84,7 +84,7 @@ static void reserve_words(struct outbox *outbox, const struct sched_event *event
         words += events[i].logprobs ? UINT64_C(2) * events[i].score_count * events[i].logprobs : 0;
     outbox->score_word_count = 0;
     outbox->score_words = outbox_grow(outbox->score_words, &outbox->score_word_cap, (uint32_t)words,
-                               sizeof(*outbox->score_words));
+                                      sizeof(*outbox->score_words));
 }
 
 /* Keeps the event's token with those of its req that wait. */
@@ -153,7 +153,8 @@ static uint32_t collect(struct worker *worker, const struct link *link,
     }
     if (link->gather_ms == 0)
         return item_count;
-    LIST_EACH (node, &link->reqs) {
+    LIST_EACH(node, &link->reqs)
+    {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         if (entry->held_count > 0)
             put_item(worker, entry, &item_count);
@@ -217,12 +218,13 @@ static void log_end(const struct req_entry *entry, const struct sched_event *eve
                                        [SCHED_EXPIRED] = "expired"};
     uint64_t now_ms = clock_now_ms(), first_ms = entry->first_ms ? entry->first_ms : now_ms;
 
-    LOG_INFO("req", "done",
-             "id=%s trace=%s choice=%u attempt=%u index=%u cached=%u ttft_ms=%llu total_ms=%llu end=%s",
-             entry->request_id, entry->trace_id, entry->key.choice, entry->key.attempt,
-             event->index + event->has_token, entry->cached_tokens,
-             (unsigned long long)(first_ms - entry->arrived_ms),
-             (unsigned long long)(now_ms - entry->arrived_ms), ends[event->finish]);
+    LOG_INFO(
+        "req", "done",
+        "id=%s trace=%s choice=%u attempt=%u index=%u cached=%u ttft_ms=%llu total_ms=%llu end=%s",
+        entry->request_id, entry->trace_id, entry->key.choice, entry->key.attempt,
+        event->index + event->has_token, entry->cached_tokens,
+        (unsigned long long)(first_ms - entry->arrived_ms),
+        (unsigned long long)(now_ms - entry->arrived_ms), ends[event->finish]);
 }
 
 void outbox_events(struct worker *worker, const struct sched_event *events, uint32_t count,
@@ -249,4 +251,3 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
         worker_forget(worker, entry);
     }
 }
-

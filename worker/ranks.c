@@ -25,9 +25,9 @@
 enum status ranks_options_hash(const struct worker_config *config, const char *model_dir,
                                uint64_t *hash, struct err *err)
 {
-    const uint64_t numbers[] = {config->tp,          config->page_size,  config->running_max,
+    const uint64_t numbers[] = {config->tp,          config->page_size,   config->running_max,
                                 config->step_tokens, config->context_max, config->dummy_weights,
-                                config->dummy_seed, config->engine};
+                                config->dummy_seed,  config->engine};
     char *path = path_join(model_dir, "config.json");
     struct buf text = {0};
     enum status status;
@@ -124,7 +124,8 @@ static enum status open_transport(struct worker *worker, struct err *err)
         buf_printf(&endpoint, "tcp://*:%s", strrchr(config->master, ':') + 1);
     TRY_OUT(ranks_security(config, &ranks->keys, &ranks->security, err));
     ranks->context = transport_context_new();
-    status = transport_bind(ranks->context, endpoint.data, &ranks->security, &ranks->transport, err);
+    status =
+        transport_bind(ranks->context, endpoint.data, &ranks->security, &ranks->transport, err);
     if (status != STATUS_OK)
         err_prefix(err, status, "ranks cannot connect");
 out:

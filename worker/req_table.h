@@ -25,11 +25,12 @@ struct req_entry {
     uint32_t grammar;   /* the engine's number for it; 0 = none */
     uint32_t next;      /* in its bucket, or in the free list */
     bool live;
-    uint64_t arrived_ms, first_ms; /* first_ms: of the first token that went out here, 0 = none yet */
+    uint64_t arrived_ms,
+        first_ms; /* first_ms: of the first token that went out here, 0 = none yet */
     uint32_t cached_tokens;
     char request_id[PROTO_REQUEST_ID_BYTES_MAX + 1]; /* "-" when the router sent none */
     char trace_id[33];
-    bool answered; /* an item was sent */
+    bool answered;                   /* an item was sent */
     uint32_t held_first, held_count; /* tokens that wait to be sent, and the first one's number */
     uint32_t held[REQ_HELD_MAX];
 };

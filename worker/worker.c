@@ -167,8 +167,8 @@ enum status worker_open(const struct worker_config *config, struct children *chi
     if (board)
         board_sizes(board, worker->hello.pages, worker->hello.page_size);
     LOG_INFO("worker", "ready", "model=%s device=\"%s\" pages=%u length_max=%u credits=%u",
-             config->served_model_name, worker->kind->info(worker->engine)->device, worker->hello.pages,
-             worker->hello.length_max, worker->hello.slots);
+             config->served_model_name, worker->kind->info(worker->engine)->device,
+             worker->hello.pages, worker->hello.length_max, worker->hello.slots);
     return STATUS_OK;
 }
 

@@ -93,8 +93,8 @@ static enum status submit(struct drive *drive, bool *submitted, struct err *err)
 {
     uint64_t start = clock_now_ns();
     uint32_t count = scheduler_event_max(drive->scheduler), rows;
-    const struct step_packet *packet = scheduler_plan(drive->scheduler, start / 1000000,
-                                                      drive->block, drive->events, &count);
+    const struct step_packet *packet =
+        scheduler_plan(drive->scheduler, start / 1000000, drive->block, drive->events, &count);
     take_events(drive, count);
     *submitted = packet != NULL;
     if (packet == NULL)

@@ -14,14 +14,16 @@
 #define OWN_WORDS      500u
 
 static const char *const words[] = {
-    "the", "of", "and", "to", "in", "is", "that", "it", "was", "for", "on", "are", "as", "with",
-    "his", "they", "at", "be", "this", "from", "have", "or", "by", "one", "had", "not", "but",
-    "what", "all", "were", "when", "we", "there", "can", "an", "your", "which", "their", "said",
-    "if", "do", "will", "each", "about", "how", "up", "out", "them", "then", "she", "many", "some",
-    "so", "these", "would", "other", "into", "has", "more", "her", "two", "like", "him", "see",
-    "time", "could", "no", "make", "than", "first", "been", "its", "who", "now", "people", "my",
-    "made", "over", "did", "down", "only", "way", "find", "use", "may", "water", "long", "little",
-    "very", "after", "words", "called", "just", "where", "most", "know",
+    "the",   "of",     "and",   "to",    "in",     "is",    "that",  "it",     "was",  "for",
+    "on",    "are",    "as",    "with",  "his",    "they",  "at",    "be",     "this", "from",
+    "have",  "or",     "by",    "one",   "had",    "not",   "but",   "what",   "all",  "were",
+    "when",  "we",     "there", "can",   "an",     "your",  "which", "their",  "said", "if",
+    "do",    "will",   "each",  "about", "how",    "up",    "out",   "them",   "then", "she",
+    "many",  "some",   "so",    "these", "would",  "other", "into",  "has",    "more", "her",
+    "two",   "like",   "him",   "see",   "time",   "could", "no",    "make",   "than", "first",
+    "been",  "its",    "who",   "now",   "people", "my",    "made",  "over",   "did",  "down",
+    "only",  "way",    "find",  "use",   "may",    "water", "long",  "little", "very", "after",
+    "words", "called", "just",  "where", "most",   "know",
 };
 
 static void add_words(struct buf *out, struct pyrandom *random, uint32_t count)
@@ -108,8 +110,8 @@ enum status load_init(struct load *load, const char *work, const char *model, ui
     }
     buf_release(&system);
     if (load->call_count == 0)
-        return err_set(err, STATUS_INVALID, "%s is neither chat:SESSIONS:TURNS nor open:RATE:SECONDS",
-                       work);
+        return err_set(err, STATUS_INVALID,
+                       "%s is neither chat:SESSIONS:TURNS nor open:RATE:SECONDS", work);
     return STATUS_OK;
 }
 

@@ -16,18 +16,18 @@
 #define LOAD_TOKENS_OUT 150
 
 struct load_call {
-    struct buf body;   /* of POST /v1/chat/completions */
-    uint32_t session;  /* chat: whose turn */
-    double arrival_s;  /* open */
+    struct buf body;  /* of POST /v1/chat/completions */
+    uint32_t session; /* chat: whose turn */
+    double arrival_s; /* open */
 };
 
 struct load {
-    struct load_call *calls; /* chat: session by session; open: by arrival */
+    struct load_call *calls;              /* chat: session by session; open: by arrival */
     uint32_t call_count, sessions, turns; /* open: sessions = 0 */
 };
 
-enum status MUST_USE load_init(struct load *load, const char *work, const char *model, uint64_t seed,
-                               struct err *err);
+enum status MUST_USE load_init(struct load *load, const char *work, const char *model,
+                               uint64_t seed, struct err *err);
 void load_release(struct load *load);
 
 #endif

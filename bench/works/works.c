@@ -56,10 +56,17 @@ void work_init(struct work *work, enum work_kind kind, uint64_t seed, uint32_t d
     *work = (struct work){.req_count = cut(counts[kind], divide)};
     work->reqs = mem_array(work->req_count, sizeof(*work->reqs));
     switch (kind) {
-    case WORK_REFERENCE: make_reference(work, &random, divide); break;
-    case WORK_SINGLE: make_equal(work, &random, 0, cut(128, divide), cut(1024, divide)); break;
-    case WORK_PREFILL: make_equal(work, &random, 0, cut(4000, divide), 1); break;
-    default: make_equal(work, &random, cut(2000, divide), cut(100, divide), cut(100, divide));
+    case WORK_REFERENCE:
+        make_reference(work, &random, divide);
+        break;
+    case WORK_SINGLE:
+        make_equal(work, &random, 0, cut(128, divide), cut(1024, divide));
+        break;
+    case WORK_PREFILL:
+        make_equal(work, &random, 0, cut(4000, divide), 1);
+        break;
+    default:
+        make_equal(work, &random, cut(2000, divide), cut(100, divide), cut(100, divide));
     }
     for (uint32_t i = 0; i < work->req_count; i++) {
         work->tokens_in += work->reqs[i].token_count;

@@ -24,13 +24,16 @@ static const struct option bench_options[] = {
     OPTION_STRING(B, url, "url", "http://127.0.0.1:8000", "MSGL_URL", "the server"),
     OPTION_STRING(B, model, "model", NULL, NULL, "a served name (default: the server's first)"),
     OPTION_STRING(B, api_key, "api-key", NULL, "MSGL_API_KEY", "bearer key of the server"),
-    OPTION_STRING(B, prompt, "prompt", "Write a long story about a lighthouse keeper. It is story number", NULL,
+    OPTION_STRING(B, prompt, "prompt",
+                  "Write a long story about a lighthouse keeper. It is story number", NULL,
                   "question; the request's number is put behind it"),
     OPTION_UINT(B, streams, "streams", "4", 1, 4096, "requests at the same time"),
     OPTION_UINT(B, requests, "requests", "16", 1, 1000000, "requests in all"),
-    OPTION_UINT(B, tokens, "tokens", "64", 1, 1 << 20, "tokens of each answer (end tokens are ignored)"),
+    OPTION_UINT(B, tokens, "tokens", "64", 1, 1 << 20,
+                "tokens of each answer (end tokens are ignored)"),
 };
-static const struct config_spec bench_spec = {"msgl bench", "load a server and print times and tokens/s",
+static const struct config_spec bench_spec = {"msgl bench",
+                                              "load a server and print times and tokens/s",
                                               bench_options, ARRAY_LEN(bench_options)};
 
 struct slot {
@@ -57,17 +60,17 @@ static void send_next(struct bench *bench, struct slot *slot)
     json_t *request;
 
     buf_printf(&question, "%s %llu", bench->config.prompt, (unsigned long long)bench->sent);
-    request = json_pack("{s:s,s:[{s:s,s:s}],s:b,s:{s:b},s:I,s:b,s:i}", "model", bench->model, "messages",
-                        "role", "user", "content", question.data, "stream", 1, "stream_options",
-                        "include_usage", 1, "max_tokens", (json_int_t)bench->config.tokens,
-                        "ignore_eos", 1, "temperature", 0);
+    request = json_pack("{s:s,s:[{s:s,s:s}],s:b,s:{s:b},s:I,s:b,s:i}", "model", bench->model,
+                        "messages", "role", "user", "content", question.data, "stream", 1,
+                        "stream_options", "include_usage", 1, "max_tokens",
+                        (json_int_t)bench->config.tokens, "ignore_eos", 1, "temperature", 0);
     buf_release(&question);
     slot->body = json_dumps(request, JSON_COMPACT);
     json_decref(request);
     slot->easy = curl_easy_init();
     chat_stream_init(&slot->stream, NULL, NULL);
-    chat_stream_prepare(&slot->stream, slot->easy, bench->config.url, "/v1/chat/completions", slot->body,
-                        bench->config.api_key);
+    chat_stream_prepare(&slot->stream, slot->easy, bench->config.url, "/v1/chat/completions",
+                        slot->body, bench->config.api_key);
     curl_multi_add_handle(bench->multi, slot->easy);
     bench->sent++;
 }
@@ -82,12 +85,13 @@ static void finish(struct bench *bench, struct slot *slot, CURLcode code)
         if (!bench->failed++)
             bench->first_error = err;
     } else if (stream->first_ns) {
-        int64_t tokens = stream->completion_tokens >= 0 ? stream->completion_tokens
-                                                        : (int64_t)stream->pieces;
+        int64_t tokens =
+            stream->completion_tokens >= 0 ? stream->completion_tokens : (int64_t)stream->pieces;
         bench->tokens += (uint64_t)tokens;
         bench->first_ms[bench->count] = (double)(stream->first_ns - stream->start_ns) / 1e6;
         bench->token_ms[bench->count++] =
-            tokens > 1 ? (double)(stream->last_ns - stream->first_ns) / 1e6 / (double)(tokens - 1) : 0;
+            tokens > 1 ? (double)(stream->last_ns - stream->first_ns) / 1e6 / (double)(tokens - 1)
+                       : 0;
     }
     curl_multi_remove_handle(bench->multi, slot->easy);
     curl_easy_cleanup(slot->easy);
@@ -143,10 +147,12 @@ static void report(struct bench *bench, double seconds)
     printf("output          %10.1f tokens/s (%llu tokens)\n", (double)bench->tokens / seconds,
            (unsigned long long)bench->tokens);
     printf("time to first   %10.1f ms median, %.1f ms p95, %.1f ms worst\n",
-           percentile(bench->first_ms, bench->count, 0.5), percentile(bench->first_ms, bench->count, 0.95),
+           percentile(bench->first_ms, bench->count, 0.5),
+           percentile(bench->first_ms, bench->count, 0.95),
            percentile(bench->first_ms, bench->count, 1));
     printf("time per token  %10.2f ms median, %.2f ms p95, %.2f ms worst\n",
-           percentile(bench->token_ms, bench->count, 0.5), percentile(bench->token_ms, bench->count, 0.95),
+           percentile(bench->token_ms, bench->count, 0.5),
+           percentile(bench->token_ms, bench->count, 0.95),
            percentile(bench->token_ms, bench->count, 1));
     if (bench->failed)
         fprintf(stderr, "%s: the first failure: %s\n", bench_spec.program, bench->first_error.text);

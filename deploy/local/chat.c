@@ -36,7 +36,8 @@ static const struct option chat_options[] = {
     OPTION_STRING(C, system, "system", NULL, NULL, "system message of each conversation"),
     OPTION_STRING(C, temperature, "temperature", NULL, NULL, "0 = greedy (default: the server's)"),
     OPTION_UINT(C, max_tokens, "max-tokens", "0", 0, 1 << 24, "of one answer; 0 = the server's"),
-    OPTION_STRING(C, once, "once", NULL, NULL, "ask this, print the answer with its times, and end"),
+    OPTION_STRING(C, once, "once", NULL, NULL,
+                  "ask this, print the answer with its times, and end"),
     OPTION_BOOL(C, stats, "stats", "false", NULL, "print times and tokens/s after each answer"),
 };
 static const struct config_spec chat_spec = {"msgl chat", "talk to a server in the terminal",
@@ -47,7 +48,7 @@ static volatile sig_atomic_t interrupted;
 
 /* Of the last answer. */
 struct chat_times {
-    double first_ms, per_s; /* per_s 0: not known */
+    double first_ms, per_s;         /* per_s 0: not known */
     int64_t tokens, prompt, cached; /* -1: not told; tokens 0: there was no answer */
 };
 
@@ -90,7 +91,8 @@ static enum status request_body(const struct chat *chat, char **body, struct err
     enum status status = STATUS_OK;
 
     if (chat->config.max_tokens)
-        json_object_set_new(request, "max_tokens", json_integer((json_int_t)chat->config.max_tokens));
+        json_object_set_new(request, "max_tokens",
+                            json_integer((json_int_t)chat->config.max_tokens));
     if (chat->config.temperature) {
         char *end;
         double value = strtod(chat->config.temperature, &end);
@@ -145,8 +147,8 @@ static void print_reasoning(void *ctx, const char *text, size_t len)
 static void take_times(struct chat *chat, const struct chat_stream *stream)
 {
     double seconds = (double)(stream->last_ns - stream->first_ns) / 1e9;
-    int64_t tokens = stream->completion_tokens >= 0 ? stream->completion_tokens
-                                                    : (int64_t)stream->pieces;
+    int64_t tokens =
+        stream->completion_tokens >= 0 ? stream->completion_tokens : (int64_t)stream->pieces;
     if (!stream->first_ns)
         return;
     chat->last = (struct chat_times){
@@ -216,7 +218,8 @@ out:
 
 static void help(void)
 {
-    puts("/system TEXT says what the model is, /reset starts a new conversation, /stats shows times after each\n"
+    puts("/system TEXT says what the model is, /reset starts a new conversation, /stats shows "
+         "times after each\n"
          "answer, /exit (or Ctrl-D) ends. Ctrl-C stops an answer.");
 }
 
@@ -298,7 +301,8 @@ static void talk(struct chat *chat)
 
     printf("%s at %s.\n", chat->model, chat->config.url);
     help();
-    editor = editor_open(chat_spec.program, chat->colour ? "\1" BOLD "\1> \1" PLAIN "\1" : "> ", path);
+    editor =
+        editor_open(chat_spec.program, chat->colour ? "\1" BOLD "\1> \1" PLAIN "\1" : "> ", path);
     mem_free(path);
     while (editor && go_on) {
         enum editor_end end = editor_read(editor, &interrupted, &line);
@@ -332,8 +336,8 @@ static enum status run(struct chat *chat, struct err *err)
         TRY(client_first_model(chat->config.url, chat->config.api_key, &chat->model, err));
     sigaction(SIGINT, &action, NULL); /* without SA_RESTART: reading a line ends too */
     const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
-    chat->colour = isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && term &&
-                   strcmp(term, "dumb") != 0;
+    chat->colour =
+        isatty(STDOUT_FILENO) && !(no_colour && *no_colour) && term && strcmp(term, "dumb") != 0;
     chat->stats = chat->config.stats;
     chat->system = chat->config.system ? mem_strdup(chat->config.system) : NULL;
     chat->messages = json_array();

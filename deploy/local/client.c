@@ -167,8 +167,8 @@ static size_t on_stream_bytes(char *data, size_t size, size_t count, void *ctx)
     return len;
 }
 
-static int on_stream_progress(void *ctx, curl_off_t down_total, curl_off_t down, curl_off_t up_total,
-                              curl_off_t up)
+static int on_stream_progress(void *ctx, curl_off_t down_total, curl_off_t down,
+                              curl_off_t up_total, curl_off_t up)
 {
     const struct chat_stream *stream = ctx;
     return stream->stop && *stream->stop;
@@ -202,8 +202,9 @@ static enum status server_error(const struct buf *body, long http, struct err *e
     if (json_parse(body->data ? body->data : "", body->len, &json, NULL) == STATUS_OK)
         take_error(&said, json_object_get(json, "error"));
     json_decref(json);
-    return err_set(err, http == 404 ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE, "the server answered %ld: %s",
-                   http, said.text[0] ? said.text : "no reason given");
+    return err_set(err, http == 404 ? STATUS_NOT_FOUND : STATUS_UNAVAILABLE,
+                   "the server answered %ld: %s", http,
+                   said.text[0] ? said.text : "no reason given");
 }
 
 enum status chat_stream_result(const struct chat_stream *stream, CURL *easy, CURLcode code,

@@ -18,18 +18,18 @@
 typedef void (*client_text)(void *ctx, const char *text, size_t len);
 
 struct chat_stream {
-    client_text on_text; /* NULL: only counted */
+    client_text on_text;      /* NULL: only counted */
     client_text on_reasoning; /* what a model thinks; NULL: only counted */
     void *ctx;
-    const volatile sig_atomic_t *stop; /* nonzero ends the transfer; may be NULL */
-    struct buf line;                   /* the unfinished line */
-    struct buf body;                   /* an answer that is no event stream: an error */
-    struct buf answer;                 /* the text so far */
+    const volatile sig_atomic_t *stop;    /* nonzero ends the transfer; may be NULL */
+    struct buf line;                      /* the unfinished line */
+    struct buf body;                      /* an answer that is no event stream: an error */
+    struct buf answer;                    /* the text so far */
     uint64_t start_ns, first_ns, last_ns; /* first_ns 0 = no text yet */
     uint64_t pieces;                      /* events that carried text */
     int64_t prompt_tokens, completion_tokens, cached_tokens; /* from usage; -1 = not told */
-    bool done;                                /* [DONE] was seen */
-    struct err err;                           /* an error event's text */
+    bool done;                                               /* [DONE] was seen */
+    struct err err;                                          /* an error event's text */
     struct curl_slist *headers;
     char *url;
 };

@@ -19,7 +19,8 @@ struct doctor_config {
 };
 
 static const struct option doctor_options[] = {
-    OPTION_STRING(struct doctor_config, model, "model", NULL, NULL, "model folder or ORG/NAME to look at"),
+    OPTION_STRING(struct doctor_config, model, "model", NULL, NULL,
+                  "model folder or ORG/NAME to look at"),
 };
 static const struct config_spec doctor_spec = {"msgl doctor", "what this machine has and lacks",
                                                doctor_options, ARRAY_LEN(doctor_options)};
@@ -70,7 +71,8 @@ static void check_cpu(void)
     else
         doctor_note("The CPU has %ld cores but no AVX2: answers will be slow.", cores);
 #else
-    doctor_note("The CPU has %ld cores of a kind without hand-tuned code: answers may be slow.", cores);
+    doctor_note("The CPU has %ld cores of a kind without hand-tuned code: answers may be slow.",
+                cores);
 #endif
 }
 
@@ -107,12 +109,14 @@ static void check_memory_and_disk(struct doctor *doctor)
     if (mib >= 1024)
         doctor_good("%.1f GiB of memory are free.", (double)mib / 1024);
     else
-        doctor_bad(doctor, "Only %llu MiB of memory are free; the smallest model wants about 1 GiB.",
+        doctor_bad(doctor,
+                   "Only %llu MiB of memory are free; the smallest model wants about 1 GiB.",
                    (unsigned long long)mib);
     if (dir_create(home, &err) != STATUS_OK || access(home, W_OK) != 0)
         doctor_bad(doctor, "%s cannot be written; set MSGL_HOME to a folder of your own.", home);
     else if (statvfs(home, &fs) == 0)
-        doctor_good("%.1f GiB of disk are free in %s.", (double)fs.f_bavail * (double)fs.f_frsize / 0x1p30, home);
+        doctor_good("%.1f GiB of disk are free in %s.",
+                    (double)fs.f_bavail * (double)fs.f_frsize / 0x1p30, home);
     mem_free(home);
 }
 

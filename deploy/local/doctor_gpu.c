@@ -20,10 +20,11 @@ struct driver {
 
 static bool load(void *library, struct driver *driver)
 {
-    static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount",
-                                        "cuDeviceGetName", "cuDeviceTotalMem_v2", "cuDeviceGetAttribute"};
-    void **slots[] = {(void **)&driver->init, (void **)&driver->version,
-                      (void **)&driver->device_count, (void **)&driver->device_name,
+    static const char *const names[] = {
+        "cuInit",          "cuDriverGetVersion",  "cuDeviceGetCount",
+        "cuDeviceGetName", "cuDeviceTotalMem_v2", "cuDeviceGetAttribute"};
+    void **slots[] = {(void **)&driver->init,          (void **)&driver->version,
+                      (void **)&driver->device_count,  (void **)&driver->device_name,
                       (void **)&driver->device_memory, (void **)&driver->device_attribute};
 
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
@@ -49,8 +50,8 @@ static void each_device(struct doctor *doctor, const struct driver *driver, int 
             doctor_good("GPU %d is an %s with %.0f GiB (compute capability %d.%d).", i, name,
                         (double)bytes / 0x1p30, major, minor);
         else
-            doctor_bad(doctor, "GPU %d, %s, has compute capability %d.%d; 8.0 is the least.", i, name,
-                       major, minor);
+            doctor_bad(doctor, "GPU %d, %s, has compute capability %d.%d; 8.0 is the least.", i,
+                       name, major, minor);
     }
 }
 
@@ -63,7 +64,8 @@ static void check_toolkit(void)
     if (nccl)
         *(void **)&nccl_version = dlsym(nccl, "ncclGetVersion");
     if (nccl_version && nccl_version(&version) == 0)
-        doctor_good("NCCL %d.%d.%d is installed.", version / 10000, version / 100 % 100, version % 100);
+        doctor_good("NCCL %d.%d.%d is installed.", version / 10000, version / 100 % 100,
+                    version % 100);
     else
         doctor_note("NCCL is not installed: one GPU works, several together do not.");
     if (nccl)
@@ -82,7 +84,9 @@ void doctor_gpu(struct doctor *doctor)
 
     if (!library) {
         if (file_exists("/dev/nvidiactl"))
-            doctor_bad(doctor, "There is an NVIDIA GPU, but the driver's library libcuda.so.1 cannot be loaded.");
+            doctor_bad(
+                doctor,
+                "There is an NVIDIA GPU, but the driver's library libcuda.so.1 cannot be loaded.");
         else
             doctor_note("There is no NVIDIA driver here: the CPU does the work, no GPU.");
         return;
@@ -90,7 +94,8 @@ void doctor_gpu(struct doctor *doctor)
     if (!load(library, &driver)) {
         doctor_bad(doctor, "libcuda.so.1 lacks functions that every driver of this decade has.");
     } else if ((code = driver.init(0)) != 0) {
-        doctor_note("The NVIDIA driver is installed but finds no GPU to use (code %d): the CPU does the work.",
+        doctor_note("The NVIDIA driver is installed but finds no GPU to use (code %d): the CPU "
+                    "does the work.",
                     code);
     } else {
         driver.version(&version);

@@ -135,10 +135,12 @@ void doctor_model(struct doctor *doctor, const char *path)
     bytes = check_weights(doctor, path);
     if (doctor->problems == before) {
         if (bytes + bytes / 2 < memory)
-            doctor_good("The weights are whole: %.2f GiB, memory suffices.", (double)bytes / 0x1p30);
+            doctor_good("The weights are whole: %.2f GiB, memory suffices.",
+                        (double)bytes / 0x1p30);
         else
-            doctor_note("The weights are whole: %.2f GiB. That is tight with %.2f GiB of free memory.",
-                        (double)bytes / 0x1p30, (double)memory / 0x1p30);
+            doctor_note(
+                "The weights are whole: %.2f GiB. That is tight with %.2f GiB of free memory.",
+                (double)bytes / 0x1p30, (double)memory / 0x1p30);
     }
     json_decref(config);
 }

@@ -19,9 +19,12 @@ struct fetch_config {
 static const struct option fetch_options[] = {
     OPTION_STRING(F, model, "model", NULL, NULL, "ORG/NAME, or a folder"),
     OPTION_STRING(F, revision, "revision", "main", NULL, "branch, tag or commit"),
-    OPTION_BOOL(F, weights, "weights", "true", NULL, "the weights too, not only config and tokenizer"),
-    OPTION_BOOL(F, offline, "offline", "false", NULL, "use only what is in the cache (also HF_HUB_OFFLINE=1)"),
-    OPTION_UINT(F, stall_s, "stall-s", "30", 1, 3600, "seconds without a byte after which a connection is given up"),
+    OPTION_BOOL(F, weights, "weights", "true", NULL,
+                "the weights too, not only config and tokenizer"),
+    OPTION_BOOL(F, offline, "offline", "false", NULL,
+                "use only what is in the cache (also HF_HUB_OFFLINE=1)"),
+    OPTION_UINT(F, stall_s, "stall-s", "30", 1, 3600,
+                "seconds without a byte after which a connection is given up"),
 };
 static const struct config_spec fetch_spec = {"msgl fetch", "download a model; prints its folder",
                                               fetch_options, ARRAY_LEN(fetch_options)};
@@ -32,8 +35,8 @@ static void progress_bar(void *ctx, const char *file, uint64_t done_bytes, uint6
     double share = total_bytes ? (double)done_bytes / (double)total_bytes : 0;
     int width = (int)(share * (sizeof(full) - 1));
 
-    fprintf(stderr, "\r%-34.34s [%-30.*s] %8.1f of %.1f MB ", file, width, full, (double)done_bytes / 1e6,
-            (double)total_bytes / 1e6);
+    fprintf(stderr, "\r%-34.34s [%-30.*s] %8.1f of %.1f MB ", file, width, full,
+            (double)done_bytes / 1e6, (double)total_bytes / 1e6);
     if (total_bytes && done_bytes == total_bytes)
         fputc('\n', stderr);
 }
@@ -76,8 +79,8 @@ int command_fetch(int argc, char **argv)
     if (!config.model)
         status = err_set(&err, STATUS_INVALID, "--model is needed: ORG/NAME");
     else
-        status = hub_resolve(config.model, config.weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS, &opts,
-                             &path, &err);
+        status = hub_resolve(config.model, config.weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS,
+                             &opts, &path, &err);
     if (status == STATUS_OK)
         puts(path);
     else

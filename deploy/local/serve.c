@@ -18,7 +18,8 @@
 #include "deploy/local/commands.h"
 #include "deploy/local/supervise.h"
 
-#define EARLY_ENDS_MAX 3 /* before the first ready: then something is wrong that waiting won't mend */
+#define EARLY_ENDS_MAX                                                                             \
+    3 /* before the first ready: then something is wrong that waiting won't mend */
 
 struct serve_config {
     const char *model;
@@ -47,19 +48,23 @@ static const struct option serve_options[] = {
     OPTION_UINT(S, workers, "workers", "1", 1, CHILDREN_MAX - 1, "worker processes"),
     OPTION_UINT(S, threads, "threads", "0", 0, 1024,
                 "CPU threads of each worker; 0 = the cores shared out"),
-    OPTION_UINT(S, kv_mib, "kv-mib", "0", 0, 1 << 24, "KV pool of each worker in MiB; 0 = its default"),
+    OPTION_UINT(S, kv_mib, "kv-mib", "0", 0, 1 << 24,
+                "KV pool of each worker in MiB; 0 = its default"),
     OPTION_BOOL(S, dummy_weights, "dummy-weights", "false", NULL, "random weights"),
-    OPTION_LIST(S, router_args, "router-arg", "one more word for msgl-router, as --router-arg=--policy=least"),
+    OPTION_LIST(S, router_args, "router-arg",
+                "one more word for msgl-router, as --router-arg=--policy=least"),
     OPTION_LIST(S, worker_args, "worker-arg", "one more word for each msgl-worker"),
-    OPTION_UINT(S, drain_timeout_s, "drain-timeout", "5", 0, 3600, "seconds that running answers get at Ctrl-C"),
-    OPTION_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "of router and workers"),
+    OPTION_UINT(S, drain_timeout_s, "drain-timeout", "5", 0, 3600,
+                "seconds that running answers get at Ctrl-C"),
+    OPTION_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error",
+                  "of router and workers"),
     OPTION_BOOL(S, quiet, "quiet", "false", NULL, "leave out the lines of router and workers"),
     OPTION_UINT(S, with_parent, "with-parent", "0", 0, 1 << 30,
                 "process id of the parent: stop when it ends; 0 = do not care"),
 };
-static const struct config_spec serve_spec = {
-    "msgl serve", "a router and workers on this machine, supervised", serve_options,
-    ARRAY_LEN(serve_options)};
+static const struct config_spec serve_spec = {"msgl serve",
+                                              "a router and workers on this machine, supervised",
+                                              serve_options, ARRAY_LEN(serve_options)};
 
 struct serve {
     struct serve_config config;
@@ -71,7 +76,8 @@ struct serve {
 };
 
 /* Binds and lets go. Another process may take the port meanwhile: the router then says so. */
-static enum status free_port(const char *host, uint64_t wanted, uint64_t *port, int *fd, struct err *err)
+static enum status free_port(const char *host, uint64_t wanted, uint64_t *port, int *fd,
+                             struct err *err)
 {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)wanted)};
     socklen_t len = sizeof(address);
@@ -84,7 +90,8 @@ static enum status free_port(const char *host, uint64_t wanted, uint64_t *port, 
         return err_set(err, STATUS_IO, "socket: %s", strerror(errno));
     setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
     if (bind(*fd, (struct sockaddr *)&address, len) != 0 || listen(*fd, 1) != 0)
-        return err_set(err, STATUS_CONFLICT, "port %llu of %s cannot be used (%s); --port 0 takes any free one",
+        return err_set(err, STATUS_CONFLICT,
+                       "port %llu of %s cannot be used (%s); --port 0 takes any free one",
                        (unsigned long long)wanted, host, strerror(errno));
     getsockname(*fd, (struct sockaddr *)&address, &len);
     *port = ntohs(address.sin_port);
@@ -139,7 +146,8 @@ static void add_router(struct serve *serve)
     child_word(child, "--host=%s", serve->config.host);
     child_word(child, "--port=%llu", (unsigned long long)serve->api_port);
     child_word(child, "--admin-port=%llu", (unsigned long long)serve->admin_port);
-    child_word(child, "--worker-endpoint=tcp://127.0.0.1:%llu", (unsigned long long)serve->wire_port);
+    child_word(child, "--worker-endpoint=tcp://127.0.0.1:%llu",
+               (unsigned long long)serve->wire_port);
     child_word(child, "--drain-timeout=%llu", (unsigned long long)serve->config.drain_timeout_s);
     child_word(child, "--log-level=%s", levels[serve->config.log_level]);
     for (size_t i = 0; i < serve->config.router_args.count; i++)
@@ -180,7 +188,8 @@ static void add_worker(struct serve *serve, uint64_t index)
 static bool is_ready(const struct serve *serve)
 {
     long http = 0;
-    return client_get(serve->url, "/ready", NULL, 500, &http, NULL, NULL) == STATUS_OK && http == 200;
+    return client_get(serve->url, "/ready", NULL, 500, &http, NULL, NULL) == STATUS_OK &&
+           http == 200;
 }
 
 /* Until /ready says 200, somebody stops us, or a child cannot stay up. */
@@ -192,7 +201,8 @@ static enum status wait_ready(struct serve *serve, struct err *err)
         supervisor_step(supervisor, 50);
         for (size_t i = 0; i < supervisor->count; i++)
             if (supervisor->children[i].ended_early >= EARLY_ENDS_MAX)
-                return err_set(err, STATUS_UNAVAILABLE, "%s cannot stay up: its own words are above",
+                return err_set(err, STATUS_UNAVAILABLE,
+                               "%s cannot stay up: its own words are above",
                                supervisor->children[i].name);
         if (is_ready(serve))
             return STATUS_OK;
@@ -206,7 +216,8 @@ static void say_ready(const struct serve *serve, uint64_t started_ns)
            "metrics: http://127.0.0.1:%llu/metrics\n"
            "chat:    msgl chat --url %s\n"
            "curl:    curl %s/v1/chat/completions -H 'Content-Type: application/json' -d "
-           "'{\"model\": \"%s\", \"stream\": true, \"messages\": [{\"role\": \"user\", \"content\": \"Hello!\"}]}'\n"
+           "'{\"model\": \"%s\", \"stream\": true, \"messages\": [{\"role\": \"user\", "
+           "\"content\": \"Hello!\"}]}'\n"
            "Ctrl-C stops it.\n",
            serve->name, serve->url, (double)(clock_now_ns() - started_ns) / 1e9,
            (unsigned long long)serve->config.workers, serve->config.workers > 1 ? "s" : "",
@@ -220,7 +231,8 @@ static enum status run(struct serve *serve, struct err *err)
 
     if (!serve->config.model)
         return err_set(err, STATUS_INVALID, "--model is needed: a model folder, or ORG/NAME");
-    TRY(command_model_path(serve->config.model, !serve->config.dummy_weights, &serve->model_path, err));
+    TRY(command_model_path(serve->config.model, !serve->config.dummy_weights, &serve->model_path,
+                           err));
     serve->name = serve->config.served_model_name ? mem_strdup(serve->config.served_model_name)
                                                   : hub_served_name(serve->config.model);
     TRY(pick_ports(serve, err));

@@ -16,9 +16,9 @@
 #include "common/clock.h"
 #include "common/mem.h"
 
-#define SECOND_NS 1000000000ull
+#define SECOND_NS      1000000000ull
 #define LINE_BYTES_MAX 65536
-#define STEADY_NS (60 * SECOND_NS)
+#define STEADY_NS      (60 * SECOND_NS)
 #define BACKOFF_MIN_NS (SECOND_NS / 2)
 #define BACKOFF_MAX_NS (30 * SECOND_NS)
 

@@ -16,16 +16,16 @@
 #include "common/buf.h"
 #include "common/status.h"
 
-#define CHILDREN_MAX 65
+#define CHILDREN_MAX    65
 #define CHILD_WORDS_MAX 96
 
 struct child {
     char name[32];
     char *argv[CHILD_WORDS_MAX + 1]; /* on the heap, NULL-terminated */
     size_t argc;
-    pid_t pid;              /* 0 = not running */
-    int log_fd;             /* -1 = closed */
-    struct buf line;        /* its unfinished line */
+    pid_t pid;       /* 0 = not running */
+    int log_fd;      /* -1 = closed */
+    struct buf line; /* its unfinished line */
     uint64_t started_ns;
     uint64_t restart_at_ns; /* when pid is 0 */
     unsigned ended_early;   /* times in a row that it ended within a minute */

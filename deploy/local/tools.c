@@ -81,8 +81,9 @@ static enum status decode_line(const struct tokenizer *tokenizer, struct str lin
         while (at < end && *at >= '0' && *at <= '9' && id < UINT32_MAX)
             id = id * 10 + (uint64_t)(*at++ - '0');
         if (at == start || id >= tokenizer_vocab_size(tokenizer) || (at < end && *at != ' ')) {
-            status = err_set(err, STATUS_INVALID, "'%.*s' is no list of token ids below %u",
-                             (int)MIN(line.len, (size_t)60), line.data, tokenizer_vocab_size(tokenizer));
+            status =
+                err_set(err, STATUS_INVALID, "'%.*s' is no list of token ids below %u",
+                        (int)MIN(line.len, (size_t)60), line.data, tokenizer_vocab_size(tokenizer));
             goto out;
         }
         token_list_push(&ids, (uint32_t)id);
@@ -95,8 +96,9 @@ out:
     return status;
 }
 
-static enum status each_line(const struct tokenizer *tokenizer, const struct tokenize_config *config,
-                             const struct buf *in, struct err *err)
+static enum status each_line(const struct tokenizer *tokenizer,
+                             const struct tokenize_config *config, const struct buf *in,
+                             struct err *err)
 {
     struct tokenizer_scratch *scratch = tokenizer_scratch_new(tokenizer);
     struct buf out = {0};

@@ -19,12 +19,12 @@ struct device {
     struct device_opts opts;
     const struct isa *isa;
     struct pool *pool;
-    struct comm *comm;      /* NULL when tp == 1 */
-    struct scratch packed;  /* matmul's x */
-    struct scratch attn;    /* [threads][attn_scratch_floats] */
-    struct scratch sampler; /* [threads][vocab] */
+    struct comm *comm;             /* NULL when tp == 1 */
+    struct scratch packed;         /* matmul's x */
+    struct scratch attn;           /* [threads][attn_scratch_floats] */
+    struct scratch sampler;        /* [threads][vocab] */
     struct scratch moe, moe_parts; /* an expert's rows; experts_down's terms */
-    struct err failed;      /* sticky; status OK while all is well */
+    struct err failed;             /* sticky; status OK while all is well */
 };
 
 struct stream {
@@ -48,8 +48,8 @@ void cpu_matmul(struct device *device, struct stream *stream, void *y, const voi
 void cpu_matmul_f32(struct device *device, struct stream *stream, float *y, const void *x,
                     const struct weight *w, uint32_t m);
 void cpu_norm_matmul(struct device *device, struct stream *stream, void *y, const void *x,
-                     const struct norm *norm, const struct weight *w, const float *bias,
-                     uint32_t m, void *scratch);
+                     const struct norm *norm, const struct weight *w, const float *bias, uint32_t m,
+                     void *scratch);
 void cpu_norm_gate_up_silu(struct device *device, struct stream *stream, void *y, const void *x,
                            const struct norm *norm, const struct weight *w, const float *bias,
                            uint32_t m, void *scratch);

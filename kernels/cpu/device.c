@@ -120,7 +120,8 @@ static enum dtype load_dtype(const struct load_part *parts, uint32_t part_count)
     return parts[0].dtype == DTYPE_F16 ? DTYPE_F32 : parts[0].dtype;
 }
 
-static void load_row(void *to, enum dtype dtype, const char *from, enum dtype from_dtype, uint32_t k)
+static void load_row(void *to, enum dtype dtype, const char *from, enum dtype from_dtype,
+                     uint32_t k)
 {
     float *wide = to;
     if (dtype == from_dtype) {

@@ -2,8 +2,8 @@
 #include "kernels/cpu/cpu.h"
 
 void cpu_norm_matmul(struct device *device, struct stream *stream, void *y, const void *x,
-                     const struct norm *norm, const struct weight *w, const float *bias,
-                     uint32_t m, void *scratch)
+                     const struct norm *norm, const struct weight *w, const float *bias, uint32_t m,
+                     void *scratch)
 {
     cpu_rmsnorm(device, stream, scratch, x, norm->w, m, w->k, norm->eps);
     cpu_matmul(device, stream, y, scratch, w, bias, m);

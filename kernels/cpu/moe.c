@@ -151,8 +151,8 @@ static void use_gate_up(struct device *device, const struct batch *batch, void *
 static void use_down(struct device *device, const struct batch *batch, void *y)
 {
     for (uint32_t i = 0; i < batch->count; i++)
-        memcpy((float *)y + (size_t)batch->slots[i] * batch->w.n, batch->out + (size_t)i * batch->w.n,
-               batch->w.n * sizeof(float));
+        memcpy((float *)y + (size_t)batch->slots[i] * batch->w.n,
+               batch->out + (size_t)i * batch->w.n, batch->w.n * sizeof(float));
 }
 
 void cpu_experts_gate_up(struct device *device, struct stream *stream, void *y, const void *x,

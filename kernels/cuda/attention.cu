@@ -100,8 +100,8 @@ static bool encode(CUtensorMap *map, uint32_t rank, const void *base, const cuui
     static const cuuint32_t ones[5] = {1, 1, 1, 1, 1};
     PFN_cuTensorMapEncodeTiled_v12000 encode_tiled = encoder();
     return encode_tiled &&
-           encode_tiled(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank, (void *)base, dims, strides, box,
-                        ones, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+           encode_tiled(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank, (void *)base, dims, strides,
+                        box, ones, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                         CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
                         CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 }
@@ -159,8 +159,8 @@ static bool run_tiles(struct device *device, struct stream *stream, const struct
     CUtensorMap half, query;
     struct attn_prefill_args prefill = {};
     uint32_t group = args->q_heads / kv->kv_heads;
-    if (!kv_map(&half, kv, 1, 1) ||
-        !query_map(&query, args, kv->head_dim, tiles ? 1 : group, tiles ? ATTN_TILE : ATTN_TILE / group))
+    if (!kv_map(&half, kv, 1, 1) || !query_map(&query, args, kv->head_dim, tiles ? 1 : group,
+                                               tiles ? ATTN_TILE : ATTN_TILE / group))
         return false;
     prefill.kv = *kv;
     prefill.plan = (const struct attn_plan *)args->plan;

@@ -28,8 +28,8 @@ struct attn_prefill_args {
     const struct attn_plan *plan; /* device */
     bf16 *out;
     uint32_t q_heads, group, window;
-    float scale;     /* as above */
-    float *part_o;   /* wide tiles: as above */
+    float scale;   /* as above */
+    float *part_o; /* wide tiles: as above */
     float2 *part_ml;
 };
 

@@ -92,10 +92,11 @@ __device__ __forceinline__ void feed(struct feeder *f, const struct attn_decode_
     uint32_t sub = item->page_first + page, per_page = args->kv.page_size / ATTN_UNIT_KEYS;
     if (f->fresh || page % 32 == 0) {
         uint32_t mine = item->page_first + (page & ~31u) + lane;
-        f->pages = (page & ~31u) + lane < item->page_count
-                       ? args->kv.page_table[(size_t)item->slot * args->kv.pages_per_slot +
-                                             mine / per_page]
-                       : 0;
+        f->pages =
+            (page & ~31u) + lane < item->page_count
+                ? args->kv
+                      .page_table[(size_t)item->slot * args->kv.pages_per_slot + mine / per_page]
+                : 0;
     }
     uint32_t id = __shfl_sync(0xffffffffu, f->pages, page % 32);
     if (lane == 0) {
@@ -130,8 +131,8 @@ __device__ __forceinline__ struct attn_item own_item(const struct attn_plan *pla
 
 /* Row r of an item is q head r % group of its token r / group. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void load_q(struct state<HEAD_DIM> *s, const struct attn_decode_args *args,
-                                       const struct cursor *at)
+__device__ __forceinline__ void load_q(struct state<HEAD_DIM> *s,
+                                       const struct attn_decode_args *args, const struct cursor *at)
 {
     uint32_t lane = threadIdx.x % 32;
 #pragma unroll
@@ -273,8 +274,9 @@ __device__ __forceinline__ struct pieces pieces_of(const struct attn_plan *plan,
 /* The parts of a token's head, in their order, to its output. Half a warp a q head; MERGE parts are
  * on their way at once, since each comes from L2 and nothing else hides that. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void merge(const struct attn_decode_args *args, const struct attn_item *own,
-                                   uint32_t head, uint32_t group_parts, uint32_t parts)
+__device__ __forceinline__ void merge(const struct attn_decode_args *args,
+                                      const struct attn_item *own, uint32_t head,
+                                      uint32_t group_parts, uint32_t parts)
 {
     constexpr int FOURS = HEAD_DIM / 64;
     uint32_t half = threadIdx.x % 32 / 16, lane = threadIdx.x % 16;
@@ -294,7 +296,8 @@ __device__ __forceinline__ void merge(const struct attn_decode_args *args, const
                 ml[i] = __ldcg(&args->part_ml[row]);
 #pragma unroll
                 for (int f = 0; f < FOURS; f++)
-                    o[i][f] = __ldcg((const float4 *)(args->part_o + row * HEAD_DIM) + f * 16 + lane);
+                    o[i][f] =
+                        __ldcg((const float4 *)(args->part_o + row * HEAD_DIM) + f * 16 + lane);
             }
 #pragma unroll
             for (uint32_t i = 0; i < MERGE; i++)
@@ -316,8 +319,8 @@ __device__ __forceinline__ void merge(const struct attn_decode_args *args, const
             }
             top = m;
         }
-        bf16 *out = args->out + (((size_t)own->token * args->kv.kv_heads + head) * args->group + g) *
-                                    HEAD_DIM;
+        bf16 *out = args->out +
+                    (((size_t)own->token * args->kv.kv_heads + head) * args->group + g) * HEAD_DIM;
         float inverse = 1.0f / total;
 #pragma unroll
         for (int f = 0; f < FOURS; f++)
@@ -375,13 +378,15 @@ __device__ __forceinline__ bool write_rows(struct state<HEAD_DIM> *s,
         if (p.here == 1) {
             if (p.group > 0)
                 add_parts<HEAD_DIM>(s, half, args, &own, at->head, g);
-            bf16 *out = args->out + (((size_t)own.token * args->kv.kv_heads + at->head) *
-                                         args->group + g) * HEAD_DIM + lane % 4 * 2;
+            bf16 *out =
+                args->out +
+                (((size_t)own.token * args->kv.kv_heads + at->head) * args->group + g) * HEAD_DIM +
+                lane % 4 * 2;
             float inverse = 1.0f / s->l[half];
 #pragma unroll
             for (int n = 0; n < HEAD_DIM / 8; n++)
-                *(uint32_t *)(out + n * 8) = bf16x2_pack(s->o[n][half * 2] * inverse,
-                                                       s->o[n][half * 2 + 1] * inverse);
+                *(uint32_t *)(out + n * 8) =
+                    bf16x2_pack(s->o[n][half * 2] * inverse, s->o[n][half * 2 + 1] * inverse);
             continue;
         }
         bool is_own = at->idx >= plan->group_items;
@@ -400,8 +405,9 @@ __device__ __forceinline__ bool write_rows(struct state<HEAD_DIM> *s,
 
 /* Ends a warp's piece of an item's head; merges the tokens whose last part this was. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct attn_decode_args *args,
-                                       const struct cursor *at, uint32_t share)
+__device__ __forceinline__ void finish(struct state<HEAD_DIM> *s,
+                                       const struct attn_decode_args *args, const struct cursor *at,
+                                       uint32_t share)
 {
     const struct attn_plan *plan = args->plan;
     uint32_t lane = threadIdx.x % 32, first = at->item.unit_first + at->head * at->item.page_count;
@@ -430,10 +436,9 @@ __device__ __forceinline__ void finish(struct state<HEAD_DIM> *s, const struct a
 /* A share. Before pdl_wait this reads the plan, the page table and keys of earlier steps: an upload
  * and page_table_set, which lets no kernel start before it ends, have made them. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void run_share(const struct attn_decode_args *args,
-                                          const CUtensorMap *map, uint32_t share, uint32_t ring,
-                                          uint32_t bars, uint32_t *stage, uint32_t *parity,
-                                          bool waited)
+__device__ __forceinline__ void
+run_share(const struct attn_decode_args *args, const CUtensorMap *map, uint32_t share,
+          uint32_t ring, uint32_t bars, uint32_t *stage, uint32_t *parity, bool waited)
 {
     const struct attn_plan *plan = args->plan;
     uint32_t units = min(plan->span, plan->units - share * plan->span);
@@ -447,7 +452,8 @@ __device__ __forceinline__ void run_share(const struct attn_decode_args *args,
     f.stage = *stage;
     f.fresh = true;
     f.waited = waited;
-    for (uint32_t i = 0; i < unit<HEAD_DIM>::STAGES; i++) /* older keys do not wait for the newest */
+    for (uint32_t i = 0; i < unit<HEAD_DIM>::STAGES;
+         i++) /* older keys do not wait for the newest */
         feed<HEAD_DIM>(&f, args, map, ring, bars);
     if (!f.waited)
         pdl_wait();
@@ -481,7 +487,8 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
 {
 #if __CUDA_ARCH__ >= 900
     extern __shared__ uint8_t dynamic_shared[];
-    uint32_t warps = blockDim.x / 32, warp = threadIdx.x / 32, base = (smem_addr(dynamic_shared) + 1023) & ~1023u;
+    uint32_t warps = blockDim.x / 32, warp = threadIdx.x / 32,
+             base = (smem_addr(dynamic_shared) + 1023) & ~1023u;
     uint32_t bars = base + warps * RING_BYTES + warp * unit<HEAD_DIM>::STAGES * 8;
 
     pdl_launch();
@@ -503,7 +510,8 @@ __global__ void __launch_bounds__(ATTN_DECODE_WARPS * 32, 1)
 
 template <int HEAD_DIM>
 static void launch_decode(struct device *device, struct stream *stream,
-                          const struct attn_decode_args *args, const CUtensorMap *map, uint32_t warps)
+                          const struct attn_decode_args *args, const CUtensorMap *map,
+                          uint32_t warps)
 {
     cuda_launch(device, stream, "attention (decode)", attn_decode_kernel<HEAD_DIM>,
                 device->prop.multiProcessorCount, warps * 32,

@@ -10,7 +10,7 @@
  */
 #include "kernels/cuda/attn.cuh"
 
-#define WARPS 4
+#define WARPS     4
 #define GROUP_MAX 16
 
 template <int HEAD_DIM, int GROUP>
@@ -43,9 +43,9 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
     }
     for (uint32_t j = first + warp; j <= pos; j += WARPS) {
         size_t page = table[j / kv.page_size];
-        const bf16 *k = (const bf16 *)kv.pool +
-                        ((page * 2 * kv.kv_heads + kv_head) * kv.page_size + j % kv.page_size) *
-                            HEAD_DIM;
+        const bf16 *k =
+            (const bf16 *)kv.pool +
+            ((page * 2 * kv.kv_heads + kv_head) * kv.page_size + j % kv.page_size) * HEAD_DIM;
         const bf16 *v = k + (size_t)kv.kv_heads * kv.page_size * HEAD_DIM;
         float kf[PER_LANE], vf[PER_LANE];
         for (int i = 0; i < PER_LANE; i++) {
@@ -85,8 +85,9 @@ __global__ void attn_kernel(struct kv_view kv, struct attn_args args, const uint
             total += merge_l[w][g] * weight;
             sum += merge_acc[w][g][d] * weight;
         }
-        ((bf16 *)args.out)[((size_t)token * args.q_heads + (size_t)kv_head * GROUP + g) * HEAD_DIM +
-                           d] = __float2bfloat16(sum / total);
+        ((bf16 *)args
+             .out)[((size_t)token * args.q_heads + (size_t)kv_head * GROUP + g) * HEAD_DIM + d] =
+            __float2bfloat16(sum / total);
     }
 }
 

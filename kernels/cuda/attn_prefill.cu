@@ -35,11 +35,11 @@ template <int HEAD_DIM> struct layout {
 };
 
 /* Barriers: q, then for each stage k full, k free, v full, v free. */
-#define BAR_Q              bars
-#define BAR_K_FULL(stage)  (bars + 8 + (stage) * 32)
-#define BAR_K_FREE(stage)  (bars + 16 + (stage) * 32)
-#define BAR_V_FULL(stage)  (bars + 24 + (stage) * 32)
-#define BAR_V_FREE(stage)  (bars + 32 + (stage) * 32)
+#define BAR_Q             bars
+#define BAR_K_FULL(stage) (bars + 8 + (stage)*32)
+#define BAR_K_FREE(stage) (bars + 16 + (stage)*32)
+#define BAR_V_FULL(stage) (bars + 24 + (stage)*32)
+#define BAR_V_FREE(stage) (bars + 32 + (stage)*32)
 
 /* What both kinds of tile are to the block: rows over keys [tile low.., end). */
 struct block_tile {
@@ -87,18 +87,17 @@ __device__ __forceinline__ struct block_tile tile_get(const struct attn_prefill_
 
 /* One key tile's K or V, lane by lane: unit lane % 8, half lane / 8. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void feed_matrix(const struct attn_prefill_args *args,
-                                            const CUtensorMap *map, uint32_t dst, uint32_t full,
-                                            uint32_t page, uint32_t sub, uint32_t is_v,
-                                            uint32_t kv_head)
+__device__ __forceinline__ void
+feed_matrix(const struct attn_prefill_args *args, const CUtensorMap *map, uint32_t dst,
+            uint32_t full, uint32_t page, uint32_t sub, uint32_t is_v, uint32_t kv_head)
 {
     uint32_t lane = threadIdx.x % 32;
     if (lane == 0)
         barrier_expect(full, layout<HEAD_DIM>::MATRIX);
     __syncwarp();
     if (lane < TILE_UNITS * layout<HEAD_DIM>::HALVES)
-        tensor_load_5d(dst + lane / TILE_UNITS * HALF_BYTES + lane % TILE_UNITS * 2048, map, full, 0,
-                       (int)sub, (int)(lane / TILE_UNITS), (int)is_v,
+        tensor_load_5d(dst + lane / TILE_UNITS * HALF_BYTES + lane % TILE_UNITS * 2048, map, full,
+                       0, (int)sub, (int)(lane / TILE_UNITS), (int)is_v,
                        (int)(page * 2 * args->kv.kv_heads + kv_head));
 }
 
@@ -122,9 +121,11 @@ __device__ void feed_tiles(const struct attn_prefill_args *args, const struct bl
                            (int)tile->q_head, (int)tile->q_row);
     }
     for (uint32_t i = 0; i <= count; i++) {
-        uint32_t stage = i % STAGES, old = (i + STAGES - 1) % STAGES, old_page = page, old_sub = sub;
+        uint32_t stage = i % STAGES, old = (i + STAGES - 1) % STAGES, old_page = page,
+                 old_sub = sub;
         if (i < count) {
-            uint32_t unit = min((tile->low + count - 1 - i) * TILE_UNITS + lane % TILE_UNITS, unit_last);
+            uint32_t unit =
+                min((tile->low + count - 1 - i) * TILE_UNITS + lane % TILE_UNITS, unit_last);
             page = table[unit / per_page];
             sub = unit % per_page * ATTN_UNIT_KEYS;
             if (i >= STAGES)
@@ -156,7 +157,8 @@ __device__ __forceinline__ void scores(float (&s)[64], uint32_t q, uint32_t k)
 
 /* o += p v; committed, not awaited. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void values(float (&o)[HEAD_DIM / 2], const uint32_t (&p)[32], uint32_t v)
+__device__ __forceinline__ void values(float (&o)[HEAD_DIM / 2], const uint32_t (&p)[32],
+                                       uint32_t v)
 {
     wgmma_fence();
 #pragma unroll
@@ -238,14 +240,15 @@ template <int HEAD_DIM> __device__ __forceinline__ void clear_tail(uint32_t v, u
 
 /* This lane's columns of a row: the result. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void write_row(const struct attn_prefill_args *args,
-                                          const struct block_tile *tile, const float (&o)[HEAD_DIM / 2],
-                                          int half, uint32_t row, float l)
+__device__ __forceinline__ void
+write_row(const struct attn_prefill_args *args, const struct block_tile *tile,
+          const float (&o)[HEAD_DIM / 2], int half, uint32_t row, float l)
 {
     if (row >= tile->tokens)
         return;
     float inverse = 1.0f / l;
-    bf16 *out = args->out + ((size_t)(tile->q_row + row) * args->q_heads + tile->q_head) * HEAD_DIM +
+    bf16 *out = args->out +
+                ((size_t)(tile->q_row + row) * args->q_heads + tile->q_head) * HEAD_DIM +
                 threadIdx.x % 4 * 2;
 #pragma unroll
     for (int n = 0; n < HEAD_DIM / 8; n++)
@@ -255,10 +258,9 @@ __device__ __forceinline__ void write_row(const struct attn_prefill_args *args,
 
 /* The same of a wide tile's row: a part of its token's result. */
 template <int HEAD_DIM>
-__device__ __forceinline__ void write_part(const struct attn_prefill_args *args,
-                                           const struct block_tile *tile,
-                                           const float (&o)[HEAD_DIM / 2], int half, uint32_t row,
-                                           float m, float l)
+__device__ __forceinline__ void
+write_part(const struct attn_prefill_args *args, const struct block_tile *tile,
+           const float (&o)[HEAD_DIM / 2], int half, uint32_t row, float m, float l)
 {
     uint32_t token = row / args->group;
     if (token >= tile->tokens)
@@ -266,7 +268,8 @@ __device__ __forceinline__ void write_part(const struct attn_prefill_args *args,
     const struct attn_item *own =
         &ATTN_PLAN_ITEMS(args->plan)[args->plan->group_items + tile->token_first + token];
     size_t entry = ((size_t)(own->part_first + tile->piece) * args->kv.kv_heads + tile->kv_head) *
-                       args->group + row % args->group;
+                       args->group +
+                   row % args->group;
     float *to = args->part_o + entry * HEAD_DIM + threadIdx.x % 4 * 2;
 #pragma unroll
     for (int n = 0; n < HEAD_DIM / 8; n++)
@@ -321,7 +324,8 @@ __device__ void compute(const struct attn_prefill_args *args, const struct block
         wgmma_hold(s);
         if (lane == 0)
             barrier_arrive(BAR_K_FREE(next));
-        if (!WIDE && (key + TILE > pos_low + 1 || (args->window != 0 && key + args->window <= pos_low + 63)))
+        if (!WIDE &&
+            (key + TILE > pos_low + 1 || (args->window != 0 && key + args->window <= pos_low + 63)))
             mask(s, key, pos, args->window);
         softmax(s, m, l, keep, args->scale);
         wgmma_wait<0>();
@@ -356,7 +360,8 @@ __global__ void __launch_bounds__(3 * GROUP, 1)
 {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
     extern __shared__ uint8_t dynamic_shared[];
-    uint32_t smem = (smem_addr(dynamic_shared) + 1023) & ~1023u, bars = smem + layout<HEAD_DIM>::BARS;
+    uint32_t smem = (smem_addr(dynamic_shared) + 1023) & ~1023u,
+             bars = smem + layout<HEAD_DIM>::BARS;
 
     pdl_launch();
     if (WIDE && blockIdx.x >= args.plan->wide_count) { /* the grid is fixed, the groups are not */
@@ -395,8 +400,8 @@ static void launch_tiles(struct device *device, struct stream *stream,
                          const CUtensorMap *q_map, uint32_t blocks)
 {
     cuda_launch(device, stream, WIDE ? "attention (prefix groups)" : "attention (prefill)",
-                attn_prefill_kernel<HEAD_DIM, WIDE>, blocks, 3 * GROUP, layout<HEAD_DIM>::BYTES, *args,
-                *half_map, *q_map);
+                attn_prefill_kernel<HEAD_DIM, WIDE>, blocks, 3 * GROUP, layout<HEAD_DIM>::BYTES,
+                *args, *half_map, *q_map);
 }
 
 void attn_prefill(struct device *device, struct stream *stream,

@@ -15,7 +15,7 @@ typedef __nv_bfloat16 bf16;
 
 #define WORKSPACE_BYTES ((size_t)64 << 20)
 #define SETUP_WORDS     (256u << 10) /* of slot_setup, uploaded at a time */
-#define KERNELS_MAX     512u /* a power of two, several times the kernels there are */
+#define KERNELS_MAX     512u         /* a power of two, several times the kernels there are */
 
 struct attn_scratch {
     float *part_o;
@@ -27,13 +27,13 @@ struct device {
     struct device_opts opts;
     struct cudaDeviceProp prop;
     cublasLtHandle_t lt;
-    void *workspace; /* cuBLASLt's */
+    void *workspace;       /* cuBLASLt's */
     uint32_t *setup_words; /* [SETUP_WORDS] */
     struct gemm_plans *plans;
-    struct uploader *uploader; /* NULL before the first weight_load */
+    struct uploader *uploader;         /* NULL before the first weight_load */
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
     struct attn_scratch attn;
-    bool hopper; /* attention by our kernels for sm_90a, else the generic one */
+    bool hopper;       /* attention by our kernels for sm_90a, else the generic one */
     cudaError_t error; /* first failure since the last sync: sticky */
     const char *error_where;
 };
@@ -205,8 +205,8 @@ CUDA_OP cuda_norm_gate_up_silu(struct device *, struct stream *, void *, const v
 CUDA_OP cuda_matmul_add(struct device *, struct stream *, void *, const void *,
                         const struct weight *, const float *, uint32_t, void *);
 CUDA_OP cuda_add(struct device *, struct stream *, void *, const void *, size_t);
-extern "C" enum status cuda_weight_load(struct device *, const struct load_part *, uint32_t, uint32_t,
-                                        bool, struct weight *, struct err *);
+extern "C" enum status cuda_weight_load(struct device *, const struct load_part *, uint32_t,
+                                        uint32_t, bool, struct weight *, struct err *);
 extern "C" enum status cuda_weight_formula(struct device *, const struct formula_part *, uint32_t,
                                            uint32_t, struct weight *, struct err *);
 extern "C" size_t cuda_attn_plan_bytes(const struct device *, const struct attn_shape *, uint32_t,
@@ -224,8 +224,8 @@ CUDA_OP cuda_gather_rows(struct device *, struct stream *, void *, const void *,
 CUDA_OP cuda_slot_setup(struct device *, struct stream *, const struct sample_state *,
                         const struct slot_setup *, uint32_t, const uint32_t *, uint32_t);
 CUDA_OP cuda_logits_adjust(struct device *, struct stream *, float *, uint32_t,
-                           const struct sample_state *, const uint32_t *,
-                           const struct sample_row *, uint32_t);
+                           const struct sample_state *, const uint32_t *, const struct sample_row *,
+                           uint32_t);
 CUDA_OP cuda_logprobs(struct device *, struct stream *, const struct logprob_args *);
 CUDA_OP cuda_norm_part(struct device *, struct stream *, void *, const float *, uint32_t, uint32_t,
                        uint32_t, float);

@@ -138,9 +138,9 @@ bool gemm(struct device *device, struct stream *stream, void *y, const void *x,
     algo = plan_get(device, &key, &fresh);
     if (!algo)
         return false;
-    status = cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y,
-                            &call.c, y, &call.c, algo, device->workspace, WORKSPACE_BYTES,
-                            stream->cuda);
+    status =
+        cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y, &call.c,
+                       y, &call.c, algo, device->workspace, WORKSPACE_BYTES, stream->cuda);
     if (status != CUBLAS_STATUS_SUCCESS && m != key.bucket && /* a choice that m does not suit */
         heuristics(device, &call, &fresh, 1) == 1)
         status = cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y,

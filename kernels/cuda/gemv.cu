@@ -26,10 +26,10 @@
  */
 #include "kernels/cuda/gemv.cuh"
 
-#define CONSUMERS 8
-#define THREADS   ((CONSUMERS + 1) * 32)
-#define STAGES_MAX 8
-#define ROW_PAD   128
+#define CONSUMERS   8
+#define THREADS     ((CONSUMERS + 1) * 32)
+#define STAGES_MAX  8
+#define ROW_PAD     128
 #define SHARED_PAIR ((size_t)112 << 10) /* two blocks of this share an SM */
 #define SHARED_ONE  ((size_t)220 << 10)
 
@@ -57,7 +57,7 @@ __host__ __device__ inline uint32_t x_stride(uint32_t k)
     return (k * 2 + 127) / 128 * 128 + 64;
 }
 
-struct gemv_block { /* where this block's rows and shared memory lie */
+struct gemv_block {      /* where this block's rows and shared memory lie */
     uint32_t first, end; /* outputs */
     uint32_t tiles, chunks;
     char *ring, *x;
@@ -82,8 +82,7 @@ __device__ __forceinline__ void produce_weights(const struct gemv_args &args,
     uint32_t rows = min(per_pass, b.end - output), bytes = min(KC, args.k - column) * 2;
     char *to = b.ring + (size_t)stage * shape::stage_bytes;
     if (lane == 0)
-        barrier_expect(&b.full[stage],
-                       bytes * (rows * (SILU ? 2 : 1) + (X_STAGED ? args.m : 0)));
+        barrier_expect(&b.full[stage], bytes * (rows * (SILU ? 2 : 1) + (X_STAGED ? args.m : 0)));
     __syncwarp();
     for (uint32_t row = lane; row < TILES * 16; row += 32) {
         uint32_t in_half = SILU ? row % 8 : row;
@@ -208,8 +207,8 @@ __device__ __forceinline__ void multiply(const struct gemv_args &args, const str
     using shape = gemv_shape<TILES, KC, X_STAGED>;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = lane / 4;
     const char *w = b.ring + (size_t)stage * shape::stage_bytes + token * shape::row_bytes;
-    const char *x = X_STAGED ? w + TILES * 16 * shape::row_bytes
-                             : b.x + token * x_stride(args.k) + column * 2;
+    const char *x =
+        X_STAGED ? w + TILES * 16 * shape::row_bytes : b.x + token * x_stride(args.k) + column * 2;
     const uint4 zero = make_uint4(0, 0, 0, 0);
 #pragma unroll
     for (int turn = 0; turn < KC / 32 / CONSUMERS; turn++) {
@@ -326,8 +325,8 @@ __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
     struct gemv_block b;
     b.first = (uint32_t)((uint64_t)blockIdx.x * args.n / gridDim.x);
     b.end = (uint32_t)((uint64_t)(blockIdx.x + 1) * args.n / gridDim.x);
-    b.tiles = (b.end - b.first + outputs_per_pass<TILES, SILU>() - 1) /
-              outputs_per_pass<TILES, SILU>();
+    b.tiles =
+        (b.end - b.first + outputs_per_pass<TILES, SILU>() - 1) / outputs_per_pass<TILES, SILU>();
     b.chunks = (args.k + KC - 1) / KC;
     b.ring = dynamic_shared;
     b.partial = (float *)(b.ring + (size_t)args.stages * shape::stage_bytes);
@@ -358,8 +357,7 @@ __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
 
 /* Shared memory without the ring; then as many stages as let two blocks share an SM, if that
  * is enough of them to cover the memory's latency (40 KB), else as fit at all. */
-template <int TILES, int KC, bool X_STAGED>
-static size_t shared_bytes(struct gemv_args *args)
+template <int TILES, int KC, bool X_STAGED> static size_t shared_bytes(struct gemv_args *args)
 {
     using shape = gemv_shape<TILES, KC, X_STAGED>;
     size_t rest = 2 * shape::partial_floats * sizeof(float);
@@ -371,8 +369,8 @@ static size_t shared_bytes(struct gemv_args *args)
     size_t limit = rest + 3 * shape::stage_bytes <= SHARED_PAIR ? SHARED_PAIR : SHARED_ONE;
     if (rest + 2 * shape::stage_bytes > limit)
         return 0;
-    args->stages = (uint32_t)MIN(MIN((limit - rest) / shape::stage_bytes, most),
-                                 (size_t)STAGES_MAX);
+    args->stages =
+        (uint32_t)MIN(MIN((limit - rest) / shape::stage_bytes, most), (size_t)STAGES_MAX);
     return rest + args->stages * shape::stage_bytes;
 }
 
@@ -407,13 +405,25 @@ bool gemv_matmul(struct device *device, struct stream *stream, void *y, const vo
                  const struct norm *norm, const struct weight *w, const float *bias, uint32_t m,
                  enum gemv_kind kind)
 {
-    struct gemv_args args = {y, (const bf16 *)x, (const bf16 *)w->data, norm ? norm->w : NULL, bias,
-                             norm ? norm->eps : 0.0f, w->n, w->k, m, 0};
+    struct gemv_args args = {y,
+                             (const bf16 *)x,
+                             (const bf16 *)w->data,
+                             norm ? norm->w : NULL,
+                             bias,
+                             norm ? norm->eps : 0.0f,
+                             w->n,
+                             w->k,
+                             m,
+                             0};
     switch (kind) {
-    case GEMV_STORE: return gemv<EPILOGUE_STORE>(device, stream, &args, "gemv");
-    case GEMV_ADD: return gemv<EPILOGUE_ADD>(device, stream, &args, "gemv add");
-    case GEMV_F32: return gemv<EPILOGUE_F32>(device, stream, &args, "gemv f32");
-    case GEMV_SILU: break;
+    case GEMV_STORE:
+        return gemv<EPILOGUE_STORE>(device, stream, &args, "gemv");
+    case GEMV_ADD:
+        return gemv<EPILOGUE_ADD>(device, stream, &args, "gemv add");
+    case GEMV_F32:
+        return gemv<EPILOGUE_F32>(device, stream, &args, "gemv f32");
+    case GEMV_SILU:
+        break;
     }
     args.n = w->n / 2;
     if (!args.norm)

@@ -18,7 +18,8 @@
 __device__ void seen_note(uint16_t *seen, uint32_t token, bool prompt)
 {
     uint16_t *at = seen + token;
-    uint32_t *word = (uint32_t *)((uintptr_t)at & ~(uintptr_t)3), shift = (uintptr_t)at & 2 ? 16 : 0;
+    uint32_t *word = (uint32_t *)((uintptr_t)at & ~(uintptr_t)3),
+             shift = (uintptr_t)at & 2 ? 16 : 0;
     uint32_t old = *word, now;
     for (;;) {
         uint32_t half = old >> shift & 0xffffu;
@@ -93,13 +94,13 @@ CUDA_OP cuda_slot_setup(struct device *device, struct stream *stream,
                         setup->prompt_count);
         }
         if (setup->stop_count > 0)
-            CUDA_NOTE(device, cudaMemcpyAsync(staging, words + setup->stop_first,
-                                              setup->stop_count * 4, cudaMemcpyDefault,
-                                              stream->cuda));
+            CUDA_NOTE(device,
+                      cudaMemcpyAsync(staging, words + setup->stop_first, setup->stop_count * 4,
+                                      cudaMemcpyDefault, stream->cuda));
         if (setup->bias_count > 0)
-            CUDA_NOTE(device, cudaMemcpyAsync(staging + setup->stop_count, words + setup->bias_first,
-                                              setup->bias_count * 8, cudaMemcpyDefault,
-                                              stream->cuda));
+            CUDA_NOTE(device,
+                      cudaMemcpyAsync(staging + setup->stop_count, words + setup->bias_first,
+                                      setup->bias_count * 8, cudaMemcpyDefault, stream->cuda));
         cuda_launch(device, stream, "slot_setup", lists_kernel, 1, 32, 0, list,
                     (const uint32_t *)staging, setup->stop_count, setup->bias_count, state->vocab);
     }
@@ -245,5 +246,6 @@ __global__ void __launch_bounds__(ROW_THREADS) logprobs_kernel(struct logprob_ar
 CUDA_OP cuda_logprobs(struct device *device, struct stream *stream, const struct logprob_args *args)
 {
     if (args->count > 0)
-        cuda_launch(device, stream, "logprobs", logprobs_kernel, args->count, ROW_THREADS, 0, *args);
+        cuda_launch(device, stream, "logprobs", logprobs_kernel, args->count, ROW_THREADS, 0,
+                    *args);
 }

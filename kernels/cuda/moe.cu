@@ -186,7 +186,8 @@ __global__ void __launch_bounds__(THREADS) product_kernel(struct product_args ar
         }
         multiply<GATE_UP>(args, x, w, acc);
 #pragma unroll
-        for (uint32_t i = 0; i < TOKENS / 8 * 4; i++) { /* c[i]: row + 8 (i / 2), slot 2 (lane % 4) + i % 2 */
+        for (uint32_t i = 0; i < TOKENS / 8 * 4;
+             i++) { /* c[i]: row + 8 (i / 2), slot 2 (lane % 4) + i % 2 */
             uint32_t at = from + i / 4 * 8 + lane % 4 * 2 + i % 2, to = col + i % 4 / 2 * 8;
             float value = acc[0][i / 4][i % 4];
             if (at >= end || to >= args.n)
@@ -216,8 +217,14 @@ static void product(struct device *device, struct stream *stream, void *y, const
                     bool gate_up)
 {
     uint32_t n = w->n / args->experts / (gate_up ? 2 : 1);
-    struct product_args p = {y, (const bf16 *)x, (const bf16 *)w->data, first,
-                             first + EXPERTS_MAX + 1, n, w->k, gate_up ? args->top : 1,
+    struct product_args p = {y,
+                             (const bf16 *)x,
+                             (const bf16 *)w->data,
+                             first,
+                             first + EXPERTS_MAX + 1,
+                             n,
+                             w->k,
+                             gate_up ? args->top : 1,
                              w->k % 8 == 0 && ((uintptr_t)x | (uintptr_t)w->data) % 16 == 0};
     cuda_launch(device, stream, gate_up ? "experts (gate, up)" : "experts (down)",
                 gate_up ? product_kernel<true> : product_kernel<false>,
@@ -231,7 +238,8 @@ CUDA_OP cuda_experts_gate_up(struct device *device, struct stream *stream, void 
         return;
     CHECK(args->experts <= EXPERTS_MAX &&
           (size_t)args->rows * args->top <= WORKSPACE_BYTES / 8 - EXPERTS_MAX - 1);
-    product(device, stream, y, x, w, args, lists(device, stream, args, args->ids, args->rows), true);
+    product(device, stream, y, x, w, args, lists(device, stream, args, args->ids, args->rows),
+            true);
 }
 
 /* y[r] = sum of its slots' parts, in order. */
@@ -279,8 +287,7 @@ __global__ void add_gated_kernel(bf16 *x, const bf16 *y, const float *gate, uint
     pdl_launch();
     pdl_wait();
     if (i < count)
-        x[i] = __float2bfloat16(to_f32(x[i]) +
-                                to_f32(y[i]) / (1.0f + __expf(-gate[i / dim])));
+        x[i] = __float2bfloat16(to_f32(x[i]) + to_f32(y[i]) / (1.0f + __expf(-gate[i / dim])));
 }
 
 CUDA_OP cuda_add_gated(struct device *device, struct stream *stream, void *x, const void *y,

@@ -115,8 +115,8 @@ static void norm(struct device *device, struct stream *stream, const struct norm
                  uint32_t rows, const char *name)
 {
     uint32_t units = args->dim / 8;
-    uintptr_t all = (uintptr_t)args->y | (uintptr_t)args->residual | (uintptr_t)args->x |
-                    (uintptr_t)args->w;
+    uintptr_t all =
+        (uintptr_t)args->y | (uintptr_t)args->residual | (uintptr_t)args->x | (uintptr_t)args->w;
     if (rows == 0)
         return;
     if (args->dim % 8 != 0 || units > 2048 || all % 16 != 0)
@@ -148,6 +148,6 @@ CUDA_OP cuda_norm_part(struct device *device, struct stream *stream, void *x, co
                        uint32_t rows, uint32_t stride, uint32_t dim, float eps)
 {
     if (rows > 0)
-        cuda_launch(device, stream, "norm_part", norm_part_kernel, rows, NORM_THREADS, 0,
-                    (bf16 *)x, w, stride, dim, eps);
+        cuda_launch(device, stream, "norm_part", norm_part_kernel, rows, NORM_THREADS, 0, (bf16 *)x,
+                    w, stride, dim, eps);
 }

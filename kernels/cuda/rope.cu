@@ -93,8 +93,7 @@ __global__ void __launch_bounds__(WARPS * 32) rope_kernel(struct kv_view kv, str
         float x[8], other[8];
         uint4 far;
         if (args.q_norm)
-            packed[h] = head_norm<LANES>(packed[h], norm + lane * 8, args.norm_eps,
-                                         head < rotated);
+            packed[h] = head_norm<LANES>(packed[h], norm + lane * 8, args.norm_eps, head < rotated);
         far.x = __shfl_xor_sync(0xffffffffu, packed[h].x, LANES / 2);
         far.y = __shfl_xor_sync(0xffffffffu, packed[h].y, LANES / 2);
         far.z = __shfl_xor_sync(0xffffffffu, packed[h].z, LANES / 2);
@@ -115,8 +114,8 @@ __global__ void __launch_bounds__(WARPS * 32) rope_kernel(struct kv_view kv, str
     }
 }
 
-__global__ void __launch_bounds__(WARPS * 32) rope_any_kernel(struct kv_view kv,
-                                                              struct qkv_args args)
+__global__ void __launch_bounds__(WARPS * 32)
+    rope_any_kernel(struct kv_view kv, struct qkv_args args)
 {
     uint32_t heads = args.q_heads + 2 * kv.kv_heads, dim = kv.head_dim, half = dim / 2;
     uint32_t at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;

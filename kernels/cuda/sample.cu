@@ -310,8 +310,8 @@ __global__ void __launch_bounds__(THREADS, 2)
     chunk = DIV_CEIL(width, THREADS) | 1; /* odd: a warp's runs begin in different banks */
     in.from = min(threadIdx.x * chunk, width);
     in.to = min(in.from + chunk, width);
-    uint64_t key = slice_load(&row, &in, logits + (size_t)at * vocab + in.first, dynamic_shared, width,
-                              cached);
+    uint64_t key = slice_load(&row, &in, logits + (size_t)at * vocab + in.first, dynamic_shared,
+                              width, cached);
     key = cluster_top(&row, key);
     row.top = order_float((uint32_t)(key >> 32));
     row.scale = 1.0f / s->temperature;

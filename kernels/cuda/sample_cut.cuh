@@ -151,7 +151,7 @@ __device__ void amounts(struct row *row, const struct members *in, const float *
                         const struct cut *inside, uint32_t rank, bool by_mass, double *totals)
 {
     struct share *share = &row->scratch->share;
-    double (*warps)[3] = row->scratch->warps3;
+    double(*warps)[3] = row->scratch->warps3;
     float sums[3] = {};
     uint32_t turn = row->turn ^= 1, lane = threadIdx.x % 32;
     bool all = inside->ties == UINT32_MAX;
@@ -249,7 +249,8 @@ __device__ void draw_bisected(struct row *row, const struct members *in, const s
 
     if (by_count) {
         cut = tighten(row, in, cut, goal, false);
-        goal = (double)s->top_p * amount(row, in, -INFINITY, &cut, ties_before(row, in, &cut), true);
+        goal =
+            (double)s->top_p * amount(row, in, -INFINITY, &cut, ties_before(row, in, &cut), true);
     }
     if (s->top_p < 1.0f)
         cut = tighten(row, in, cut, goal, true);

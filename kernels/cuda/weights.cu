@@ -52,9 +52,9 @@ static enum status uploader_new(struct uploader **out, struct err *err)
         status = cuda_status(err, cudaMallocHost(&uploader->ring, RING * CHUNK_BYTES),
                              "pinned memory for loading");
     if (status == STATUS_OK)
-        status = cuda_status(err,
-                             cudaStreamCreateWithFlags(&uploader->stream, cudaStreamNonBlocking),
-                             "a stream for loading");
+        status =
+            cuda_status(err, cudaStreamCreateWithFlags(&uploader->stream, cudaStreamNonBlocking),
+                        "a stream for loading");
     for (uint32_t i = 0; i < RING && status == STATUS_OK; i++)
         status = cuda_status(
             err, cudaEventCreateWithFlags(&uploader->emptied[i], cudaEventDisableTiming),
@@ -125,12 +125,11 @@ static void upload_part(struct device *device, const struct load_part *part, uin
     uint64_t rows = MAX(CHUNK_BYTES / (k * sizeof(bf16)), (size_t)1);
     for (uint64_t row = 0; row < part->row_count; row += rows) {
         uint32_t slot = up->next++ % RING;
-        struct fill_job job = {part, row, MIN(rows, part->row_count - row), 0, k,
-                               (uint16_t *)(up->ring + slot * CHUNK_BYTES)};
+        struct fill_job job = {part, row, MIN(rows, part->row_count - row),
+                               0,    k,   (uint16_t *)(up->ring + slot * CHUNK_BYTES)};
         job.rows_a_piece = DIV_CEIL(job.row_count, 4 * (uint64_t)pool_threads(up->pool));
         CUDA_NOTE(device, cudaEventSynchronize(up->emptied[slot]));
-        pool_run(up->pool, fill_piece, &job,
-                 (uint32_t)DIV_CEIL(job.row_count, job.rows_a_piece));
+        pool_run(up->pool, fill_piece, &job, (uint32_t)DIV_CEIL(job.row_count, job.rows_a_piece));
         CUDA_NOTE(device, cudaMemcpyAsync(to + row * k, job.to, job.row_count * k * sizeof(bf16),
                                           cudaMemcpyHostToDevice, up->stream));
         CUDA_NOTE(device, cudaEventRecord(up->emptied[slot], up->stream));

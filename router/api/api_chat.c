@@ -23,16 +23,17 @@ static enum status join_parts(const json_t *parts, size_t at, struct buf *out,
 {
     size_t i;
     const json_t *part;
-    json_array_foreach(parts, i, part) {
+    json_array_foreach (parts, i, part) {
         const char *type = json_string_value(json_object_get(part, "type"));
         const json_t *text = json_object_get(part, "text");
         if (!json_is_object(part) || !type)
             return api_fail(error, STATUS_INVALID, "messages",
                             "messages[%zu].content[%zu] must be an object with a type", at, i);
         if (strcmp(type, "text") != 0)
-            return api_fail(error, STATUS_UNSUPPORTED, "messages",
-                            "messages[%zu].content[%zu] is of type %.40s: this model reads text only",
-                            at, i, type);
+            return api_fail(
+                error, STATUS_UNSUPPORTED, "messages",
+                "messages[%zu].content[%zu] is of type %.40s: this model reads text only", at, i,
+                type);
         if (!json_is_string(text))
             return api_fail(error, STATUS_INVALID, "messages",
                             "messages[%zu].content[%zu].text must be a string, not %s", at, i,
@@ -49,13 +50,13 @@ static void open_arguments(json_t *calls)
 {
     size_t i;
     json_t *call;
-    json_array_foreach(calls, i, call) {
+    json_array_foreach (calls, i, call) {
         json_t *function = json_object_get(call, "function");
         const json_t *text = json_object_get(function, "arguments");
         if (!json_is_string(text))
             continue;
-        json_t *object = json_loadb(json_string_value(text), json_string_length(text),
-                                    JSON_ALLOW_NUL, NULL);
+        json_t *object =
+            json_loadb(json_string_value(text), json_string_length(text), JSON_ALLOW_NUL, NULL);
         if (json_is_object(object))
             json_object_set_new(function, "arguments", object);
         else
@@ -63,14 +64,16 @@ static void open_arguments(json_t *calls)
     }
 }
 
-static enum status fix_content(json_t *message, size_t at, const char *role, struct api_error *error)
+static enum status fix_content(json_t *message, size_t at, const char *role,
+                               struct api_error *error)
 {
     json_t *content = json_object_get(message, "content");
     if (json_is_string(content))
         return STATUS_OK;
     if (!content || json_is_null(content)) {
         if (strcmp(role, "assistant") != 0)
-            return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].content is missing", at);
+            return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].content is missing",
+                            at);
         json_object_set_new(message, "content", json_string(""));
         return STATUS_OK;
     }
@@ -90,14 +93,14 @@ static enum status fix_content(json_t *message, size_t at, const char *role, str
 static enum status fix_message(json_t *message, size_t at, struct api_error *error)
 {
     if (!json_is_object(message))
-        return api_fail(error, STATUS_INVALID, "messages", "messages[%zu] must be an object, not %s",
-                        at, json_type_name(message));
+        return api_fail(error, STATUS_INVALID, "messages",
+                        "messages[%zu] must be an object, not %s", at, json_type_name(message));
     json_t *role = json_object_get(message, "role");
     if (!json_is_string(role))
         return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].role is missing", at);
     if (!known_role(json_string_value(role)))
-        return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].role is unknown: %.40s", at,
-                        json_string_value(role));
+        return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].role is unknown: %.40s",
+                        at, json_string_value(role));
     TRY(fix_content(message, at, json_string_value(role), error));
     if (strcmp(json_string_value(role), "developer") == 0) /* the API's newer name for system */
         json_object_set_new(message, "role", json_string("system"));
@@ -108,7 +111,8 @@ static enum status fix_message(json_t *message, size_t at, struct api_error *err
         open_arguments(calls);
     else if (calls)
         return api_fail(error, STATUS_INVALID, "messages",
-                        "messages[%zu].tool_calls must be a list, not %s", at, json_type_name(calls));
+                        "messages[%zu].tool_calls must be a list, not %s", at,
+                        json_type_name(calls));
     return STATUS_OK;
 }
 
@@ -170,8 +174,9 @@ static enum status add_variables(const json_t *body, const struct model *model, 
 }
 
 /* opts->kwargs is a new reference. */
-static enum status read_opts(const json_t *body, const struct model *model, const struct params *params,
-                             struct chat_render_opts *opts, struct api_error *error)
+static enum status read_opts(const json_t *body, const struct model *model,
+                             const struct params *params, struct chat_render_opts *opts,
+                             struct api_error *error)
 {
     opts->continue_final_message = params->continue_final;
     opts->add_generation_prompt =
@@ -182,7 +187,8 @@ static enum status read_opts(const json_t *body, const struct model *model, cons
                         "chat_template_kwargs must be an object, not %s", json_type_name(kwargs));
     bool off = params->tool_choice == TOOL_OFF;
     opts->tools = json_array_size(params->tools) > 0 && !off ? params->tools : NULL;
-    json_t *variables = json_is_object(kwargs) ? json_copy((json_t *)(uintptr_t)kwargs) : json_object();
+    json_t *variables =
+        json_is_object(kwargs) ? json_copy((json_t *)(uintptr_t)kwargs) : json_object();
     opts->kwargs = variables;
     return add_variables(body, model, variables, error);
 }

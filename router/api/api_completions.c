@@ -3,12 +3,12 @@
 
 #include "common/mem.h"
 
-static enum status take_ids(const json_t *ids, const char *key, struct model *model, struct prompt *out,
-                            struct api_error *error)
+static enum status take_ids(const json_t *ids, const char *key, struct model *model,
+                            struct prompt *out, struct api_error *error)
 {
     size_t i;
     const json_t *id;
-    json_array_foreach(ids, i, id) {
+    json_array_foreach (ids, i, id) {
         if (!json_is_integer(id))
             return api_fail(error, STATUS_INVALID, key,
                             "%s mixes token ids with something else at index %zu", key, i);
@@ -29,14 +29,15 @@ static void take_echo(const json_t *value, const struct model *model, const stru
     if (json_is_string(value) && params->truncate == 0)
         buf_append(&text, json_string_value(value), json_string_length(value));
     else
-        tokenizer_decode(model->tokenizer, out->tokens.ids, out->tokens.count,
-                         params->skip_special, &text);
+        tokenizer_decode(model->tokenizer, out->tokens.ids, out->tokens.count, params->skip_special,
+                         &text);
     out->text = (struct str){arena_strndup(arena, text.data ? text.data : "", text.len), text.len};
     buf_release(&text);
 }
 
-static enum status take_one(const json_t *value, const char *key, struct model *model, const struct params *params,
-                            struct arena *arena, struct prompt *out, struct api_error *error)
+static enum status take_one(const json_t *value, const char *key, struct model *model,
+                            const struct params *params, struct arena *arena, struct prompt *out,
+                            struct api_error *error)
 {
     if (json_is_string(value)) {
         struct str text = {json_string_value(value), json_string_length(value)};
@@ -77,8 +78,8 @@ enum status prompts_completions(const json_t *body, const char *key, struct mode
     out->items = mem_array(count, sizeof(*out->items));
     for (; out->count < count;) {
         struct prompt *item = &out->items[out->count++];
-        TRY(take_one(many ? json_array_get(prompt, out->count - 1) : prompt, key, model, params, arena,
-                     item, error));
+        TRY(take_one(many ? json_array_get(prompt, out->count - 1) : prompt, key, model, params,
+                     arena, item, error));
     }
     return STATUS_OK;
 }

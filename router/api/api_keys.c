@@ -47,7 +47,8 @@ static bool name_fits(const char *name)
 {
     size_t len = strlen(name);
     return len >= 1 && len <= API_KEY_NAME_BYTES_MAX &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@") == len;
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.@") ==
+               len;
 }
 
 static bool set_word(struct api_key *key, const char *word)
@@ -111,12 +112,14 @@ static enum status parse(const char *path, struct buf *text, struct parsed *out,
         if (*line == 0 || *line == '#')
             continue;
         if (out->count == API_KEYS_MAX - 1)
-            return err_set(err, STATUS_TOO_LARGE, "%s has more than %d keys", path, API_KEYS_MAX - 1);
+            return err_set(err, STATUS_TOO_LARGE, "%s has more than %d keys", path,
+                           API_KEYS_MAX - 1);
         if (!parse_line(line, &key))
-            return err_set(err, STATUS_INVALID,
-                           "%s line %u must be NAME KEY, then space=, streams=, calls-per-minute= or "
-                           "tokens-per-minute=; keys have 8 characters or more",
-                           path, line_number);
+            return err_set(
+                err, STATUS_INVALID,
+                "%s line %u must be NAME KEY, then space=, streams=, calls-per-minute= or "
+                "tokens-per-minute=; keys have 8 characters or more",
+                path, line_number);
         for (size_t i = 0; i < out->count; i++)
             if (strcmp(out->items[i].name, key.name) == 0)
                 return err_set(err, STATUS_INVALID, "%s line %u: there are two keys named %s", path,
@@ -166,8 +169,8 @@ static uint64_t stamp_of(const char *path)
     struct stat st;
     if (stat(path, &st) != 0)
         return 0;
-    return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_ino +
-           (uint64_t)st.st_size;
+    return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec +
+           (uint64_t)st.st_ino + (uint64_t)st.st_size;
 }
 
 static enum status read_file(struct api_keys *keys, struct err *err)
@@ -266,7 +269,8 @@ static uint32_t quota_wait_s(struct api_quota *quota, double need, uint64_t now_
     refill(quota, now_ms);
     /* More than the bucket holds can never be there: a full bucket must do. */
     double lacks = MIN(need, quota->per_minute) - quota->left;
-    return lacks <= 1e-9 ? 0 : (uint32_t)MIN(1 + lacks * 60 / quota->per_minute, (double)RETRY_MAX_S);
+    return lacks <= 1e-9 ? 0
+                         : (uint32_t)MIN(1 + lacks * 60 / quota->per_minute, (double)RETRY_MAX_S);
 }
 
 enum status api_key_admit(struct api_key *key, uint32_t streams, uint64_t prompt_tokens,

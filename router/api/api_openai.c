@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#include "router/call.h"
 #include "router/api/openapi.h"
-#include "router/probes.h"
 #include "router/api/response.h"
+#include "router/call.h"
+#include "router/probes.h"
 #include "router/web/ui.h"
 
 static void reply_json(struct http_exchange *exchange, int http, struct buf *text)
@@ -107,7 +107,8 @@ static bool allow_origin(struct router *router, struct http_exchange *exchange)
     if (!str_is(http_method(exchange), "OPTIONS"))
         return false;
     http_add_header(exchange, "access-control-allow-methods", STR("GET, POST"));
-    http_add_header(exchange, "access-control-allow-headers", STR("*, authorization, content-type"));
+    http_add_header(exchange, "access-control-allow-headers",
+                    STR("*, authorization, content-type"));
     http_add_header(exchange, "access-control-max-age", STR("86400"));
     http_reply(exchange, 204, "text/plain", STR(""));
     return true;

@@ -25,10 +25,11 @@ static const struct endpoint {
 
 static void put_error_response(const char *status, struct buf *out)
 {
-    buf_printf(out,
-               ",\"%s\":{\"description\":\"an error\",\"content\":{\"application/json\":{\"schema\":"
-               "{\"$ref\":\"#/components/schemas/Error\"}}}}",
-               status);
+    buf_printf(
+        out,
+        ",\"%s\":{\"description\":\"an error\",\"content\":{\"application/json\":{\"schema\":"
+        "{\"$ref\":\"#/components/schemas/Error\"}}}}",
+        status);
 }
 
 static void put_responses(const struct endpoint *row, struct buf *out)
@@ -78,12 +79,13 @@ void openapi_document(struct buf *out)
         buf_str(out, i > 0 ? "," : "");
         put_endpoint(&endpoints[i], out);
     }
-    buf_str(out,
-            "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":"
-            "\"bearer\"}},\"schemas\":{\"Error\":{\"type\":\"object\",\"required\":[\"error\"],"
-            "\"properties\":{\"error\":{\"type\":\"object\",\"required\":[\"message\",\"type\"],"
-            "\"properties\":{\"message\":{\"type\":\"string\"},\"type\":{\"type\":\"string\"},"
-            "\"param\":{\"type\":\"string\",\"nullable\":true},\"code\":{\"nullable\":true}}}}}}}}");
+    buf_str(
+        out,
+        "},\"components\":{\"securitySchemes\":{\"key\":{\"type\":\"http\",\"scheme\":"
+        "\"bearer\"}},\"schemas\":{\"Error\":{\"type\":\"object\",\"required\":[\"error\"],"
+        "\"properties\":{\"error\":{\"type\":\"object\",\"required\":[\"message\",\"type\"],"
+        "\"properties\":{\"message\":{\"type\":\"string\"},\"type\":{\"type\":\"string\"},"
+        "\"param\":{\"type\":\"string\",\"nullable\":true},\"code\":{\"nullable\":true}}}}}}}}");
 }
 
 const char *openapi_method(const char *path)

@@ -5,7 +5,8 @@
 #include "common/buf.h"
 
 void openapi_document(struct buf *out); /* OpenAPI 3.0 */
-const char *openapi_method(const char *path); /* the one that the path takes; the path is one of ours */
+const char *
+openapi_method(const char *path);      /* the one that the path takes; the path is one of ours */
 bool openapi_guarded(struct str path); /* --api-key asks there */
 
 #endif

@@ -130,14 +130,15 @@ static enum status refuse_unknown(const json_t *body, enum param_place place, st
 {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)body, name, value) {
+    json_object_foreach ((json_t *)(uintptr_t)body, name, value) {
         if (known(name, place))
             continue;
         size_t len = MIN(strlen(name), (size_t)100);
         while (len > 0 && !utf8_valid(name, len))
             len--;
         const char *param = arena_strndup(arena, name, len);
-        return api_fail(error, STATUS_UNSUPPORTED, param, "%s is not a parameter of this call", param);
+        return api_fail(error, STATUS_UNSUPPORTED, param, "%s is not a parameter of this call",
+                        param);
     }
     return STATUS_OK;
 }
@@ -160,8 +161,9 @@ static enum status check_together(struct params *out, struct api_error *error)
         return api_fail(error, STATUS_INVALID, out->tokens_none, "%s must be at least 1",
                         out->tokens_none);
     if (out->tokens_max > 0 && out->tokens_min > out->tokens_max)
-        return api_fail(error, STATUS_INVALID, "min_tokens", "min_tokens (%u) is above max_tokens (%u)",
-                        out->tokens_min, out->tokens_max);
+        return api_fail(error, STATUS_INVALID, "min_tokens",
+                        "min_tokens (%u) is above max_tokens (%u)", out->tokens_min,
+                        out->tokens_max);
     if (out->stream_options && !out->stream)
         return api_fail(error, STATUS_INVALID, "stream_options",
                         "stream_options is only allowed together with stream");
@@ -172,8 +174,8 @@ static enum status check_together(struct params *out, struct api_error *error)
                         "continue_final_message and add_generation_prompt exclude each other");
     if (out->tool_choice >= TOOL_REQUIRED) {
         if (out->grammar_param)
-            return api_fail(error, STATUS_INVALID, "tool_choice", "tool_choice and %s exclude each other",
-                            out->grammar_param);
+            return api_fail(error, STATUS_INVALID, "tool_choice",
+                            "tool_choice and %s exclude each other", out->grammar_param);
         out->grammar = GRAMMAR_TOOLS;
         out->grammar_param = "tool_choice";
     }
@@ -191,10 +193,11 @@ static enum status check_together(struct params *out, struct api_error *error)
 enum status params_parse(const json_t *body, enum api_kind kind, struct arena *arena,
                          struct params *out, struct api_error *error)
 {
-    static const enum param_place place_of[] = {
-        [API_CHAT] = PLACE_CHAT,         [API_COMPLETIONS] = PLACE_COMPLETIONS,
-        [API_GENERATE] = PLACE_GENERATE, [API_TOKENIZE] = PLACE_TOKENIZE,
-        [API_DETOKENIZE] = PLACE_DETOKENIZE};
+    static const enum param_place place_of[] = {[API_CHAT] = PLACE_CHAT,
+                                                [API_COMPLETIONS] = PLACE_COMPLETIONS,
+                                                [API_GENERATE] = PLACE_GENERATE,
+                                                [API_TOKENIZE] = PLACE_TOKENIZE,
+                                                [API_DETOKENIZE] = PLACE_DETOKENIZE};
     out->kind = kind;
     out->n = 1;
     out->skip_special = out->parallel_calls = true;

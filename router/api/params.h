@@ -47,19 +47,20 @@ struct params {
     enum tool_choice tool_choice;
     const char *tool_name; /* NAMED: in the arena */
     bool parallel_calls, separate_reasoning, include_reasoning;
-    bool plain_events; /* /generate as mini-sglang has it: text lines */
-    bool token_texts;  /* /tokenize: the tokens' strings too */
-    bool logprob_texts; /* /generate: in log probabilities */
+    bool plain_events;   /* /generate as mini-sglang has it: text lines */
+    bool token_texts;    /* /tokenize: the tokens' strings too */
+    bool logprob_texts;  /* /generate: in log probabilities */
     bool ignore_unknown; /* set by the caller: --unknown-fields ignore */
-    bool want_logprobs; /* /generate, while parsing */
+    bool want_logprobs;  /* /generate, while parsing */
     bool stream, include_usage, continuous_usage;
     bool echo;
     bool ignore_eos, skip_special, include_stop;
     int add_special, generation_prompt; /* -1: not said */
     bool continue_final;
     bool stream_options, tokens_as_ids, return_ids;
-    uint32_t truncate; /* so many of the prompt's tokens; 0: all; UINT32_MAX: what the context holds */
-    bool truncate_right; /* keep the first ones, not the last */
+    uint32_t
+        truncate; /* so many of the prompt's tokens; 0: all; UINT32_MAX: what the context holds */
+    bool truncate_right;     /* keep the first ones, not the last */
     const char *tokens_none; /* the parameter that asks for no token at all; NULL */
     uint32_t n;
     uint32_t tokens_max; /* 0: not said */
@@ -71,12 +72,12 @@ struct params {
     uint32_t stop_count;
     struct token_bias *bias; /* in the arena */
     uint32_t bias_count;
-    uint32_t logprobs; /* 0 = none, else 1 + alternatives */
+    uint32_t logprobs;        /* 0 = none, else 1 + alternatives */
     uint32_t prompt_logprobs; /* of the prompt's tokens, where not told by echo: as logprobs */
     uint32_t prompt_from;     /* /generate: the first of them that is told */
     const char *prompt_logprobs_param;
     uint32_t top_logprobs; /* while parsing */
-    struct str salt; /* cache_salt, in the arena; empty: none */
+    struct str salt;       /* cache_salt, in the arena; empty: none */
     int32_t priority;
 };
 

@@ -6,12 +6,9 @@
 static const struct {
     enum param_place place;
     const char *name;
-} places[] = {{PLACE_CHAT, "chat"},
-              {PLACE_COMPLETIONS, "completions"},
-              {PLACE_GENERATE, "generate"},
-              {PLACE_SAMPLING, "sampling_params"},
-              {PLACE_TOKENIZE, "tokenize"},
-              {PLACE_DETOKENIZE, "detokenize"}};
+} places[] = {{PLACE_CHAT, "chat"},         {PLACE_COMPLETIONS, "completions"},
+              {PLACE_GENERATE, "generate"}, {PLACE_SAMPLING, "sampling_params"},
+              {PLACE_TOKENIZE, "tokenize"}, {PLACE_DETOKENIZE, "detokenize"}};
 
 static void put_places(const struct param *row, struct buf *out)
 {
@@ -39,12 +36,17 @@ static void put_type(const struct param *row, struct buf *out)
 static void put_harmless(enum harmless harmless, struct buf *out)
 {
     static const char *const only[] = {
-        [HARMLESS_NONE] = "",         [HARMLESS_FALSE] = "`false`",
-        [HARMLESS_TRUE] = "`true`",   [HARMLESS_ZERO] = "0",
-        [HARMLESS_ONE] = "1",         [HARMLESS_EMPTY] = "empty",
-        [HARMLESS_TEXT] = "`{\"type\": \"text\"}`", [HARMLESS_MODES] = "`[\"text\"]`",
+        [HARMLESS_NONE] = "",
+        [HARMLESS_FALSE] = "`false`",
+        [HARMLESS_TRUE] = "`true`",
+        [HARMLESS_ZERO] = "0",
+        [HARMLESS_ONE] = "1",
+        [HARMLESS_EMPTY] = "empty",
+        [HARMLESS_TEXT] = "`{\"type\": \"text\"}`",
+        [HARMLESS_MODES] = "`[\"text\"]`",
         [HARMLESS_MINUS] = "-1",
-        [HARMLESS_CHOICE] = "`auto` and `none`",  [HARMLESS_TIER] = "`auto` and `default`",
+        [HARMLESS_CHOICE] = "`auto` and `none`",
+        [HARMLESS_TIER] = "`auto` and `default`",
     };
     if (only[harmless][0])
         buf_printf(out, " but for %s", only[harmless]);

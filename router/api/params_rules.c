@@ -106,7 +106,7 @@ PARAM_RULE(rule_logit_bias)
                         SAMPLING_BIAS_MAX);
     if (count > 0)
         out->bias = arena_array(arena, count, sizeof(*out->bias));
-    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
         char *end;
         unsigned long long id = strtoull(key, &end, 10);
         double bias = json_number_value(item);
@@ -166,7 +166,7 @@ PARAM_RULE(rule_stop)
     size_t i;
     if (!json_is_array(value))
         return add_stop(value, arena, out, error);
-    json_array_foreach(value, i, item)
+    json_array_foreach (value, i, item)
         TRY(add_stop(item, arena, out, error));
     return STATUS_OK;
 }
@@ -179,7 +179,7 @@ PARAM_RULE(rule_stop_token_ids)
         return api_fail(error, STATUS_INVALID, "stop_token_ids",
                         "stop_token_ids must be a list of at most %d token ids",
                         PROTO_STOP_IDS_MAX / 2);
-    json_array_foreach(value, i, item) {
+    json_array_foreach (value, i, item) {
         if (!json_is_integer(item) || json_integer_value(item) < 0 ||
             json_integer_value(item) > UINT32_MAX)
             return api_fail(error, STATUS_INVALID, "stop_token_ids",
@@ -202,11 +202,12 @@ PARAM_RULE(rule_stream_options)
     }
     const char *key;
     json_t *item;
-    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
         bool hidden = strcmp(key, "include_obfuscation") == 0 && !json_is_true(item);
         if (!hidden && !out->ignore_unknown && strcmp(key, "include_usage") != 0 &&
             strcmp(key, "continuous_usage_stats") != 0)
-            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name, key);
+            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name,
+                            key);
     }
     out->stream_options = true;
     return STATUS_OK;
@@ -344,9 +345,9 @@ PARAM_RULE(rule_regex)
 PARAM_RULE(rule_choice)
 {
     if (json_array_size(value) == 0)
-        return json_is_array(value) ? STATUS_OK
-                                    : api_fail(error, STATUS_INVALID, name,
-                                               "%s must be a list of strings", name);
+        return json_is_array(value)
+                   ? STATUS_OK
+                   : api_fail(error, STATUS_INVALID, name, "%s must be a list of strings", name);
     return set_grammar(out, GRAMMAR_CHOICE, value, name, error);
 }
 
@@ -356,9 +357,10 @@ PARAM_RULE(rule_bad_words)
     size_t i;
     if (!json_is_array(value))
         return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings", name);
-    json_array_foreach(value, i, item)
+    json_array_foreach (value, i, item)
         if (!json_is_string(item) || json_string_length(item) == 0)
-            return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings, none empty", name);
+            return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings, none empty",
+                            name);
     return i > 0 ? set_grammar(out, GRAMMAR_WITHOUT, value, name, error) : STATUS_OK;
 }
 
@@ -373,7 +375,7 @@ PARAM_RULE(rule_structured_outputs)
     if (!json_is_object(value))
         return api_fail(error, STATUS_INVALID, name, "%s must be an object, not %s", name,
                         json_type_name(value));
-    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
         size_t i = 0;
         while (i < ARRAY_LEN(known) && strcmp(known[i].key, key) != 0)
             i++;
@@ -384,7 +386,8 @@ PARAM_RULE(rule_structured_outputs)
         else if (strcmp(key, "json_object") == 0)
             TRY(set_grammar(out, GRAMMAR_OBJECT, NULL, name, error));
         else
-            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name, key);
+            return api_fail(error, STATUS_UNSUPPORTED, name, "%s.%.40s is not supported", name,
+                            key);
     }
     return STATUS_OK;
 }
@@ -404,7 +407,8 @@ PARAM_RULE(rule_tool_choice)
 {
     static const char *const words[] = {"auto", "none", "required"};
     const json_t *function = json_object_get(value, "function");
-    const char *word = json_string_value(value), *type = json_string_value(json_object_get(value, "type"));
+    const char *word = json_string_value(value),
+               *type = json_string_value(json_object_get(value, "type"));
     for (size_t i = 0; word && i < ARRAY_LEN(words); i++) {
         if (strcmp(word, words[i]) == 0) {
             out->tool_choice = (enum tool_choice)i;
@@ -412,11 +416,13 @@ PARAM_RULE(rule_tool_choice)
         }
     }
     if (type && strcmp(type, "function") != 0)
-        return api_fail(error, STATUS_UNSUPPORTED, name, "%s of type %.40s is not supported", name, type);
+        return api_fail(error, STATUS_UNSUPPORTED, name, "%s of type %.40s is not supported", name,
+                        type);
     const json_t *wanted = json_object_get(function, "name");
     if (!json_is_string(wanted))
         return api_fail(error, STATUS_INVALID, name,
-                        "%s must be auto, none, required, or an object that names a function", name);
+                        "%s must be auto, none, required, or an object that names a function",
+                        name);
     out->tool_choice = TOOL_NAMED;
     out->tool_name = arena_strndup(arena, json_string_value(wanted), json_string_length(wanted));
     return STATUS_OK;

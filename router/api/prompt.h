@@ -3,8 +3,8 @@
 #ifndef MSGL_ROUTER_API_PROMPT_H
 #define MSGL_ROUTER_API_PROMPT_H
 
-#include "router/models.h"
 #include "router/api/params.h"
+#include "router/models.h"
 
 #define PROMPTS_MAX 256
 

@@ -27,8 +27,8 @@ static void head(const struct call *call, bool chunk, struct buf *out)
     const char *object = call->kind == API_COMPLETIONS ? "text_completion"
                          : chunk                       ? "chat.completion.chunk"
                                                        : "chat.completion";
-    buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":", call->name, object,
-               (unsigned long long)call->created_s);
+    buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%llu,\"model\":", call->name,
+               object, (unsigned long long)call->created_s);
     buf_json_string(out, call->model->name, strlen(call->model->name));
     buf_printf(out, ",\"system_fingerprint\":\"fp_%016llx\",\"choices\":[",
                (unsigned long long)call->model->fingerprint);
@@ -38,8 +38,8 @@ void response_begin(struct call *call)
 {
     buf_clear(&call->out);
     head(call, true, &call->out);
-    call->chunk_head = (struct str){
-        arena_strndup(&call->arena, call->out.data, call->out.len), call->out.len};
+    call->chunk_head =
+        (struct str){arena_strndup(&call->arena, call->out.data, call->out.len), call->out.len};
 }
 
 static void usage(const struct call *call, struct buf *out)

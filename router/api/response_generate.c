@@ -21,7 +21,8 @@ static void put_finish(const struct stream *stream, struct buf *out)
 }
 
 /* [logprob, id, text]; the text null unless asked for, the logprob where there is none. */
-static void put_triple(const struct stream *stream, const float *logprob, uint32_t id, struct buf *out)
+static void put_triple(const struct stream *stream, const float *logprob, uint32_t id,
+                       struct buf *out)
 {
     struct buf text = {0};
     if (logprob)
@@ -41,8 +42,8 @@ static void put_triple(const struct stream *stream, const float *logprob, uint32
 
 /* "SIDE_token_logprobs" and "SIDE_top_logprobs" of tokens [from, count); the scores begin with that of
  * token `first`: before it there is none. */
-static void put_side(const struct stream *stream, const char *side, const uint32_t *ids, uint32_t from,
-                     uint32_t first, const struct scores *scores, struct buf *out)
+static void put_side(const struct stream *stream, const char *side, const uint32_t *ids,
+                     uint32_t from, uint32_t first, const struct scores *scores, struct buf *out)
 {
     uint32_t end = first + scores->count;
     buf_printf(out, ",\"%s_token_logprobs\":[", side);
@@ -81,7 +82,8 @@ static void put_choice(const struct stream *stream, struct buf *out)
     buf_str(out, ",\"output_ids\":[");
     for (size_t i = 0; i < stream->tokens.count; i++)
         buf_printf(out, "%s%u", i > 0 ? "," : "", stream->tokens.ids[i]);
-    buf_printf(out, "],\"index\":%u,\"meta_info\":{\"id\":\"%s\",\"finish_reason\":", stream->choice,
+    buf_printf(out,
+               "],\"index\":%u,\"meta_info\":{\"id\":\"%s\",\"finish_reason\":", stream->choice,
                call->name);
     put_finish(stream, out);
     buf_printf(out,

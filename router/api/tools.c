@@ -33,10 +33,11 @@ void tools_probe(struct model *model, uint32_t format, bool thinking)
     uint32_t id;
     struct buf plain = {0}, with = {0};
     json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "Hi");
-    json_t *tools = json_pack("[{s:s,s:{s:s,s:s,s:{s:s,s:{}}}}]", "type", "function", "function",
-                              "name", "probe_tool", "description", "d", "parameters", "type",
-                              "object", "properties");
-    if (model->tmpl && render(model, messages, NULL, &plain) && render(model, messages, tools, &with)) {
+    json_t *tools =
+        json_pack("[{s:s,s:{s:s,s:s,s:{s:s,s:{}}}}]", "type", "function", "function", "name",
+                  "probe_tool", "description", "d", "parameters", "type", "object", "properties");
+    if (model->tmpl && render(model, messages, NULL, &plain) &&
+        render(model, messages, tools, &with)) {
         model->takes_tools = contains(&with, "probe_tool");
         model->tools = format_of(&with);
     }
@@ -54,14 +55,16 @@ void tools_probe(struct model *model, uint32_t format, bool thinking)
 static enum status check_list(const json_t *tools, struct api_error *error)
 {
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        const json_t *tool = json_array_get(tools, i), *function = json_object_get(tool, "function");
+        const json_t *tool = json_array_get(tools, i),
+                     *function = json_object_get(tool, "function");
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *parameters = json_object_get(function, "parameters");
         if (!type || !json_is_string(json_object_get(function, "name")))
             return api_fail(error, STATUS_INVALID, "tools",
                             "tools[%zu] must have a type and a function with a name", i);
         if (strcmp(type, "function") != 0)
-            return api_fail(error, STATUS_UNSUPPORTED, "tools", "tools[%zu] is of type %.40s", i, type);
+            return api_fail(error, STATUS_UNSUPPORTED, "tools", "tools[%zu] is of type %.40s", i,
+                            type);
         if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
             return api_fail(error, STATUS_INVALID, "tools",
                             "tools[%zu].function.parameters must be a schema", i);
@@ -84,14 +87,18 @@ enum status tools_check(const struct params *params, const struct model *model,
 {
     TRY(check_list(params->tools, error));
     if (params->tool_choice >= TOOL_REQUIRED && json_array_size(params->tools) == 0)
-        return api_fail(error, STATUS_INVALID, "tool_choice", "tool_choice asks for a call, and there are no tools");
+        return api_fail(error, STATUS_INVALID, "tool_choice",
+                        "tool_choice asks for a call, and there are no tools");
     if (params->tool_choice == TOOL_NAMED && !has_tool(params->tools, params->tool_name))
-        return api_fail(error, STATUS_INVALID, "tool_choice", "tool_choice names %.100s, which is none of the tools",
-                        params->tool_name);
-    if (params->tool_choice == TOOL_AUTO && json_array_size(params->tools) > 0 && !model->takes_tools)
-        return api_fail(error, STATUS_UNSUPPORTED, "tools",
-                        "tools are not supported by the chat template of %s; tool_choice required, or a "
-                        "function by name, is", model->name);
+        return api_fail(error, STATUS_INVALID, "tool_choice",
+                        "tool_choice names %.100s, which is none of the tools", params->tool_name);
+    if (params->tool_choice == TOOL_AUTO && json_array_size(params->tools) > 0 &&
+        !model->takes_tools)
+        return api_fail(
+            error, STATUS_UNSUPPORTED, "tools",
+            "tools are not supported by the chat template of %s; tool_choice required, or a "
+            "function by name, is",
+            model->name);
     return STATUS_OK;
 }
 
@@ -149,7 +156,8 @@ bool tools_answer_opts(const struct params *params, const struct model *model, s
     *out = (struct answer_opts){
         .format = format,
         .reasoning = model->thinks && params->separate_reasoning && !bound,
-        .thinking = model->thinks && params->separate_reasoning && !bound && ends_with(prompt, "<think>"),
+        .thinking =
+            model->thinks && params->separate_reasoning && !bound && ends_with(prompt, "<think>"),
         .calling = params->tool_choice >= TOOL_REQUIRED && format == TOOLS_MISTRAL,
         .one_call = !params->parallel_calls,
     };

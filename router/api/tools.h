@@ -2,9 +2,9 @@
 #ifndef MSGL_ROUTER_API_TOOLS_H
 #define MSGL_ROUTER_API_TOOLS_H
 
-#include "router/text/answer.h"
-#include "router/models.h"
 #include "router/api/params.h"
+#include "router/models.h"
+#include "router/text/answer.h"
 
 #define TOOL_FORMATS "auto|none|hermes|llama|mistral"
 

@@ -26,7 +26,7 @@ struct dfa {
     struct set *sets;
     uint32_t count, cap;
     struct map by_hash;
-    uint16_t *table; /* [cap][classes] */
+    uint16_t *table;                     /* [cap][classes] */
     uint8_t class_of[256], byte_of[256]; /* a class's first byte */
     uint32_t classes;
     struct automaton_call *calls;
@@ -256,8 +256,8 @@ enum status nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err)
 out:
     for (uint32_t i = 0; i < dfa.count; i++)
         mem_free(dfa.sets[i].items);
-    void *arrays[] = {dfa.sets,  dfa.table, dfa.calls, dfa.first,
-                      dfa.first_known, dfa.stack, dfa.found, dfa.mark, dfa.ends};
+    void *arrays[] = {dfa.sets,  dfa.table, dfa.calls, dfa.first, dfa.first_known,
+                      dfa.stack, dfa.found, dfa.mark,  dfa.ends};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     map_release(&dfa.by_hash);

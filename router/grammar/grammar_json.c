@@ -144,8 +144,8 @@ static void put_digits(struct nfa *nfa, uint32_t from, uint32_t min, uint32_t ma
 }
 
 /* Numbers of the digits of lo to hi, both `len` long. */
-static void put_same_length(struct nfa *nfa, uint32_t from, const char *lo, const char *hi, size_t len,
-                            uint32_t to)
+static void put_same_length(struct nfa *nfa, uint32_t from, const char *lo, const char *hi,
+                            size_t len, uint32_t to)
 {
     if (len == 0) {
         nfa_empty(nfa, from, to);
@@ -170,7 +170,8 @@ static void put_same_length(struct nfa *nfa, uint32_t from, const char *lo, cons
 /* Decimal numbers from lo to hi without leading zeros. */
 static void put_naturals(struct nfa *nfa, uint32_t from, uint64_t lo, uint64_t hi, uint32_t to)
 {
-    for (uint64_t first = 0, last = 9; lo <= hi && first <= hi; first = last + 1, last = last * 10 + 9) {
+    for (uint64_t first = 0, last = 9; lo <= hi && first <= hi;
+         first = last + 1, last = last * 10 + 9) {
         uint64_t a = MAX(lo, first), b = MIN(hi, last);
         char low[24], high[24];
         if (a > b)
@@ -218,7 +219,8 @@ bool json_integer_of(struct json_rules *rules, uint32_t from, const struct json_
 }
 
 /* Whole numbers, and those with a fraction whose whole next neighbours are within bounds too. */
-static bool put_bounded(struct nfa *nfa, uint32_t from, const struct json_bounds *bounds, uint32_t to)
+static bool put_bounded(struct nfa *nfa, uint32_t from, const struct json_bounds *bounds,
+                        uint32_t to)
 {
     int64_t lo, hi;
     if (!whole_range(bounds, INT64_C(999999999), &lo, &hi))
@@ -244,7 +246,8 @@ bool json_number_of(struct json_rules *rules, uint32_t from, const struct json_b
     if (isfinite(bounds->min) || isfinite(bounds->max))
         return put_bounded(nfa, from, bounds, *to);
     uint32_t sign = nfa_state(nfa), whole = nfa_state(nfa), rest = nfa_state(nfa);
-    uint32_t dot = nfa_state(nfa), mantissa = nfa_state(nfa), e = nfa_state(nfa), digits = nfa_state(nfa);
+    uint32_t dot = nfa_state(nfa), mantissa = nfa_state(nfa), e = nfa_state(nfa),
+             digits = nfa_state(nfa);
     nfa_empty(nfa, from, sign);
     nfa_range(nfa, from, '-', '-', sign);
     nfa_range(nfa, sign, '0', '0', whole);

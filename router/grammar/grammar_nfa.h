@@ -27,7 +27,7 @@ struct nfa_rule {
     uint32_t start, end;
 };
 
-struct nfa { /* zero-initialise; release */
+struct nfa {            /* zero-initialise; release */
     uint32_t *edges_of; /* [states] first edge, NFA_NONE */
     uint32_t states, states_cap;
     struct nfa_edge *edges;

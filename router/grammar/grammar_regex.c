@@ -267,8 +267,8 @@ static enum status parse_alternatives(struct parser *p, const struct regex_node 
 static enum status parse_group(struct parser *p, const struct regex_node **out)
 {
     if (take(p, '?')) {
-        bool named = next_is(p, 'P') || (next_is(p, '<') && p->end - p->at > 1 && p->at[1] != '=' &&
-                                         p->at[1] != '!');
+        bool named = next_is(p, 'P') ||
+                     (next_is(p, '<') && p->end - p->at > 1 && p->at[1] != '=' && p->at[1] != '!');
         if (named) {
             while (p->at < p->end && *p->at != '>')
                 p->at++;

@@ -8,9 +8,9 @@
 #include "router/grammar/grammar_json.h"
 #include "router/grammar/grammar_regex.h"
 
-#define REFS_MAX   64
-#define DEPTH_MAX  64
-#define COUNT_MAX  1000 /* characters, items */
+#define REFS_MAX  64
+#define DEPTH_MAX 64
+#define COUNT_MAX 1000 /* characters, items */
 
 struct reference {
     const json_t *target;
@@ -43,11 +43,25 @@ static enum status invalid(struct schema *s, const char *keyword, const char *wh
 
 static enum status check_keywords(struct schema *s, const json_t *schema)
 {
-    static const char *const refused[] = {
-        "not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies",
-        "patternProperties", "propertyNames", "minProperties", "maxProperties", "contains",
-        "minContains", "maxContains", "unevaluatedItems", "unevaluatedProperties",
-        "additionalItems", "$dynamicRef", "$recursiveRef"};
+    static const char *const refused[] = {"not",
+                                          "if",
+                                          "then",
+                                          "else",
+                                          "dependentRequired",
+                                          "dependentSchemas",
+                                          "dependencies",
+                                          "patternProperties",
+                                          "propertyNames",
+                                          "minProperties",
+                                          "maxProperties",
+                                          "contains",
+                                          "minContains",
+                                          "maxContains",
+                                          "unevaluatedItems",
+                                          "unevaluatedProperties",
+                                          "additionalItems",
+                                          "$dynamicRef",
+                                          "$recursiveRef"};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)
         if (json_object_get(schema, refused[i]))
             return refuse(s, refused[i], "");
@@ -57,8 +71,8 @@ static enum status check_keywords(struct schema *s, const json_t *schema)
 }
 
 /* A whole number of a keyword, clamped to COUNT_MAX where that narrows. */
-static enum status get_count(struct schema *s, const json_t *schema, const char *keyword, bool least,
-                             uint32_t *out)
+static enum status get_count(struct schema *s, const json_t *schema, const char *keyword,
+                             bool least, uint32_t *out)
 {
     const json_t *value = json_object_get(schema, keyword);
     if (!value)
@@ -80,11 +94,14 @@ static const char *format_regex(const char *format)
         const char *name, *regex;
     } known[] = {
         {"date", "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"},
-        {"time", "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"},
-        {"date-time", "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-                      "(\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"},
+        {"time", "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3])"
+                 ":[0-5][0-9])"},
+        {"date-time",
+         "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+         "(\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"},
         {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
-        {"ipv4", "((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"},
+        {"ipv4", "((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]["
+                 "0-9]|[1-9]?[0-9])"},
         {"email", "[a-z0-9]{1,20}([._-][a-z0-9]{1,20}){0,3}@[a-z0-9]{1,20}(\\.[a-z]{2,10}){1,2}"},
     };
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
@@ -146,7 +163,8 @@ static enum status put_string(struct schema *s, const json_t *schema, uint32_t f
 
 static enum status get_bounds(struct schema *s, const json_t *schema, struct json_bounds *out)
 {
-    static const char *const names[] = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"};
+    static const char *const names[] = {"minimum", "maximum", "exclusiveMinimum",
+                                        "exclusiveMaximum"};
     *out = (struct json_bounds){-INFINITY, INFINITY, false, false};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         const json_t *value = json_object_get(schema, names[i]);
@@ -287,7 +305,7 @@ static enum status put_object(struct schema *s, const json_t *schema, uint32_t f
         !json_is_false(others))
         return put_map(s, others, open, to);
     struct members at = {open, NFA_NONE};
-    json_object_foreach((json_t *)(uintptr_t)properties, name, property)
+    json_object_foreach ((json_t *)(uintptr_t)properties, name, property)
         TRY(put_member(s, name, property, is_required(required, name), &at));
     for (size_t i = 0; i < json_array_size(required); i++) {
         const char *needed = json_string_value(json_array_get(required, i));
@@ -333,7 +351,8 @@ static const json_t *resolve(const struct schema *s, const char *pointer)
 }
 
 /* Whether `target` is reached again from within; `budget` bounds the walk. */
-static bool reaches(const struct schema *s, const json_t *from, const json_t *target, uint32_t *budget)
+static bool reaches(const struct schema *s, const json_t *from, const json_t *target,
+                    uint32_t *budget)
 {
     const char *key;
     json_t *value;
@@ -346,7 +365,7 @@ static bool reaches(const struct schema *s, const json_t *from, const json_t *ta
                 return true;
         return false;
     }
-    json_object_foreach((json_t *)(uintptr_t)from, key, value) {
+    json_object_foreach ((json_t *)(uintptr_t)from, key, value) {
         if (strcmp(key, "$defs") == 0 || strcmp(key, "definitions") == 0)
             continue;
         const json_t *next = value;
@@ -363,14 +382,16 @@ static enum status put_reference(struct schema *s, const char *pointer, uint32_t
     const json_t *target = resolve(s, pointer);
     uint32_t i = 0, budget = 20000;
     if (!target)
-        return refuse(s, "$ref", pointer[0] == '#' ? "there is nothing there" : "outside the schema");
+        return refuse(s, "$ref",
+                      pointer[0] == '#' ? "there is nothing there" : "outside the schema");
     while (i < s->ref_count && s->refs[i].target != target)
         i++;
     if (i == s->ref_count) {
         if (s->ref_count == REFS_MAX)
             return refuse(s, "$ref", "more than 64 of them");
         bool nests = reaches(s, target, target, &budget);
-        s->refs[s->ref_count++] = (struct reference){target, nests ? nfa_rule(s->nfa) : NFA_NONE, false};
+        s->refs[s->ref_count++] =
+            (struct reference){target, nests ? nfa_rule(s->nfa) : NFA_NONE, false};
     }
     struct reference *ref = &s->refs[i];
     if (ref->rule == NFA_NONE)
@@ -387,8 +408,8 @@ static enum status put_reference(struct schema *s, const char *pointer, uint32_t
 
 /* ---- alternatives ---- */
 
-static enum status put_each(struct schema *s, const json_t *list, const char *keyword, uint32_t from,
-                            uint32_t *to)
+static enum status put_each(struct schema *s, const json_t *list, const char *keyword,
+                            uint32_t from, uint32_t *to)
 {
     if (!json_is_array(list) || json_array_size(list) == 0)
         return invalid(s, keyword, "must be a list that is not empty");
@@ -424,9 +445,10 @@ static bool disjoint(const struct schema *s, const json_t *a, const json_t *b)
                        (strcmp(type_b, "integer") == 0 && strcmp(type_a, "number") == 0);
         return !numbers;
     }
-    json_object_foreach(json_object_get(a, "properties"), name, property) {
+    json_object_foreach (json_object_get(a, "properties"), name, property) {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
-        const json_t *mine = json_object_get(property, "const"), *theirs = json_object_get(other, "const");
+        const json_t *mine = json_object_get(property, "const"),
+                     *theirs = json_object_get(other, "const");
         if (mine && theirs && !json_equal(mine, theirs) &&
             is_required(json_object_get(a, "required"), name) &&
             is_required(json_object_get(b, "required"), name))
@@ -483,12 +505,21 @@ static enum status put_type(struct schema *s, const json_t *schema, const char *
  * of other types pass. */
 static const char *implied_type(const json_t *schema)
 {
-    static const char *const keywords[][2] = {
-        {"properties", "object"},    {"required", "object"},  {"additionalProperties", "object"},
-        {"items", "array"},          {"prefixItems", "array"}, {"minItems", "array"},
-        {"maxItems", "array"},       {"pattern", "string"},   {"minLength", "string"},
-        {"maxLength", "string"},     {"minimum", "number"},   {"maximum", "number"},
-        {"exclusiveMinimum", "number"}, {"exclusiveMaximum", "number"}, {"multipleOf", "number"}};
+    static const char *const keywords[][2] = {{"properties", "object"},
+                                              {"required", "object"},
+                                              {"additionalProperties", "object"},
+                                              {"items", "array"},
+                                              {"prefixItems", "array"},
+                                              {"minItems", "array"},
+                                              {"maxItems", "array"},
+                                              {"pattern", "string"},
+                                              {"minLength", "string"},
+                                              {"maxLength", "string"},
+                                              {"minimum", "number"},
+                                              {"maximum", "number"},
+                                              {"exclusiveMinimum", "number"},
+                                              {"exclusiveMaximum", "number"},
+                                              {"multipleOf", "number"}};
     for (size_t i = 0; i < ARRAY_LEN(keywords); i++)
         if (json_object_get(schema, keywords[i][0]))
             return keywords[i][1];
@@ -614,11 +645,12 @@ out:
 }
 
 /* {"name": "f", "arguments": …} with the tool's own schema. */
-static enum status put_tool(struct schema *s, const struct grammar_tools *want, const json_t *function,
-                            uint32_t from, uint32_t *to)
+static enum status put_tool(struct schema *s, const struct grammar_tools *want,
+                            const json_t *function, uint32_t from, uint32_t *to)
 {
     const json_t *parameters = json_object_get(function, "parameters");
-    json_t *name_key = json_string(want->name_key), *arguments_key = json_string(want->arguments_key);
+    json_t *name_key = json_string(want->name_key),
+           *arguments_key = json_string(want->arguments_key);
     uint32_t at = json_space(&s->rules, json_char(&s->rules, from, '{'));
     at = json_mark(&s->rules, json_literal(&s->rules, at, name_key), ':');
     at = json_mark(&s->rules, json_literal(&s->rules, at, json_object_get(function, "name")), ',');

@@ -95,7 +95,8 @@ enum status grammar_without(const json_t *words, struct buf *out, struct err *er
     for (size_t i = 0; i < json_array_size(words); i++)
         bytes += json_string_length(json_array_get(words, i));
     if (bytes > WORDS_BYTES_MAX)
-        return err_set(err, STATUS_UNSUPPORTED, "the words have more than %d bytes", WORDS_BYTES_MAX - 1);
+        return err_set(err, STATUS_UNSUPPORTED, "the words have more than %d bytes",
+                       WORDS_BYTES_MAX - 1);
     trie.nodes = mem_array(bytes, sizeof(*trie.nodes));
     trie.order = mem_array(bytes, sizeof(*trie.order));
     add_node(&trie);

@@ -41,7 +41,8 @@ static void on_dispose(void *ptr)
 
 struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req)
 {
-    struct http_exchange *exchange = h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
+    struct http_exchange *exchange =
+        h2o_mem_alloc_shared(&req->pool, sizeof(*exchange), on_dispose);
     memset(exchange, 0, sizeof(*exchange));
     exchange->generator.proceed = on_proceed;
     exchange->generator.stop = on_stop;
@@ -190,7 +191,8 @@ static void set_head(struct http_exchange *exchange, int status, const char *typ
     req->res.status = status;
     req->res.reason = status_reason(status);
     h2o_iovec_t copy = h2o_strdup(&req->pool, type, SIZE_MAX);
-    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, copy.base, copy.len);
+    h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, copy.base,
+                   copy.len);
     if (exchange->server->stopping || status == 499)
         req->http1_is_persistent = 0;
 }

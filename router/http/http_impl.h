@@ -47,20 +47,21 @@ struct http_exchange {
     void (*gone)(void *owner);
     struct buf out;     /* waiting */
     struct buf sending; /* in flight */
-    uint64_t sent_ms; /* when the write in flight began */
-    bool direct; /* h2o is between two sends while nothing is in flight: see http_direct.c */
+    uint64_t sent_ms;   /* when the write in flight began */
+    bool direct;        /* h2o is between two sends while nothing is in flight: see http_direct.c */
     bool started, in_flight, finished, aborted, final_sent, answered;
 };
 
 struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req);
 void http_exchange_flush(struct http_exchange *exchange);
 void http_exchange_lost(struct http_exchange *exchange); /* the client left */
-bool http_direct_can(const struct http_exchange *exchange); /* asked once the response has started */
+bool http_direct_can(
+    const struct http_exchange *exchange);             /* asked once the response has started */
 void http_direct_send(struct http_exchange *exchange); /* all of `out`, as a chunk of the body */
 int http_exchange_fd(const struct http_exchange *exchange);
 enum status MUST_USE http_tls_start(struct http_server *server, struct err *err);
 void http_tls_stop(struct http_server *server);
 void http_tls_sweep(struct http_server *server); /* lets go of connections that were reset */
-void http_filter_errors(h2o_pathconf_t *path); /* h2o's own errors as JSON */
+void http_filter_errors(h2o_pathconf_t *path);   /* h2o's own errors as JSON */
 
 #endif

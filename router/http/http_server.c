@@ -90,8 +90,8 @@ static void configure(struct http_server *server)
     server->config.max_request_entity_size = server->opts.body_max;
     server->config.http1.req_timeout = server->opts.idle_timeout_ms;
     server->config.http1.upgrade_to_http2 = 0;
-    h2o_hostconf_t *host = h2o_config_register_host(
-        &server->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_hostconf_t *host =
+        h2o_config_register_host(&server->config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     struct http_handler *handler =
         (struct http_handler *)(void *)h2o_create_handler(path, sizeof(*handler));
@@ -150,13 +150,15 @@ void http_server_stop(struct http_server *server)
 void http_server_close(struct http_server *server)
 {
     http_server_stop(server);
-    LIST_EACH (node, &server->conns) {
+    LIST_EACH(node, &server->conns)
+    {
         struct http_conn *conn = LIST_ITEM(node, struct http_conn, node);
         uv_os_fd_t fd;
         if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0)
             shutdown(fd, SHUT_RDWR);
     }
-    LIST_EACH_SAFE (node, next, &server->exchanges) {
+    LIST_EACH_SAFE(node, next, &server->exchanges)
+    {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
         http_exchange_lost(exchange);
     }
@@ -196,7 +198,8 @@ void http_server_sweep(struct http_server *server)
     }
     size_t count = 0;
     uint64_t now_ms = clock_now_ms();
-    LIST_EACH (node, &server->exchanges) {
+    LIST_EACH(node, &server->exchanges)
+    {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
         if (exchange->answered) {
             /* The rest waits for a reader that does not read: not for ever. */

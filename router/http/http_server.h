@@ -56,7 +56,8 @@ void http_server_sweep(struct http_server *server);
 struct str http_method(const struct http_exchange *exchange);
 struct str http_path(const struct http_exchange *exchange); /* normalised, without the query */
 struct str http_body(const struct http_exchange *exchange);
-struct str http_header(const struct http_exchange *exchange, const char *name); /* lower case; empty when absent */
+struct str http_header(const struct http_exchange *exchange,
+                       const char *name); /* lower case; empty when absent */
 
 /* The client left: owner is called once, and must not touch the exchange again. */
 void http_own(struct http_exchange *exchange, void *owner, void (*gone)(void *owner));
@@ -68,7 +69,8 @@ void http_reply(struct http_exchange *exchange, int status, const char *type, st
 void http_stream(struct http_exchange *exchange, const char *type); /* 200; nothing is sent yet */
 /* NO_SPACE: the reader is too slow; call http_abort. */
 enum status MUST_USE http_write(struct http_exchange *exchange, const void *data, size_t len);
-size_t http_unsent(const struct http_exchange *exchange); /* bytes that wait behind the write in flight */
+size_t
+http_unsent(const struct http_exchange *exchange); /* bytes that wait behind the write in flight */
 void http_finish(struct http_exchange *exchange);
 void http_abort(struct http_exchange *exchange); /* breaks the connection off, body unfinished */
 

@@ -39,7 +39,8 @@ static uint64_t stamp_of(const char *path)
     struct stat st;
     if (stat(path, &st) != 0)
         return 0;
-    return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_ino;
+    return (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec +
+           (uint64_t)st.st_ino;
 }
 
 static uint64_t stamps(const struct http_opts *opts)
@@ -83,7 +84,8 @@ void http_tls_sweep(struct http_server *server)
 {
     if (!server->accept.ssl_ctx)
         return;
-    LIST_EACH_SAFE (node, next, &server->conns) {
+    LIST_EACH_SAFE(node, next, &server->conns)
+    {
         struct http_conn *conn = LIST_ITEM(node, struct http_conn, node);
         uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
         if (stream->data && !uv_is_closing((uv_handle_t *)stream) && !uv_is_writable(stream))

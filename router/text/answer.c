@@ -14,9 +14,7 @@ static const struct str llama = {"<|python_tag|>", 14}, mistral = {"[TOOL_CALLS]
 void answer_init(struct answer *answer, const struct answer_opts *opts)
 {
     *answer = (struct answer){.opts = *opts};
-    answer->state = opts->thinking  ? ANSWER_REASONING
-                    : opts->calling ? ANSWER_CALL
-                                    : ANSWER_START;
+    answer->state = opts->thinking ? ANSWER_REASONING : opts->calling ? ANSWER_CALL : ANSWER_START;
 }
 
 void answer_release(struct answer *answer)
@@ -132,7 +130,8 @@ static bool step_start(struct answer *answer, bool end)
     const char *text = answer->held.data + skip;
     size_t len = answer->held.len - skip;
     if (answer->held.len == 0 ||
-        (!end && skip < SPACES_MAX && (len == 0 || (answer->opts.reasoning && may_begin(text, len, think)))))
+        (!end && skip < SPACES_MAX &&
+         (len == 0 || (answer->opts.reasoning && may_begin(text, len, think)))))
         return false;
     if (answer->opts.reasoning && skip < SPACES_MAX && begins(text, len, think)) {
         buf_consume(&answer->held, skip + think.len);
@@ -182,8 +181,8 @@ static bool step_content(struct answer *answer, bool end)
         return false;
     }
     size_t skip = spaces_at(held, 0);
-    if (answer->opts.format == TOOLS_LLAMA && !answer->spoke && skip < MIN(held->len, (size_t)SPACES_MAX) &&
-        held->data[skip] == '{') {
+    if (answer->opts.format == TOOLS_LLAMA && !answer->spoke &&
+        skip < MIN(held->len, (size_t)SPACES_MAX) && held->data[skip] == '{') {
         buf_consume(held, skip);
         begin_call(answer);
         return true;
@@ -224,8 +223,7 @@ static struct answer_call *call_of(struct answer *answer)
 {
     if (answer->call_count > 0 && !answer->calls[answer->call_count - 1].named)
         return &answer->calls[answer->call_count - 1];
-    answer->calls =
-        mem_realloc(answer->calls, (answer->call_count + 1) * sizeof(*answer->calls));
+    answer->calls = mem_realloc(answer->calls, (answer->call_count + 1) * sizeof(*answer->calls));
     answer->calls[answer->call_count] = (struct answer_call){.named = false};
     return &answer->calls[answer->call_count++];
 }
@@ -233,8 +231,7 @@ static struct answer_call *call_of(struct answer *answer)
 /* What the raw text says by now of the call that is being read. */
 static void take_call(struct answer *answer, const struct answer_scan *scan, bool first)
 {
-    struct answer_call *call =
-        first ? call_of(answer) : &answer->calls[answer->call_count - 1];
+    struct answer_call *call = first ? call_of(answer) : &answer->calls[answer->call_count - 1];
     if (first) {
         answer_unescape(scan->name, &call->name);
         call->named = true;
@@ -264,8 +261,8 @@ static bool step_call(struct answer *answer, bool end)
     move(answer, answer->held.len, &answer->raw, 0);
     if (arguments_go_on(answer))
         return false;
-    enum scan_end state = answer_scan(answer->raw.data ? answer->raw.data : "", answer->raw.len,
-                                      &scan);
+    enum scan_end state =
+        answer_scan(answer->raw.data ? answer->raw.data : "", answer->raw.len, &scan);
     bool known = answer->raw_named, bad = state == SCAN_BAD;
     if (scan.name.len > 0 && (scan.arguments.data || state == SCAN_DONE)) {
         take_call(answer, &scan, !known);
@@ -321,7 +318,8 @@ static bool step_after(struct answer *answer, bool end)
         return true;
     }
     struct str mark = opener(answer);
-    if (!end && (may_begin(held->data, held->len, hermes_end) || may_begin(held->data, held->len, mark)))
+    if (!end &&
+        (may_begin(held->data, held->len, hermes_end) || may_begin(held->data, held->len, mark)))
         return false;
     if (format != TOOLS_HERMES && c == '{') {
         begin_call(answer);

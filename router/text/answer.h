@@ -51,9 +51,9 @@ struct answer { /* answer_init; release */
 
 void answer_init(struct answer *answer, const struct answer_opts *opts);
 void answer_push(struct answer *answer, const char *text, size_t len);
-void answer_finish(struct answer *answer); /* the end: what is held is decided */
+void answer_finish(struct answer *answer);         /* the end: what is held is decided */
 bool answer_has_news(const struct answer *answer); /* something to tell */
-void answer_told(struct answer *answer); /* all of it was told */
+void answer_told(struct answer *answer);           /* all of it was told */
 void answer_release(struct answer *answer);
 
 #endif

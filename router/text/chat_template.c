@@ -74,8 +74,7 @@ static const json_t *named(const json_t *list, const char *name)
     size_t i;
     const json_t *item;
 
-    json_array_foreach(list, i, item)
-    {
+    json_array_foreach (list, i, item) {
         const json_t *text = json_object_get(item, "template");
         const char *key = json_string_value(json_object_get(item, "name"));
         if (key && strcmp(key, name) == 0 && json_is_string(text))
@@ -183,8 +182,7 @@ static json_t *join_parts(const json_t *content)
     const json_t *part;
     size_t i;
 
-    json_array_foreach(content, i, part)
-    {
+    json_array_foreach (content, i, part) {
         const json_t *type = json_object_get(part, "type"), *words = json_object_get(part, "text");
         if ((type && strcmp(json_string_value(type) ? json_string_value(type) : "", "text") != 0) ||
             !json_is_string(words))
@@ -253,8 +251,7 @@ static enum status prepare(const json_t *messages, bool parts, json_t **out, str
     if (!json_is_array(messages))
         return err_set(err, STATUS_INVALID, "'messages' must be an array");
     *out = json_array();
-    json_array_foreach(messages, i, from)
-    {
+    json_array_foreach (messages, i, from) {
         json_t *message, *content, *calls;
         if (!json_is_object(from))
             return err_set(err, STATUS_INVALID, "messages[%zu] must be an object", i);
@@ -326,7 +323,8 @@ static enum status cut_at_tag(struct buf *out, size_t start, const json_t *final
 {
     size_t len = sizeof(CONTINUE_TAG) - 2, at = out->len; /* without its final space */
     struct str text = stripped(final);
-    bool there = out->len > start && memmem(out->data + start, out->len - start, text.data, text.len);
+    bool there =
+        out->len > start && memmem(out->data + start, out->len - start, text.data, text.len);
 
     while (there && at > start + len && memcmp(out->data + at - len, CONTINUE_TAG, len) != 0)
         at--;
@@ -363,7 +361,8 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     const char *name;
     json_t *value;
 
-    json_object_foreach(tmpl->tokens, name, value) add_var(vars, name, value);
+    json_object_foreach (tmpl->tokens, name, value)
+        add_var(vars, name, value);
     add_var(vars, "messages", messages);
     add_var(vars, "tools", opts->tools);
     add_var(vars, "documents", NULL);
@@ -376,8 +375,7 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     if (json_object_size(opts->kwargs) > VARS_MAX / 2)
         return err_set(err, STATUS_TOO_LARGE, "'chat_template_kwargs' has more than %d entries",
                        VARS_MAX / 2);
-    json_object_foreach((json_t *)(uintptr_t)opts->kwargs, name, value)
-    {
+    json_object_foreach ((json_t *)(uintptr_t)opts->kwargs, name, value) {
         if (strcmp(name, "messages") == 0)
             return err_set(err, STATUS_INVALID, "'chat_template_kwargs' may not set 'messages'");
         add_var(vars, name, value);

@@ -11,7 +11,7 @@
 struct detokenizer { /* zero-initialise by detokenizer_init; release */
     const struct tokenizer *tokenizer;
     bool skip_special;
-    struct buf held; /* bytes of a character whose rest may still come, at most 3 */
+    struct buf held;            /* bytes of a character whose rest may still come, at most 3 */
     struct token_stream stream; /* in its place when the tokenizer has a decoder to run */
 };
 

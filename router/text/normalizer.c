@@ -2,9 +2,9 @@
 
 #include <string.h>
 
+#include "common/byte_alphabet.h"
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "common/byte_alphabet.h"
 
 /* One step's work: reads text, appends to out. A step returns false when it left the text alone. */
 struct work {

@@ -27,11 +27,11 @@ enum normalizer_kind {
 
 struct normalizer_step {
     enum normalizer_kind kind;
-    enum unicode_form form;     /* FORM */
-    char *text;                 /* PREPEND: what; REPLACE: by what */
-    char *pattern;              /* REPLACE: plain text; NULL: the regex */
-    struct regex regex;         /* REPLACE */
-    bool left, right;           /* STRIP */
+    enum unicode_form form;       /* FORM */
+    char *text;                   /* PREPEND: what; REPLACE: by what */
+    char *pattern;                /* REPLACE: plain text; NULL: the regex */
+    struct regex regex;           /* REPLACE */
+    bool left, right;             /* STRIP */
     bool clean, chinese, accents; /* BERT; accents: drop them. Lowercase is a step of its own */
 };
 

@@ -37,7 +37,8 @@ static enum status load_replace(struct normalizer *normalizer, const json_t *jso
     TRY(json_get_string(json, "content", &text, err));
     TRY(part_pattern(json, "Replace", &pattern, &literal, err));
     if (!text || !*pattern)
-        return err_set(err, STATUS_UNSUPPORTED, "Replace without a pattern or content is not supported");
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "Replace without a pattern or content is not supported");
     TRY(next_step(normalizer, NORMALIZER_REPLACE, &step, err));
     step->text = mem_strdup(text);
     if (!literal)

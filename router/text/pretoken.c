@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#include "common/utf8.h"
 #include "common/byte_alphabet.h"
+#include "common/utf8.h"
 #include "router/text/tokenizer_unicode.h"
 
 /* One run of pretoken_split. `looked` is what regexes look at, `text` what words are cut from: same
@@ -191,7 +191,8 @@ static enum status run_written(struct run *run, size_t stage_idx, size_t len, si
 }
 
 /* Copies the slice with each space as the stage's character. */
-static void write_metaspace(struct buf *buf, const char *text, size_t len, const char *meta, size_t n)
+static void write_metaspace(struct buf *buf, const char *text, size_t len, const char *meta,
+                            size_t n)
 {
     for (size_t i = 0; i < len;) {
         const char *space = memchr(text + i, ' ', len - i);

@@ -37,14 +37,14 @@ enum pretoken_prepend { PRETOKEN_NEVER, PRETOKEN_FIRST, PRETOKEN_ALWAYS };
 struct pretoken_stage {
     enum pretoken_kind kind;
     enum pretoken_behavior behavior;
-    bool invert;                  /* what lies between matches counts as the match */
-    bool split;                   /* METASPACE: cut in front of each replacement; BYTES: by regex */
-    bool alphabet;                /* BYTES: write bytes as characters; else the caller takes bytes */
+    bool invert;   /* what lies between matches counts as the match */
+    bool split;    /* METASPACE: cut in front of each replacement; BYTES: by regex */
+    bool alphabet; /* BYTES: write bytes as characters; else the caller takes bytes */
     enum pretoken_prepend prepend; /* METASPACE; BYTES: a slice without a space in front gets one */
-    uint32_t cp;                  /* CHARS without test, METASPACE: the character */
-    size_t length;                /* FIXED */
-    bool (*test)(uint32_t cp);    /* CHARS; NULL: is it `cp`? */
-    struct regex regex;           /* REGEX, BYTES with split */
+    uint32_t cp;                   /* CHARS without test, METASPACE: the character */
+    size_t length;                 /* FIXED */
+    bool (*test)(uint32_t cp);     /* CHARS; NULL: is it `cp`? */
+    struct regex regex;            /* REGEX, BYTES with split */
 };
 
 struct pretoken {
@@ -54,7 +54,7 @@ struct pretoken {
 
 struct pretoken_scratch {
     struct regex_scratch regex;
-    struct buf stand_in; /* see unicode_stand_in() */
+    struct buf stand_in;                     /* see unicode_stand_in() */
     struct buf written[PRETOKEN_STAGES_MAX]; /* slices that a stage wrote anew */
 };
 
@@ -75,8 +75,7 @@ typedef void (*pretoken_emit)(void *ctx, const char *word, size_t len);
 /* Calls emit for each word of text (valid UTF-8), in order; words are never empty. The first
  * `origin` bytes of text stem from the very start of what was to be encoded (0: it starts later). */
 enum status MUST_USE pretoken_split(const struct pretoken *pretoken,
-                                    struct pretoken_scratch *scratch, struct str text, size_t origin,
-                                    pretoken_emit emit, void *ctx, struct err *err);
-
+                                    struct pretoken_scratch *scratch, struct str text,
+                                    size_t origin, pretoken_emit emit, void *ctx, struct err *err);
 
 #endif

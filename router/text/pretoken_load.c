@@ -187,7 +187,8 @@ static enum status load_step(struct loader *loader, const json_t *json, int dept
     return STATUS_OK;
 }
 
-enum status pretoken_load_prepend(const json_t *json, enum pretoken_prepend *prepend, struct err *err)
+enum status pretoken_load_prepend(const json_t *json, enum pretoken_prepend *prepend,
+                                  struct err *err)
 {
     static const char *const names[] = {"never", "first", "always"};
     const char *name = "always";
@@ -202,8 +203,8 @@ enum status pretoken_load_prepend(const json_t *json, enum pretoken_prepend *pre
             return STATUS_OK;
         }
     }
-    return err_set(err, STATUS_INVALID, "Metaspace's prepend_scheme \"%.60s\"%s is not possible", name,
-                   prefix ? "" : " without add_prefix_space");
+    return err_set(err, STATUS_INVALID, "Metaspace's prepend_scheme \"%.60s\"%s is not possible",
+                   name, prefix ? "" : " without add_prefix_space");
 }
 
 enum status pretoken_load(const json_t *json, struct pretoken *pretoken, struct err *err)

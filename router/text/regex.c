@@ -4,8 +4,8 @@
 
 #include "common/utf8.h"
 
-#define PATTERN_BYTES_MAX 65536
-#define MATCH_LIMIT 1000000000u
+#define PATTERN_BYTES_MAX   65536
+#define MATCH_LIMIT         1000000000u
 #define JIT_STACK_BYTES_MAX (16u << 20)
 
 void regex_release(struct regex *regex)
@@ -42,15 +42,18 @@ static enum status compile(const char *pattern, bool literal, struct regex *out,
     int code;
 
     CHECK(context);
-    options |= literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE; /* Ruby's ^ and $ are lines' */
+    options |=
+        literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE; /* Ruby's ^ and $ are lines' */
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    out->code = pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern), options, &code, &offset, context);
+    out->code =
+        pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern), options, &code, &offset, context);
     pcre2_compile_context_free(context);
     if (!out->code) {
         PCRE2_UCHAR text[128] = "";
         pcre2_get_error_message(code, text, sizeof(text));
-        return err_set(err, STATUS_UNSUPPORTED, "the tokenizer's regex: %s at byte %zu of \"%.200s\"",
-                       (const char *)text, (size_t)offset, pattern);
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "the tokenizer's regex: %s at byte %zu of \"%.200s\"", (const char *)text,
+                       (size_t)offset, pattern);
     }
     out->jit = pcre2_jit_compile(out->code, PCRE2_JIT_COMPLETE) == 0;
     return STATUS_OK;
@@ -98,7 +101,8 @@ enum status regex_next(struct regex_walk *w, bool *found, struct err *err)
             return STATUS_OK;
         if (rc < 0)
             return err_set(err, STATUS_INVALID,
-                           "the text is too complex for the tokenizer's regex (PCRE2 error %d)", rc);
+                           "the text is too complex for the tokenizer's regex (PCRE2 error %d)",
+                           rc);
         at = pcre2_get_ovector_pointer(w->scratch->match);
         w->start = at[0];
         w->end = w->from = at[1];

@@ -37,7 +37,7 @@ struct regex_walk { /* init with .regex, .scratch, .subject */
     const struct regex *regex;
     struct regex_scratch *scratch;
     struct str subject;
-    size_t gap, from; /* end of the last match; where to search on */
+    size_t gap, from;  /* end of the last match; where to search on */
     size_t start, end; /* the match */
 };
 

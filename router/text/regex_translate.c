@@ -13,11 +13,13 @@
 #include "router/text/regex.h"
 
 #define CLASS_NESTING_MAX 8
-#define NAME_MAX_BYTES 48
+#define NAME_MAX_BYTES    48
 /* What is alphabetic to Oniguruma and was not yet when PCRE2's tables were made. */
-#define ALPHA "\\p{Alphabetic}\\x{363}-\\x{36f}\\x{c04}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{11081}"
+#define ALPHA                                                                                      \
+    "\\p{Alphabetic}\\x{363}-\\x{36f}\\x{c04}\\x{f82}\\x{f83}\\x{1dd3}-\\x{1de6}\\x{11080}\\x{"    \
+    "11081}"
 #define LOWER "\\p{Lowercase}\\x{10fc}\\x{a7f2}-\\x{a7f4}\\x{ab69}"
-#define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
+#define WORD  "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}"
 /* Outside of classes it asks a table of bytes first, which takes these for word characters. */
 #define WORD_ALONE WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
@@ -28,10 +30,11 @@ struct scan {
 };
 
 /* One class: the operands of its && so far, and the one being read. All match one character. */
-struct class {
+struct class
+{
     bool negated;
-    struct buf ahead; /* (?=…) of the operands before */
-    struct buf body;  /* what stands between brackets */
+    struct buf ahead;  /* (?=…) of the operands before */
+    struct buf body;   /* what stands between brackets */
     struct buf others; /* |[^…]|…: parts that cannot */
     bool single;       /* the item before was a character that may start a range */
 };
@@ -40,8 +43,8 @@ static enum status refuse(const struct scan *s, size_t from, size_t len)
 {
     len = MIN(len, s->len - from);
     return err_set(s->err, STATUS_UNSUPPORTED,
-                   "the tokenizer's regex uses \"%.*s\" at byte %zu, which is not supported", (int)len,
-                   s->text + from, from);
+                   "the tokenizer's regex uses \"%.*s\" at byte %zu, which is not supported",
+                   (int)len, s->text + from, from);
 }
 
 static char peek(const struct scan *s, size_t ahead)
@@ -92,9 +95,9 @@ static const struct name properties[] = {
 };
 
 static const char *const categories[] = {
-    "l", "lu", "ll", "lt", "lm", "lo", "m", "mn", "mc", "me", "n",  "nd", "nl", "no", "p", "pc",
-    "pd", "ps", "pe", "pi", "pf", "po", "s", "sm", "sc", "sk", "so", "z", "zs", "zl", "zp", "cc",
-    "c", "cf", "cn", "co",
+    "l",  "lu", "ll", "lt", "lm", "lo", "m",  "mn", "mc", "me", "n",  "nd",
+    "nl", "no", "p",  "pc", "pd", "ps", "pe", "pi", "pf", "po", "s",  "sm",
+    "sc", "sk", "so", "z",  "zs", "zl", "zp", "cc", "c",  "cf", "cn", "co",
 };
 
 static bool is_category(const char *name)
@@ -131,7 +134,8 @@ static enum status put_property(const struct scan *s, const char *text, size_t l
         buf_printf(out, "\\p{%c%s}", toupper((unsigned char)name[0]), name + 1);
         return STATUS_OK;
     }
-    if (!*name || strncmp(name, "emoji", 5) == 0 || strncmp(name, "in", 2) == 0 || len >= NAME_MAX_BYTES)
+    if (!*name || strncmp(name, "emoji", 5) == 0 || strncmp(name, "in", 2) == 0 ||
+        len >= NAME_MAX_BYTES)
         return refuse(s, (size_t)(text - s->text), len);
     buf_printf(out, "\\p{sc:%.*s}", (int)len, text); /* PCRE2 refuses what is no script */
     return STATUS_OK;
@@ -374,13 +378,13 @@ static enum status put_class(struct scan *s, int depth, struct class *class)
     class->body.data[0] = 0;
     while (s->at < s->len) {
         bool and = peek(s, 0) == '&' && peek(s, 1) == '&';
-        if (!and && peek(s, 0) != ']') {
+        if (!and&&peek(s, 0) != ']') {
             TRY(class_item(s, depth, class));
             continue;
         }
         if (class_empty(class)) /* "[]": an empty class to one, a bracket to the other */
             return refuse(s, from, s->at - from + 2);
-        s->at += and ? 2 : 1;
+        s->at += and? 2 : 1;
         if (!and)
             return STATUS_OK;
         buf_str(&class->ahead, "(?=");
@@ -429,8 +433,8 @@ static enum status translate_escape(struct scan *s, struct buf *out)
 static enum status translate_group(struct scan *s, struct buf *out)
 {
     static const struct name known[] = {
-        {"(?:", "(?:"},   {"(?=", "(?="}, {"(?!", "(?!"},   {"(?<=", "(?<="}, {"(?<!", "(?<!"},
-        {"(?>", "(?>"},   {"(?i:", "(?i:"}, {"(?-i:", "(?-i:"}, {"(?m:", "(?s:"},
+        {"(?:", "(?:"}, {"(?=", "(?="},   {"(?!", "(?!"},     {"(?<=", "(?<="}, {"(?<!", "(?<!"},
+        {"(?>", "(?>"}, {"(?i:", "(?i:"}, {"(?-i:", "(?-i:"}, {"(?m:", "(?s:"},
     };
     const char *at = s->text + s->at;
     if (peek(s, 1) == '*')

@@ -13,7 +13,7 @@
 #include "common/buf.h"
 
 #define STOP_STRINGS_MAX 16
-#define STOP_BYTES_MAX 4096 /* of one string */
+#define STOP_BYTES_MAX   4096 /* of one string */
 
 struct stop_string;
 struct stop { /* stop_init; release */

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/byte_alphabet.h"
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "common/byte_alphabet.h"
 #include "router/text/tokenizer_unicode.h"
 
 #define REPLACEMENT "\xef\xbf\xbd"
@@ -289,9 +289,9 @@ static void feed_bpe(struct token_stream *stream, size_t at, struct str token)
 static void cleanup(struct buf *text, struct buf *work)
 {
     static const char *const pairs[][2] = {
-        {" .", "."},      {" ?", "?"},     {" !", "!"},          {" ,", ","},
-        {" ' ", "'"},     {" n't", "n't"}, {" 'm", "'m"},        {" do not", " don't"},
-        {" 's", "'s"},    {" 've", "'ve"}, {" 're", "'re"},
+        {" .", "."},   {" ?", "?"},     {" !", "!"},     {" ,", ","},
+        {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},   {" do not", " don't"},
+        {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"},
     };
     for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
         buf_clear(work);

@@ -30,14 +30,14 @@ enum token_decoder_kind {
 
 struct token_decoder_step {
     enum token_decoder_kind kind;
-    bool fused;          /* works on one text, not on tokens */
-    char *pattern;       /* REPLACE: plain text, NULL: the regex; BPE: suffix; WORDPIECE: prefix */
-    char *text;          /* REPLACE: by what */
-    struct regex regex;  /* REPLACE */
-    uint32_t cp;         /* STRIP, METASPACE */
-    size_t start, stop;  /* STRIP: at most so many at each end */
-    bool first;          /* METASPACE: drop it from the first token */
-    bool cleanup;        /* WORDPIECE */
+    bool fused;         /* works on one text, not on tokens */
+    char *pattern;      /* REPLACE: plain text, NULL: the regex; BPE: suffix; WORDPIECE: prefix */
+    char *text;         /* REPLACE: by what */
+    struct regex regex; /* REPLACE */
+    uint32_t cp;        /* STRIP, METASPACE */
+    size_t start, stop; /* STRIP: at most so many at each end */
+    bool first;         /* METASPACE: drop it from the first token */
+    bool cleanup;       /* WORDPIECE */
 };
 
 struct token_decoder {
@@ -48,8 +48,8 @@ struct token_decoder {
 
 struct token_stream_step {
     struct buf held, work;
-    size_t seen;  /* tokens; STRIP on a text: characters taken from its front */
-    bool begun;   /* BPE: a token is held; STRIP: the front is done */
+    size_t seen; /* tokens; STRIP on a text: characters taken from its front */
+    bool begun;  /* BPE: a token is held; STRIP: the front is done */
 };
 
 struct token_stream { /* init; release */

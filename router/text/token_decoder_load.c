@@ -141,10 +141,14 @@ static enum status load_step(struct loader *loader, const json_t *json, int dept
         const char *type;
         enum status (*load)(struct loader *loader, const json_t *json);
     } known[] = {
-        {"ByteLevel", load_byte_level},       {"Replace", load_replace},
-        {"ByteFallback", load_byte_fallback}, {"Fuse", load_fuse},
-        {"Strip", load_strip},                {"Metaspace", load_metaspace},
-        {"BPEDecoder", load_bpe},             {"WordPiece", load_wordpiece},
+        {"ByteLevel", load_byte_level},
+        {"Replace", load_replace},
+        {"ByteFallback", load_byte_fallback},
+        {"Fuse", load_fuse},
+        {"Strip", load_strip},
+        {"Metaspace", load_metaspace},
+        {"BPEDecoder", load_bpe},
+        {"WordPiece", load_wordpiece},
     };
     const json_t *steps;
     const char *type;

@@ -8,12 +8,12 @@
 #include "router/text/detokenizer.h"
 #include "router/text/tokenizer_model.h"
 
-#define TEXT_BYTES_MAX (1u << 30)
-#define CACHE_WORDS (1u << 15)
+#define TEXT_BYTES_MAX   (1u << 30)
+#define CACHE_WORDS      (1u << 15)
 #define CACHE_WORD_BYTES 28
-#define CACHE_IDS 8
-#define METASPACE "\xe2\x96\x81"
-#define METASPACE_BYTES 3
+#define CACHE_IDS        8
+#define METASPACE        "\xe2\x96\x81"
+#define METASPACE_BYTES  3
 
 /* A word that was merged before; one cache line. A newer word of the same slot replaces it. */
 struct cached_word {
@@ -241,7 +241,8 @@ const struct token_decoder *tokenizer_decoder(const struct tokenizer *t)
     return t->bytes ? NULL : &t->decoder;
 }
 
-bool tokenizer_spelling(const struct tokenizer *t, uint32_t id, bool skip_special, struct str *token)
+bool tokenizer_spelling(const struct tokenizer *t, uint32_t id, bool skip_special,
+                        struct str *token)
 {
     uint32_t flags = id < t->vocab.id_count ? t->vocab.tokens[id].flags : 0;
     if (!(flags & VOCAB_PRESENT) || (skip_special && flags & VOCAB_SPECIAL))

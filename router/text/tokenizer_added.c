@@ -128,7 +128,8 @@ static bool find(struct added_cut *cut)
         while (token->lstrip && cut->token_start > cut->start &&
                char_before(cut->text, cut->token_start, &cp, &n) && unicode_space_char(cp))
             cut->token_start -= n;
-        while (token->rstrip && char_behind(cut->text, cut->token_end, &cp, &n) && unicode_space_char(cp))
+        while (token->rstrip && char_behind(cut->text, cut->token_end, &cp, &n) &&
+               unicode_space_char(cp))
             cut->token_end += n;
         if (token->lstrip && cut->token_start < cut->start) {
             /* The token before has taken this one's spaces, which were all of it. */
@@ -150,7 +151,8 @@ bool added_next(struct added_cut *cut, struct str *piece, uint32_t *id)
     if (!cut->have && cut->set->count)
         cut->have = find(cut);
     if (!cut->have) {
-        *piece = (struct str){cut->text.data + from, cut->text.len > from ? cut->text.len - from : 0};
+        *piece =
+            (struct str){cut->text.data + from, cut->text.len > from ? cut->text.len - from : 0};
         cut->start = cut->text.len;
         return piece->len > 0;
     }

@@ -5,7 +5,7 @@
 #include "common/mem.h"
 
 #define SCAN_MAX 64 /* words of at most this many symbols are scanned, not heaped */
-#define END UINT32_MAX
+#define END      UINT32_MAX
 
 void bpe_init(struct bpe *bpe, size_t merge_count)
 {
@@ -166,7 +166,8 @@ static size_t merge_long(const struct bpe *bpe, struct bpe_scratch *scratch, uin
     }
     nodes = scratch->nodes;
     for (uint32_t i = 0; i < count; i++)
-        nodes[i] = (struct bpe_node){ids[i], i ? i - 1 : END, i + 1 < count ? i + 1 : END, BPE_NONE, 0};
+        nodes[i] =
+            (struct bpe_node){ids[i], i ? i - 1 : END, i + 1 < count ? i + 1 : END, BPE_NONE, 0};
     heap_build(bpe, scratch, (uint32_t)count);
     while (scratch->heap_count) {
         uint64_t top = heap_pop(scratch);
@@ -194,7 +195,8 @@ static size_t merge_long(const struct bpe *bpe, struct bpe_scratch *scratch, uin
     return kept;
 }
 
-size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids, size_t count)
+size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids,
+                     size_t count)
 {
     if (count < 2)
         return count;

@@ -42,7 +42,8 @@ void bpe_put(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank, uint
 
 void bpe_scratch_release(struct bpe_scratch *scratch);
 /* Merges count symbols in place; returns how many are left. count < 2^31. */
-size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids, size_t count);
+size_t bpe_merge_all(const struct bpe *bpe, struct bpe_scratch *scratch, uint32_t *ids,
+                     size_t count);
 /* The same from a word's bytes. Writes at most `len` ids to out and returns how many. len < 2^31. */
 size_t bpe_word(const struct bpe *bpe, struct bpe_scratch *scratch, const char *word, size_t len,
                 uint32_t *out);

@@ -9,15 +9,16 @@
 #include "router/text/tokenizer_part.h"
 
 #define FILE_BYTES_MAX (256u << 20)
-#define MERGES_MAX (1u << 24)
-#define METASPACE "\xe2\x96\x81"
+#define MERGES_MAX     (1u << 24)
+#define METASPACE      "\xe2\x96\x81"
 
 static enum status read_vocab(const json_t *json, struct vocab *vocab, struct err *err)
 {
     const char *key;
     const json_t *value;
     if (!json_is_object(json))
-        return err_set(err, STATUS_INVALID, "model.vocab is %s, not an object", json_type_name(json));
+        return err_set(err, STATUS_INVALID, "model.vocab is %s, not an object",
+                       json_type_name(json));
     for (void *at = json_object_iter((json_t *)(uintptr_t)json); at;
          at = json_object_iter_next((json_t *)(uintptr_t)json, at)) {
         json_int_t id;
@@ -56,7 +57,8 @@ static bool merge_sides(const json_t *merge, struct str *left, struct str *right
 
 static bool starts_with_metaspace(struct str text)
 {
-    return text.len >= sizeof(METASPACE) - 1 && memcmp(text.data, METASPACE, sizeof(METASPACE) - 1) == 0;
+    return text.len >= sizeof(METASPACE) - 1 &&
+           memcmp(text.data, METASPACE, sizeof(METASPACE) - 1) == 0;
 }
 
 static bool ends_with_metaspace(struct str text)
@@ -110,16 +112,16 @@ out:
     return status;
 }
 
-static enum status read_affix(const json_t *model, const char *name, char out[SYMBOLS_AFFIX_MAX + 1],
-                              size_t *len, struct err *err)
+static enum status read_affix(const json_t *model, const char *name,
+                              char out[SYMBOLS_AFFIX_MAX + 1], size_t *len, struct err *err)
 {
     const char *text = NULL;
     TRY(json_get_string(model, name, &text, err));
     *len = text ? strlen(text) : 0;
     if (*len > SYMBOLS_AFFIX_MAX)
         return err_set(err, STATUS_UNSUPPORTED,
-                       "model.%s \"%.40s\" is longer than %d bytes, which is not supported", name, text,
-                       SYMBOLS_AFFIX_MAX);
+                       "model.%s \"%.40s\" is longer than %d bytes, which is not supported", name,
+                       text, SYMBOLS_AFFIX_MAX);
     memcpy(out, text ? text : "", *len + 1);
     return STATUS_OK;
 }
@@ -135,7 +137,8 @@ static enum status read_switches(const json_t *model, struct tokenizer *t, struc
         return err_set(err, STATUS_INVALID, "model is %s, not an object", json_type_name(model));
     TRY(json_get_string(model, "type", &type, err));
     if (strcmp(type, "BPE") != 0)
-        return err_set(err, STATUS_UNSUPPORTED, "the model \"%.60s\" is not supported; BPE is", type);
+        return err_set(err, STATUS_UNSUPPORTED, "the model \"%.60s\" is not supported; BPE is",
+                       type);
     TRY(json_get_number(model, "dropout", 0, 1, &dropout, err));
     if (dropout > 0)
         return err_set(err, STATUS_UNSUPPORTED, "model.dropout %g is not supported", dropout);

@@ -5,7 +5,7 @@
 #include "router/text/tokenizer_model.h"
 #include "router/text/tokenizer_part.h"
 
-#define TEMPLATE_IDS_MAX 64
+#define TEMPLATE_IDS_MAX     64
 #define ADDED_TEXT_BYTES_MAX 4096
 
 /* ---- added tokens ------------------------------------------------------------------------------ */
@@ -51,10 +51,9 @@ static enum status place_added(struct tokenizer *t, const struct added_entry *en
 {
     uint32_t id = vocab_find_key(&t->vocab, entry->text), expected = id == VOCAB_NONE ? *next : id;
     if (expected != entry->token.id)
-        return err_set(err, STATUS_INVALID,
-                       "added token \"%.*s\" has the id %u, but by its place it is %u",
-                       (int)MIN(entry->text.len, (size_t)60), entry->text.data, entry->token.id,
-                       expected);
+        return err_set(
+            err, STATUS_INVALID, "added token \"%.*s\" has the id %u, but by its place it is %u",
+            (int)MIN(entry->text.len, (size_t)60), entry->text.data, entry->token.id, expected);
     if (id == VOCAB_NONE) {
         TRY(vocab_add(&t->vocab, entry->text, expected, err));
         t->vocab.tokens[expected].flags |= VOCAB_ADDED;
@@ -85,8 +84,9 @@ static enum status normalize_added(const struct tokenizer *t, struct normalizer_
 
 static struct str added_pattern(const struct added_entry *entry)
 {
-    return entry->changed ? (struct str){entry->normal.data ? entry->normal.data : "", entry->normal.len}
-                          : entry->text;
+    return entry->changed
+               ? (struct str){entry->normal.data ? entry->normal.data : "", entry->normal.len}
+               : entry->text;
 }
 
 /* Decoding goes by the new spelling, and so does the question whether a token is special. */
@@ -167,14 +167,15 @@ static enum status template_ids(const json_t *specials, const char *name, const 
 {
     const json_t *ids = json_object_get(json_object_get(specials, name), "ids");
     if (!json_is_array(ids) || json_array_size(ids) > TEMPLATE_IDS_MAX)
-        return err_set(err, STATUS_INVALID, "the template's special token \"%.60s\" has no ids", name);
+        return err_set(err, STATUS_INVALID, "the template's special token \"%.60s\" has no ids",
+                       name);
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= t->vocab.id_count)
-            return err_set(err, STATUS_INVALID,
-                           "the template's special token \"%.60s\" has an id outside the vocabulary",
-                           name);
+            return err_set(
+                err, STATUS_INVALID,
+                "the template's special token \"%.60s\" has an id outside the vocabulary", name);
         token_list_push(out, (uint32_t)json_integer_value(id));
     }
     return STATUS_OK;
@@ -205,7 +206,8 @@ static enum status read_template(const json_t *json, struct tokenizer *t, struct
             texts++;
     }
     if (texts != 1)
-        return err_set(err, STATUS_UNSUPPORTED, "a template with %zu texts is not supported", texts);
+        return err_set(err, STATUS_UNSUPPORTED, "a template with %zu texts is not supported",
+                       texts);
     return STATUS_OK;
 }
 
@@ -220,8 +222,8 @@ static enum status read_sep_cls(const json_t *json, struct tokenizer *t, struct 
         const json_t *id = json_array_get(json_object_get(json, members[i]), 1);
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= t->vocab.id_count)
-            return err_set(err, STATUS_INVALID, "the post-processor's \"%s\" has no id of the vocabulary",
-                           members[i]);
+            return err_set(err, STATUS_INVALID,
+                           "the post-processor's \"%s\" has no id of the vocabulary", members[i]);
         token_list_push(i ? &t->behind : &t->before, (uint32_t)json_integer_value(id));
     }
     return STATUS_OK;

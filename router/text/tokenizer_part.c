@@ -31,8 +31,8 @@ enum status part_steps(const json_t *json, const char *part, const char *member,
 {
     *steps = json_object_get(json, member);
     if (!json_is_array(*steps) || depth == PART_NESTING_MAX)
-        return err_set(err, STATUS_INVALID, "a %s Sequence has no list \"%s\" or is nested too deeply",
-                       part, member);
+        return err_set(err, STATUS_INVALID,
+                       "a %s Sequence has no list \"%s\" or is nested too deeply", part, member);
     return STATUS_OK;
 }
 

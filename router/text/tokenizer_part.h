@@ -21,8 +21,8 @@ enum status MUST_USE part_steps(const json_t *json, const char *part, const char
                                 const json_t **steps, struct err *err);
 
 /* A member that is a string of one character. */
-enum status MUST_USE part_char(const json_t *json, const char *part, const char *member, uint32_t *cp,
-                               struct err *err);
+enum status MUST_USE part_char(const json_t *json, const char *part, const char *member,
+                               uint32_t *cp, struct err *err);
 
 /* A "pattern": {"String": …} or {"Regex": …}. Borrowed from json. */
 enum status MUST_USE part_pattern(const json_t *json, const char *part, const char **pattern,

@@ -28,11 +28,12 @@ size_t symbols_max(const struct symbols *symbols, size_t len)
 }
 
 /* The symbols of one character with its affixes: its own, or its bytes'. 0: it is unknown. */
-static size_t symbols_of_char(const struct symbols *symbols, const struct vocab *vocab, struct str text,
-                              bool *fallback, uint32_t *out)
+static size_t symbols_of_char(const struct symbols *symbols, const struct vocab *vocab,
+                              struct str text, bool *fallback, uint32_t *out)
 {
     bool ascii = text.len == 1 && (unsigned char)text.data[0] < 128;
-    *out = ascii ? symbols->ascii_ids[(unsigned char)text.data[0]] : find(vocab, text.data, text.len);
+    *out =
+        ascii ? symbols->ascii_ids[(unsigned char)text.data[0]] : find(vocab, text.data, text.len);
     *fallback = *out == VOCAB_NONE;
     if (*out != VOCAB_NONE)
         return 1;

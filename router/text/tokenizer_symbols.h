@@ -17,7 +17,7 @@ struct symbols {
     bool byte_fallback, fuse_unk;
     uint32_t byte_ids[256]; /* "<0x00>" …; VOCAB_NONE: not there */
     uint32_t ascii_ids[128];
-    uint32_t unk_id;        /* VOCAB_NONE: unknown characters vanish */
+    uint32_t unk_id; /* VOCAB_NONE: unknown characters vanish */
     char prefix[SYMBOLS_AFFIX_MAX + 1], suffix[SYMBOLS_AFFIX_MAX + 1];
     size_t prefix_len, suffix_len;
 };

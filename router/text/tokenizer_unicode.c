@@ -9,8 +9,8 @@
 #include "router/text/tokenizer_unicode_tables.h"
 
 #define FIRST_WITH_PROPERTIES 0x300u /* below: no combining class, and NFC leaves it alone */
-#define HANGUL_NO_FINAL 0x11a7        /* one before the finals; utf8proc composes it away */
-#define STACK_DECOMPOSED 32          /* the longest decomposition has 18 code points */
+#define HANGUL_NO_FINAL       0x11a7 /* one before the finals; utf8proc composes it away */
+#define STACK_DECOMPOSED      32     /* the longest decomposition has 18 code points */
 
 static const struct unicode_range *find_range(const struct unicode_range *ranges, size_t count,
                                               uint32_t cp)
@@ -136,7 +136,8 @@ static void decompose(uint32_t cp, bool compat, struct glyphs *glyphs)
 {
     utf8proc_int32_t parts[STACK_DECOMPOSED];
     utf8proc_ssize_t n;
-    int boundary = 0, options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0);
+    int boundary = 0,
+        options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0);
     if (cp < 0x80 || inert(cp)) {
         glyphs_push(glyphs, cp);
         return;
@@ -231,7 +232,7 @@ static void compose_all(struct glyphs *glyphs)
             last = class;
         }
         glyphs->cps[out] = cp;
-        glyphs->classes[out++] = (uint8_t)class;
+        glyphs->classes[out++] = (uint8_t) class;
     }
     glyphs->count = out;
 }
@@ -241,7 +242,8 @@ static void compose_all(struct glyphs *glyphs)
 static bool nfc_suspect(uint32_t cp)
 {
     const utf8proc_property_t *p;
-    if (cp < FIRST_WITH_PROPERTIES || (cp >= 0x3400 && cp < 0xa000) || (cp >= 0xac00 && cp < 0xd7a4))
+    if (cp < FIRST_WITH_PROPERTIES || (cp >= 0x3400 && cp < 0xa000) ||
+        (cp >= 0xac00 && cp < 0xd7a4))
         return false;
     if (cp >= 0x1100 && cp < 0x1200)
         return true;

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
+#include "common/byte_alphabet.h"
 #include "common/hash.h"
 #include "common/mem.h"
 #include "common/utf8.h"
-#include "common/byte_alphabet.h"
 
 #define RAW_SEED 1
 
@@ -134,7 +134,8 @@ uint32_t vocab_find_key(const struct vocab *vocab, struct str key)
 
 uint32_t vocab_find_bytes(const struct vocab *vocab, const char *data, size_t len, uint64_t hash)
 {
-    uint32_t id = vocab->slot_cap ? vocab->slots[find_slot(vocab, data, len, 0, hash)] - 1 : VOCAB_NONE;
+    uint32_t id =
+        vocab->slot_cap ? vocab->slots[find_slot(vocab, data, len, 0, hash)] - 1 : VOCAB_NONE;
     return id != VOCAB_NONE && vocab->tokens[id].flags & VOCAB_ADDED ? VOCAB_NONE : id;
 }
 
@@ -154,7 +155,8 @@ void vocab_respell(struct vocab *vocab, uint32_t id, struct str key)
 
 struct str vocab_spelling(const struct vocab *vocab, uint32_t id)
 {
-    for (uint32_t i = vocab->spelling_count; vocab->tokens[id].flags & VOCAB_RESPELLED && i-- > 0;) {
+    for (uint32_t i = vocab->spelling_count;
+         vocab->tokens[id].flags & VOCAB_RESPELLED && i-- > 0;) {
         const struct vocab_spelling *spelling = &vocab->spellings[i];
         if (spelling->id == id)
             return (struct str){vocab->text.data + spelling->at, spelling->len};

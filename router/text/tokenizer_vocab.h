@@ -16,12 +16,12 @@
 #include "common/status.h"
 
 #define VOCAB_IDS_MAX (1u << 22)
-#define VOCAB_NONE UINT32_MAX
+#define VOCAB_NONE    UINT32_MAX
 
 enum vocab_flag {
     VOCAB_PRESENT = 1,
-    VOCAB_RAW = 2,     /* the key is outside the byte alphabet */
-    VOCAB_SPECIAL = 4, /* dropped by skip_special */
+    VOCAB_RAW = 2,       /* the key is outside the byte alphabet */
+    VOCAB_SPECIAL = 4,   /* dropped by skip_special */
     VOCAB_RESPELLED = 8, /* decoded as something else than its key */
     VOCAB_ADDED = 16,    /* not the model's: no word is it */
 };
@@ -42,7 +42,7 @@ struct vocab {
     uint32_t id_cap;
     uint32_t count; /* tokens present */
     uint32_t *slots;
-    uint32_t slot_cap; /* power of two */
+    uint32_t slot_cap;                /* power of two */
     struct vocab_spelling *spellings; /* few: added tokens that the normalizer changes */
     uint32_t spelling_count;
 };

@@ -84,8 +84,9 @@ void journal_event(struct journal *journal, enum journal_kind kind, const char *
 const char *journal_kind_name(enum journal_kind kind)
 {
     static const char *const names[JOURNAL_KINDS] = {
-        [JOURNAL_JOINED] = "joined", [JOURNAL_DRAINING] = "draining", [JOURNAL_SERVING] = "serving",
-        [JOURNAL_LEFT] = "left",     [JOURNAL_DIED] = "died",         [JOURNAL_RETRIED] = "retried",
+        [JOURNAL_JOINED] = "joined",   [JOURNAL_DRAINING] = "draining",
+        [JOURNAL_SERVING] = "serving", [JOURNAL_LEFT] = "left",
+        [JOURNAL_DIED] = "died",       [JOURNAL_RETRIED] = "retried",
         [JOURNAL_RESUMED] = "resumed"};
     return names[kind];
 }

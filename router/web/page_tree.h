@@ -25,8 +25,8 @@
 struct page_segment {
     uint64_t *hashes; /* its pages in order; 0: gone */
     uint32_t count, cap, live;
-    uint32_t base; /* pages[hash] says base + place in hashes */
-    uint32_t id;   /* never used again */
+    uint32_t base;                                /* pages[hash] says base + place in hashes */
+    uint32_t id;                                  /* never used again */
     uint32_t parent, child, next, prev, children; /* segments; 0 is the root and "none" */
     float heat;
     uint64_t heat_ms; /* when heat was right */
@@ -37,18 +37,18 @@ struct page_tree {
     uint32_t *below;               /* of each segment; 0 also where there is none */
     uint32_t cap, used, free;      /* free: list through `next` */
     uint32_t id_last;
-    struct map pages; /* hash to segment << 32 | base + place */
-    uint64_t revision; /* rises with every change */
+    struct map pages;    /* hash to segment << 32 | base + place */
+    uint64_t revision;   /* rises with every change */
     uint64_t touched_ms; /* 0: never */
 };
 
 /* A branch as it is drawn: a chain of segments without a drawn or hidden branch in it. */
 struct page_branch {
-    uint32_t id, parent; /* ids; parent 0: the root */
-    uint32_t pages;      /* of its own */
-    uint32_t below;      /* and of all under it */
-    uint32_t hidden;     /* branches right under it that were left out */
-    uint32_t heat;       /* 0 .. PAGE_TREE_HEAT_MAX: how many prompts went through it lately */
+    uint32_t id, parent;  /* ids; parent 0: the root */
+    uint32_t pages;       /* of its own */
+    uint32_t below;       /* and of all under it */
+    uint32_t hidden;      /* branches right under it that were left out */
+    uint32_t heat;        /* 0 .. PAGE_TREE_HEAT_MAX: how many prompts went through it lately */
     uint64_t first, last; /* hashes of its first and last page; 0: none is left */
 };
 
@@ -72,6 +72,7 @@ size_t page_tree_top(const struct page_tree *tree, size_t max, uint64_t now_ms,
 /* How many prompts went through the segment lately, older ones counted less. */
 float page_segment_heat(const struct page_segment *segment, uint64_t now_ms);
 uint64_t page_tree_bytes(const struct page_tree *tree); /* memory in use */
-void page_tree_check(const struct page_tree *tree); /* for tests: aborts when it contradicts itself */
+void page_tree_check(
+    const struct page_tree *tree); /* for tests: aborts when it contradicts itself */
 
 #endif

@@ -19,9 +19,13 @@ static const struct {
 };
 
 #define PORT_FILE(text, tag)                                                                       \
-    {"port.js", "text/javascript; charset=utf-8", tag, (const unsigned char *)(text), sizeof(text) - 1}
+    {                                                                                              \
+        "port.js", "text/javascript; charset=utf-8", tag, (const unsigned char *)(text),           \
+            sizeof(text) - 1                                                                       \
+    }
 static const struct ui_file of_api_port = PORT_FILE("export const cluster = false;\n", "\"api\"");
-static const struct ui_file of_admin_port = PORT_FILE("export const cluster = true;\n", "\"admin\"");
+static const struct ui_file of_admin_port =
+    PORT_FILE("export const cluster = true;\n", "\"admin\"");
 
 const struct ui_file *ui_find(struct str path, bool admin)
 {

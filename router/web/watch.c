@@ -4,13 +4,13 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "router/api/api_openai.h"
-#include "router/router.h"
 #include "router/api/sse.h"
+#include "router/router.h"
 #include "router/telemetry.h"
 
-#define TICK_MS  250 /* and one more for each listener */
-#define QUIET_MS 15000 /* then a comment, so that proxies and the page know that it lives */
-#define QUIET_AT_ONCE 32 /* comments in one tick */
+#define TICK_MS       250   /* and one more for each listener */
+#define QUIET_MS      15000 /* then a comment, so that proxies and the page know that it lives */
+#define QUIET_AT_ONCE 32    /* comments in one tick */
 
 struct listener {
     struct list node; /* in watch->listeners or ->fresh */

@@ -13,13 +13,14 @@
 
 #include "common/buf.h"
 #include "common/list.h"
+#include "router/prefix_index.h"
 #include "router/web/journal.h"
 #include "router/web/page_tree.h"
-#include "router/prefix_index.h"
 
 #define WATCH_LISTENERS_MAX 2000
 #define WATCH_BRANCHES_MAX  1000
-#define WATCH_UNREAD_MAX    (1u << 16) /* bytes that wait behind a write; the first event may be longer */
+#define WATCH_UNREAD_MAX                                                                           \
+    (1u << 16) /* bytes that wait behind a write; the first event may be longer */
 
 struct router;
 struct http_exchange;

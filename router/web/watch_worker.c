@@ -7,12 +7,10 @@
 #define HIT_FADING 0.9 /* a second */
 
 static const char *const names[WATCH_VALUES] = {
-    [WATCH_STREAMS] = "streams",   [WATCH_RUNNING] = "running",
-    [WATCH_WAITING] = "waiting",   [WATCH_PENDING] = "pending",
-    [WATCH_FREE] = "free",         [WATCH_KNOWN] = "known",
-    [WATCH_TOKENS_S] = "tokens_s", [WATCH_HIT] = "hit",
-    [WATCH_STEP] = "step_us",      [WATCH_RETRACTIONS] = "retractions",
-    [WATCH_DRAINING] = "draining", [WATCH_EXACT] = "exact",
+    [WATCH_STREAMS] = "streams",         [WATCH_RUNNING] = "running",   [WATCH_WAITING] = "waiting",
+    [WATCH_PENDING] = "pending",         [WATCH_FREE] = "free",         [WATCH_KNOWN] = "known",
+    [WATCH_TOKENS_S] = "tokens_s",       [WATCH_HIT] = "hit",           [WATCH_STEP] = "step_us",
+    [WATCH_RETRACTIONS] = "retractions", [WATCH_DRAINING] = "draining", [WATCH_EXACT] = "exact",
 };
 
 void watch_router(struct router *router, bool all, struct buf *out)
@@ -54,7 +52,8 @@ static void look_at_counters(struct watch_worker *row, const struct worker *work
     }
     row->prompted_sum = row->prompted_sum * HIT_FADING + (double)(worker->prompted - row->prompted);
     row->cached_sum = row->cached_sum * HIT_FADING + (double)(worker->cached - row->cached);
-    row->hit = row->prompted_sum >= 1 ? (uint64_t)(row->cached_sum / row->prompted_sum * 1000) : row->hit;
+    row->hit =
+        row->prompted_sum >= 1 ? (uint64_t)(row->cached_sum / row->prompted_sum * 1000) : row->hit;
     row->at_ms = now_ms;
     row->generated = worker->generated;
     row->prompted = worker->prompted;

@@ -30,14 +30,15 @@ static const struct config_spec spec = {"prog", "tests options", options, ARRAY_
 static enum status parse_argv(P *config, enum config_action *action, struct err *err,
                               const char *const *words)
 {
-    char *argv[40] = {(char *)(uintptr_t)"prog"};
+    char *argv[40] = {(char *)(uintptr_t) "prog"};
     int argc = 1;
     memset(config, 0, sizeof(*config));
     for (; words[argc - 1]; argc++)
         argv[argc] = (char *)(uintptr_t)words[argc - 1];
     return config_parse(&spec, argc, argv, config, action, err);
 }
-#define PARSE(...) parse_argv(&config, &action, &err, (const char *[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
+#define PARSE(...)                                                                                 \
+    parse_argv(&config, &action, &err, (const char *[]){__VA_ARGS__ __VA_OPT__(, ) NULL})
 
 START_TEST(test_defaults)
 {
@@ -62,8 +63,9 @@ START_TEST(test_command_line)
     P config;
     enum config_action action;
     struct err err;
-    ck_assert_int_eq(PARSE("--no-fast", "--page-size", "32", "--ratio=0.25", "--model", "a=b", "--name=",
-                           "--cache", "naive", "--router", "x", "--router=y", "--page-size=64"),
+    ck_assert_int_eq(PARSE("--no-fast", "--page-size", "32", "--ratio=0.25", "--model", "a=b",
+                           "--name=", "--cache", "naive", "--router", "x", "--router=y",
+                           "--page-size=64"),
                      STATUS_OK);
     ck_assert(!config.fast);
     ck_assert_uint_eq(config.page_size, 64);
@@ -87,8 +89,9 @@ START_TEST(test_precedence)
     struct err err;
     char path[] = "/tmp/msgl-config-XXXXXX";
     int fd = mkstemp(path);
-    const char *text = "# a comment\n\n fast = no\r\npage-size=8\nmodel = from file\nname = file name\n"
-                       "router = one\nrouter = two\nratio = 1";
+    const char *text =
+        "# a comment\n\n fast = no\r\npage-size=8\nmodel = from file\nname = file name\n"
+        "router = one\nrouter = two\nratio = 1";
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     close(fd);
     setenv("TEST_MODEL", "from environment", 1);
@@ -175,9 +178,9 @@ START_TEST(test_too_many_list_items)
     P config = {0};
     enum config_action action;
     struct err err;
-    char *argv[CONFIG_LIST_MAX + 2] = {(char *)(uintptr_t)"prog"};
+    char *argv[CONFIG_LIST_MAX + 2] = {(char *)(uintptr_t) "prog"};
     for (int i = 1; i < CONFIG_LIST_MAX + 2; i++)
-        argv[i] = (char *)(uintptr_t)"--router=x";
+        argv[i] = (char *)(uintptr_t) "--router=x";
     ck_assert_int_eq(config_parse(&spec, CONFIG_LIST_MAX + 2, argv, &config, &action, &err),
                      STATUS_INVALID);
     config_release(&spec, &config);
@@ -194,8 +197,9 @@ START_TEST(test_printed_config_reads_back)
     char path[] = "/tmp/msgl-config-XXXXXX";
     int fd = mkstemp(path);
 
-    ck_assert_int_eq(PARSE("--no-fast", "--cache", "off", "--router", "a", "--router", "b", "--ratio", "0.125"),
-                     STATUS_OK);
+    ck_assert_int_eq(
+        PARSE("--no-fast", "--cache", "off", "--router", "a", "--router", "b", "--ratio", "0.125"),
+        STATUS_OK);
     config_print(&spec, &config, &first);
     config_release(&spec, &config);
     ck_assert_ptr_nonnull(strstr(first.data, "cache = off\n"));

@@ -16,11 +16,13 @@ static json_t *parsed(const char *text)
 
 START_TEST(test_refuses)
 {
-    static const char *const bad[] = {"", "{", "{\"a\":1,\"a\":2}", "[1,]", "\"\xff\"", "{} {}", "nul", "1e999"};
+    static const char *const bad[] = {
+        "", "{", "{\"a\":1,\"a\":2}", "[1,]", "\"\xff\"", "{} {}", "nul", "1e999"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         json_t *json = NULL;
         struct err err = {0};
-        ck_assert_msg(json_parse(bad[i], strlen(bad[i]), &json, &err) == STATUS_INVALID, "case %zu", i);
+        ck_assert_msg(json_parse(bad[i], strlen(bad[i]), &json, &err) == STATUS_INVALID, "case %zu",
+                      i);
         ck_assert_ptr_nonnull(strstr(err.text, "JSON"));
     }
     char *deep = malloc(100000);
@@ -33,7 +35,8 @@ END_TEST
 
 START_TEST(test_getters)
 {
-    json_t *json = parsed("{\"t\":true,\"i\":7,\"r\":3.0,\"h\":2.5,\"s\":\"x\",\"n\":null,\"big\":1e300}");
+    json_t *json =
+        parsed("{\"t\":true,\"i\":7,\"r\":3.0,\"h\":2.5,\"s\":\"x\",\"n\":null,\"big\":1e300}");
     bool flag = false;
     int64_t integer = -1;
     double number = -1;

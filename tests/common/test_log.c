@@ -80,7 +80,8 @@ START_TEST(test_threads_do_not_mix_lines)
 
     log_init("p", LOG_LEVEL_INFO);
     for (int i = 0; i < 4; i++)
-        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_many, (void *)(uintptr_t)names[i]), 0);
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, write_many, (void *)(uintptr_t)names[i]),
+                         0);
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     text = captured(file);

@@ -62,7 +62,8 @@ START_TEST(test_label_sets_are_bounded)
     for (const char *at = out.data; (at = strstr(at, "t_calls_total{")); at++)
         lines++;
     ck_assert_uint_eq(lines, METRICS_SAMPLES_MAX);
-    ck_assert_double_eq(metrics_get(metrics, CALLS, "other=\"true\""), 10000 - METRICS_SAMPLES_MAX + 1);
+    ck_assert_double_eq(metrics_get(metrics, CALLS, "other=\"true\""),
+                        10000 - METRICS_SAMPLES_MAX + 1);
     buf_release(&out);
     metrics_free(metrics);
 }

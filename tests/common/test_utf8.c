@@ -15,7 +15,8 @@ START_TEST(test_every_scalar_round_trips)
         if (utf8_decode(text, (size_t)len, &back) != len || back != cp)
             ck_abort_msg("U+%04X came back as U+%04X", cp, back);
         for (int cut = 1; cut < len; cut++)
-            if (utf8_decode(text, (size_t)cut, &back) || utf8_incomplete_tail(text, (size_t)cut) != (size_t)cut)
+            if (utf8_decode(text, (size_t)cut, &back) ||
+                utf8_incomplete_tail(text, (size_t)cut) != (size_t)cut)
                 ck_abort_msg("U+%04X cut to %d bytes", cp, cut);
         if (utf8_incomplete_tail(text, (size_t)len))
             ck_abort_msg("U+%04X is whole", cp);
@@ -26,8 +27,9 @@ END_TEST
 START_TEST(test_refuses)
 {
     static const char *const bad[] = {
-        "\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x80\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
-        "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff", "a\xe2\x82", "\xe2\x28\xa1",
+        "\x80",         "\xc0\x80",         "\xc1\xbf",         "\xe0\x80\x80",     "\xe0\x9f\xbf",
+        "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff",
+        "a\xe2\x82",    "\xe2\x28\xa1",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_msg(!utf8_valid(bad[i], strlen(bad[i])), "case %zu", i);
@@ -43,7 +45,10 @@ START_TEST(test_lossy)
 {
     static const char *const cases[][2] = {
         {"abc", "abc"},
-        {"a\xff" "b", "a\xef\xbf\xbd" "b"},
+        {"a\xff"
+         "b",
+         "a\xef\xbf\xbd"
+         "b"},
         {"\xe2\x82", "\xef\xbf\xbd"},
         {"\xe2\x82\xe2\x82\xac", "\xef\xbf\xbd\xe2\x82\xac"},
         {"\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},

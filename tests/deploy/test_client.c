@@ -9,7 +9,8 @@ static const char answer[] =
     ": a comment\n"
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n"
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Par\"}}]}\r\n\r\n"
-    "data:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"is \\ud83d\\ude42\"},\"unknown\":[1]}]}\n\n"
+    "data:{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"is "
+    "\\ud83d\\ude42\"},\"unknown\":[1]}]}\n\n"
     "event: ignored\n"
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
     "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":37,\"completion_tokens\":8}}\n\n"
@@ -44,7 +45,8 @@ START_TEST(test_completions_and_pieces)
 {
     struct chat_stream stream;
     struct buf pieces = {0};
-    const char *text = "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"choices\":[{\"text\":\"bc\"}]}\n\n";
+    const char *text =
+        "data: {\"choices\":[{\"text\":\"a\"}]}\n\ndata: {\"choices\":[{\"text\":\"bc\"}]}\n\n";
 
     chat_stream_init(&stream, note, &pieces);
     chat_stream_feed(&stream, text, strlen(text));
@@ -60,7 +62,8 @@ END_TEST
 START_TEST(test_errors_in_the_stream)
 {
     static const char *const cases[][2] = {
-        {"data: {\"error\":{\"message\":\"the worker left\",\"type\":\"server_error\"}}\n", "the worker left"},
+        {"data: {\"error\":{\"message\":\"the worker left\",\"type\":\"server_error\"}}\n",
+         "the worker left"},
         {"data: {\"error\":{}}\n", "the server reports an error"},
         {"data: {broken\n", "not valid JSON"},
         {"data: \n", "not valid JSON"},
@@ -69,7 +72,8 @@ START_TEST(test_errors_in_the_stream)
         struct chat_stream stream;
         chat_stream_init(&stream, NULL, NULL);
         chat_stream_feed(&stream, cases[i][0], strlen(cases[i][0]));
-        ck_assert_msg(strstr(stream.err.text, cases[i][1]), "case %zu says: %s", i, stream.err.text);
+        ck_assert_msg(strstr(stream.err.text, cases[i][1]), "case %zu says: %s", i,
+                      stream.err.text);
         chat_stream_release(&stream);
     }
 }
@@ -79,9 +83,17 @@ END_TEST
 START_TEST(test_odd_events)
 {
     static const char *const cases[] = {
-        "data: 5\n", "data: []\n", "data: {\"choices\":5}\n", "data: {\"choices\":[5]}\n",
-        "data: {\"choices\":[{\"delta\":5}]}\n", "data: {\"choices\":[{\"delta\":{\"content\":5}}]}\n",
-        "data: {\"usage\":null}\n", "data: {\"error\":null,\"choices\":[{\"text\":null}]}\n", "data\n", ":\n", "\n",
+        "data: 5\n",
+        "data: []\n",
+        "data: {\"choices\":5}\n",
+        "data: {\"choices\":[5]}\n",
+        "data: {\"choices\":[{\"delta\":5}]}\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":5}}]}\n",
+        "data: {\"usage\":null}\n",
+        "data: {\"error\":null,\"choices\":[{\"text\":null}]}\n",
+        "data\n",
+        ":\n",
+        "\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct chat_stream stream;
@@ -100,10 +112,12 @@ START_TEST(test_nobody_listens)
     long http = -1;
     char *model = NULL;
 
-    ck_assert_int_eq(client_get("http://127.0.0.1:1", "/ready", NULL, 1000, &http, NULL, &err), STATUS_UNAVAILABLE);
+    ck_assert_int_eq(client_get("http://127.0.0.1:1", "/ready", NULL, 1000, &http, NULL, &err),
+                     STATUS_UNAVAILABLE);
     ck_assert_ptr_nonnull(strstr(err.text, "http://127.0.0.1:1"));
     ck_assert_int_eq(http, 0);
-    ck_assert_int_eq(client_first_model("http://127.0.0.1:1/v1/", NULL, &model, &err), STATUS_UNAVAILABLE);
+    ck_assert_int_eq(client_first_model("http://127.0.0.1:1/v1/", NULL, &model, &err),
+                     STATUS_UNAVAILABLE);
     ck_assert_ptr_null(model);
 }
 END_TEST

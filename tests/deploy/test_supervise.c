@@ -111,7 +111,8 @@ START_TEST(test_lines_are_passed_on_whole)
     text = captured(file);
     ck_assert_ptr_nonnull(strstr(text, "one      | a b\n"));
     ck_assert_ptr_nonnull(strstr(text, "one      | c\n"));
-    ck_assert_ptr_nonnull(strstr(text, "two      | last words\ntwo ended with status 5; again in 0.5 s\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "two      | last words\ntwo ended with status 5; again in 0.5 s\n"));
     fclose(file);
     free(text);
     mem_free(supervisor);
@@ -126,8 +127,9 @@ START_TEST(test_one_that_ignores_sigterm_is_killed)
 
     ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
     pid_t polite, *pids[] = {&pid, &polite};
-    struct child *children[] = {add_shell(supervisor, "deaf", "trap '' TERM; while :; do sleep 0.1; done"),
-                                add_shell(supervisor, "polite", "trap 'exit 0' TERM; while :; do sleep 0.1; done")};
+    struct child *children[] = {
+        add_shell(supervisor, "deaf", "trap '' TERM; while :; do sleep 0.1; done"),
+        add_shell(supervisor, "polite", "trap 'exit 0' TERM; while :; do sleep 0.1; done")};
     ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
     step_for(supervisor, 300);
     for (int i = 0; i < 2; i++)
@@ -171,7 +173,8 @@ START_TEST(test_children_die_with_the_supervisor)
         struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
         if (supervisor_init(supervisor, NULL) != STATUS_OK)
             _exit(1);
-        struct child *child = add_shell(supervisor, "x", "trap '' TERM INT HUP; while :; do sleep 0.1; done");
+        struct child *child =
+            add_shell(supervisor, "x", "trap '' TERM INT HUP; while :; do sleep 0.1; done");
         if (supervisor_start(supervisor, NULL) != STATUS_OK ||
             write(fds[1], &child->pid, sizeof(child->pid)) != sizeof(child->pid))
             _exit(1);

@@ -37,7 +37,8 @@ static void take_calls(const struct answer *answer, struct told *told)
     }
 }
 
-static void read_in(const struct answer_opts *opts, struct str text, size_t piece, struct told *told)
+static void read_in(const struct answer_opts *opts, struct str text, size_t piece,
+                    struct told *told)
 {
     struct answer answer;
     answer_init(&answer, opts);

@@ -17,8 +17,10 @@ static struct grammars *grammars(void)
     buf_str(&text, "{\"model\": {\"type\": \"BPE\", \"vocab\": {");
     for (int i = 0; i < 64; i++)
         buf_printf(&text, "\"<0x%02X>\": %d, ", i * 4 + 2, i);
-    buf_str(&text, "\"{\\\"\": 64, \"true\": 65, \"tr\": 66, \"}]\": 67}, \"merges\": []}, \"added_tokens\": "
-                   "[{\"id\": 68, \"content\": \"<end>\", \"special\": true}]}");
+    buf_str(
+        &text,
+        "\"{\\\"\": 64, \"true\": 65, \"tr\": 66, \"}]\": 67}, \"merges\": []}, \"added_tokens\": "
+        "[{\"id\": 68, \"content\": \"<end>\", \"special\": true}]}");
     scratch_write("tokenizer.json", (struct str){text.data, text.len});
     buf_release(&text);
     made = grammars_new(scratch_folder(), SLOTS, VOCAB);
@@ -35,7 +37,8 @@ static void walk(struct str block, struct str bytes)
         return;
     }
     automaton_begin(&automaton, &at);
-    for (size_t i = 0; i < bytes.len && automaton_step(&automaton, &at, (uint8_t)bytes.data[i]); i++) {
+    for (size_t i = 0; i < bytes.len && automaton_step(&automaton, &at, (uint8_t)bytes.data[i]);
+         i++) {
         CHECK(at.state < automaton.states && at.depth <= AUTOMATON_DEPTH_MAX);
         (void)automaton_may_end(&automaton, &at);
     }

@@ -10,13 +10,15 @@
 static void check(const struct model_config *c)
 {
     uint64_t product;
-    CHECK(c->arch && c->layers >= 1 && c->layers <= MODEL_LAYERS_MAX && c->heads % c->kv_heads == 0);
+    CHECK(c->arch && c->layers >= 1 && c->layers <= MODEL_LAYERS_MAX &&
+          c->heads % c->kv_heads == 0);
     CHECK(c->head_dim >= 2 && c->head_dim <= MODEL_HEAD_DIM_MAX && c->head_dim % 2 == 0);
     CHECK(c->experts <= MODEL_EXPERTS_MAX && c->experts_top <= c->experts);
-    CHECK(!__builtin_mul_overflow((uint64_t)c->hidden * c->intermediate, 2u * MAX(c->experts, 1u), &product));
-    CHECK(!__builtin_mul_overflow((uint64_t)c->vocab * c->hidden, (uint64_t)4, &product));
-    CHECK(!__builtin_mul_overflow((uint64_t)c->context * c->layers, (uint64_t)c->kv_heads * c->head_dim,
+    CHECK(!__builtin_mul_overflow((uint64_t)c->hidden * c->intermediate, 2u * MAX(c->experts, 1u),
                                   &product));
+    CHECK(!__builtin_mul_overflow((uint64_t)c->vocab * c->hidden, (uint64_t)4, &product));
+    CHECK(!__builtin_mul_overflow((uint64_t)c->context * c->layers,
+                                  (uint64_t)c->kv_heads * c->head_dim, &product));
     CHECK(c->norm_eps > 0 && c->norm_eps < 1);
     float *table = mem_array((size_t)POSITIONS * c->head_dim, sizeof(*table));
     rope_table_fill(c, POSITIONS, table);

@@ -12,16 +12,18 @@
 #define FOLDER_END   256
 
 #define FOLDER_TEMPLATE                                                                            \
-    "{%- if tools %}{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<tool_call>{% endif %}" \
+    "{%- if tools %}{% for tool in tools %}{{ tool | tojson }}\n{% endfor %}<tool_call>{% endif "  \
+    "%}"                                                                                           \
     "{%- for message in messages %}<|{{ message.role }}|>"                                         \
     "{%- if message.content is string %}{{ message.content | trim }}{% endif %}"                   \
     "{%- for call in message.tool_calls or [] %}{{ call.function.name }}"                          \
     "{{ call.function.arguments | tojson }}{% endfor %}<end>{% endfor %}"                          \
-    "{%- if add_generation_prompt %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{% endif %}"
+    "{%- if add_generation_prompt %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{% "    \
+    "endif %}"
 
 #define FOLDER_CONFIG                                                                              \
-    "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 1, "   \
-    "\"num_attention_heads\": 1, \"intermediate_size\": 64, \"vocab_size\": 260, "                  \
+    "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 64, \"num_hidden_layers\": 1, "  \
+    "\"num_attention_heads\": 1, \"intermediate_size\": 64, \"vocab_size\": 260, "                 \
     "\"max_position_embeddings\": 512, \"eos_token_id\": 256}"
 
 static inline void folder_write_tokenizer(void)
@@ -55,7 +57,8 @@ static inline void folder_write_small(void)
 {
     scratch_write("config.json", STR(FOLDER_CONFIG));
     scratch_write("chat_template.jinja", STR(FOLDER_TEMPLATE));
-    scratch_write("generation_config.json", STR("{\"temperature\": 0.5, \"top_k\": 20, \"eos_token_id\": [256]}"));
+    scratch_write("generation_config.json",
+                  STR("{\"temperature\": 0.5, \"top_k\": 20, \"eos_token_id\": [256]}"));
 }
 
 static inline void folder_write(void)

@@ -30,7 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         /* An array of n items came in at least n bytes. */
         CHECK(arena.used_bytes <= 4096 + len * 4 * sizeof(struct tokens_item));
         frame_encode(&frame, &first);
-        CHECK(decode(first.data, first.len, &arena, &again) == STATUS_OK && again.type == frame.type);
+        CHECK(decode(first.data, first.len, &arena, &again) == STATUS_OK &&
+              again.type == frame.type);
         frame_encode(&again, &second);
         CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
     }

@@ -1,11 +1,11 @@
 /* What a client may ask of an answer's form: it compiles or is refused with a sentence. An automaton
  * that was made opens, is within the wire's limit, no walk through it gets stuck, and what a walk
  * through a schema's wrote is JSON. Input: kind, seed of the walks, schema, expression, choices or tools. */
+#include "router/grammar/grammar.h"
 #include "common/automaton.h"
 #include "common/json.h"
 #include "common/rng.h"
 #include "proto/frames.h"
-#include "router/grammar/grammar.h"
 #include "tests/fuzz/input.h"
 
 #define WALKS    4
@@ -52,7 +52,8 @@ static void check(struct str block, bool json, uint64_t rng)
     for (int i = 0; i < WALKS; i++) {
         struct buf text = {0};
         if (walk(&a, &rng, &text) && json) {
-            json_t *value = json_loadb(text.data ? text.data : "", text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+            json_t *value = json_loadb(text.data ? text.data : "", text.len,
+                                       JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
             CHECK(value);
             json_decref(value);
         }
@@ -67,9 +68,13 @@ static enum status compile(enum kind kind, struct str text, struct buf *out, str
     if (kind == KIND_REGEX)
         return grammar_from_regex(text, out, err);
     TRY(json_parse(text.data, text.len, &root, err));
-    struct grammar_tools tools = {.tools = root, .name_key = "name", .arguments_key = "arguments",
-                                  .begin = STR("<tool_call>\n"), .end = STR("\n</tool_call>"),
-                                  .between = STR("\n</tool_call>\n<tool_call>\n"), .parallel = true};
+    struct grammar_tools tools = {.tools = root,
+                                  .name_key = "name",
+                                  .arguments_key = "arguments",
+                                  .begin = STR("<tool_call>\n"),
+                                  .end = STR("\n</tool_call>"),
+                                  .between = STR("\n</tool_call>\n<tool_call>\n"),
+                                  .parallel = true};
     if (kind == KIND_LIST) {
         tools.begin = STR("[");
         tools.end = STR("]");

@@ -1,8 +1,8 @@
 /* A request's body as call_prepare() reads it: JSON, parameters, prompt, tools, form of the answer.
  * Input: kind of call, flags of the model, the body. */
 #include "common/automaton.h"
-#include "router/call.h"
 #include "router/api/tools.h"
+#include "router/call.h"
 #include "tests/fuzz/folder.h"
 
 #define KINDS 5
@@ -46,8 +46,8 @@ static void check(const struct call *call)
             CHECK(tokens->ids[t] < call->model->vocab_size);
     }
     if (call->automaton.len > 0)
-        CHECK(automaton_open(&automaton, (struct str){call->automaton.data, call->automaton.len}, &err) ==
-              STATUS_OK);
+        CHECK(automaton_open(&automaton, (struct str){call->automaton.data, call->automaton.len},
+                             &err) == STATUS_OK);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)

@@ -93,7 +93,8 @@ int nanosleep(const struct timespec *wanted, struct timespec *left)
 }
 
 /* Hands the text on in pieces of exactly their size; false when it is refused. */
-static bool deliver(struct str text, size_t piece, size_t (*take)(char *, size_t, size_t, void *), void *ctx)
+static bool deliver(struct str text, size_t piece, size_t (*take)(char *, size_t, size_t, void *),
+                    void *ctx)
 {
     while (take && text.len > 0) {
         size_t len = MIN(piece, text.len);
@@ -132,7 +133,8 @@ CURLcode curl_easy_perform(CURL *easy)
     fake.location[0] = 0;
     if (fake.http == 302) {
         struct str url = input_text(&fake.in);
-        snprintf(fake.location, sizeof(fake.location), "%.*s", (int)MIN(url.len, (size_t)290), url.data);
+        snprintf(fake.location, sizeof(fake.location), "%.*s", (int)MIN(url.len, (size_t)290),
+                 url.data);
     }
     if (fake.on_header)
         deliver_headers(text);

@@ -1,18 +1,19 @@
 /* The small files of a model folder as the router loads them. Input: which file, its bytes. The other
  * ones are folder.h's. */
-#include "router/models.h"
 #include "router/api/tools.h"
+#include "router/models.h"
 #include "tests/fuzz/folder.h"
 
-static const char *const files[] = {"generation_config.json", "config.json", "tokenizer_config.json",
-                                    "chat_template.jinja"};
+static const char *const files[] = {"generation_config.json", "config.json",
+                                    "tokenizer_config.json", "chat_template.jinja"};
 
 static void check(const struct model *model)
 {
     const struct sampling *sampling = &model->defaults;
     CHECK(model->vocab_size > 0 && model->eos_count <= MODEL_EOS_MAX);
     CHECK(sampling->temperature >= 0 && sampling->temperature <= 1000);
-    CHECK(sampling->top_p > 0 && sampling->top_p <= 1 && sampling->min_p >= 0 && sampling->min_p < 1);
+    CHECK(sampling->top_p > 0 && sampling->top_p <= 1 && sampling->min_p >= 0 &&
+          sampling->min_p < 1);
     for (uint32_t i = 0; i < model->eos_count; i++)
         for (uint32_t j = 0; j < i; j++)
             CHECK(model->eos[i] != model->eos[j]);

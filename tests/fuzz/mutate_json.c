@@ -29,13 +29,13 @@ static void collect(struct nodes *nodes, json_t *json)
     const char *key;
     json_t *value;
     size_t at;
-    json_object_foreach(json, key, value) {
+    json_object_foreach (json, key, value) {
         if (nodes->count == NODES_MAX)
             return;
         nodes->items[nodes->count++] = (struct node){json, key, 0, value};
         collect(nodes, value);
     }
-    json_array_foreach(json, at, value) {
+    json_array_foreach (json, at, value) {
         if (nodes->count == NODES_MAX)
             return;
         nodes->items[nodes->count++] = (struct node){json, NULL, at, value};
@@ -45,8 +45,10 @@ static void collect(struct nodes *nodes, json_t *json)
 
 static json_t *odd_value(uint64_t *rng)
 {
-    static const json_int_t numbers[] = {0, 1, -1, 2, 3, 16, 255, 256, 65535, 65536, INT32_MAX, INT32_MIN,
-                                         UINT32_MAX, (json_int_t)UINT32_MAX + 1, INT64_MAX, INT64_MIN};
+    static const json_int_t numbers[] = {
+        0,         1,        -1,    2,         3,         16,         255,
+        256,       65535,    65536, INT32_MAX, INT32_MIN, UINT32_MAX, (json_int_t)UINT32_MAX + 1,
+        INT64_MAX, INT64_MIN};
     static const double reals[] = {0, -0.0, 0.5, 1, 1e-300, 1e300, 3.0, -1, 1e18};
     switch (rng_below(rng, 8)) {
     case 0:
@@ -82,7 +84,8 @@ static json_t *mutated_value(const json_t *value, const struct nodes *nodes, uin
     if (json_is_string(value) && rng_below(rng, 3))
         return mutated_string(json_string_value(value), json_string_length(value), rng);
     if (json_is_integer(value) && rng_below(rng, 2))
-        return json_integer((json_int_t)((uint64_t)json_integer_value(value) + rng_below(rng, 9) - 4));
+        return json_integer(
+            (json_int_t)((uint64_t)json_integer_value(value) + rng_below(rng, 9) - 4));
     switch (rng_below(rng, 4)) {
     case 0: /* another place's */
         return json_deep_copy(nodes->items[rng_below(rng, nodes->count)].value);
@@ -100,10 +103,12 @@ static json_t *mutated_value(const json_t *value, const struct nodes *nodes, uin
 }
 
 /* Some name that occurs in the tree, or the same one mutated. */
-static void add_member(json_t *object, const char *like, json_t *value, const struct nodes *nodes, uint64_t *rng)
+static void add_member(json_t *object, const char *like, json_t *value, const struct nodes *nodes,
+                       uint64_t *rng)
 {
     const char *key = nodes->items[rng_below(rng, nodes->count)].key;
-    json_t *name = key && rng_below(rng, 2) ? json_string(key) : mutated_string(like, strlen(like), rng);
+    json_t *name =
+        key && rng_below(rng, 2) ? json_string(key) : mutated_string(like, strlen(like), rng);
     if (name)
         json_object_set(object, json_string_value(name), value);
     json_decref(name);

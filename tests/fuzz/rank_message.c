@@ -1,7 +1,7 @@
 /* What ranks say to each other: the message, and the step packet or the automaton in it, as a rank
  * checks them before its engine sees them. */
-#include "common/automaton.h"
 #include "proto/rank_message.h"
+#include "common/automaton.h"
 #include "tests/fuzz/input.h"
 #include "worker/sched/batch.h"
 
@@ -77,8 +77,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     }
     rank_message_encode(&message, &bytes);
     CHECK(rank_message_decode((struct str){bytes.data, bytes.len}, &again, &err) == STATUS_OK &&
-          again.kind == message.kind && again.rank == message.rank && again.group == message.group &&
-          again.value == message.value && str_eq(again.body, message.body));
+          again.kind == message.kind && again.rank == message.rank &&
+          again.group == message.group && again.value == message.value &&
+          str_eq(again.body, message.body));
     buf_release(&bytes);
     if (message.kind == RANK_STEP)
         check_step(message.body);

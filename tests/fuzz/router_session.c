@@ -50,19 +50,40 @@ static struct {
 static const struct request {
     const char *path, *body, *shown; /* `shown`: what stands before the answer in its text */
 } requests[] = {
-    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello you\"}],\"max_tokens\":40}", ""},
-    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello you\"}],\"max_tokens\":40,\"stream\":true,"
-                             "\"stream_options\":{\"include_usage\":true}}", ""},
-    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"n\":3,\"stream\":true,\"logprobs\":true,"
-                             "\"top_logprobs\":2,\"max_tokens\":9}", ""},
-    {"/v1/completions", "{\"prompt\":[\"one prompt of more than a page\",\"two\"],\"n\":2,\"stop\":[\"ef\",\"xyz\"],\"max_tokens\":20}", ""},
-    {"/v1/completions", "{\"prompt\":\"echoed\",\"echo\":true,\"logprobs\":1,\"stream\":true,\"max_tokens\":6}", "echoed"},
-    {"/v1/completions", "{\"prompt\":\"scored\",\"echo\":true,\"logprobs\":2,\"max_tokens\":0}", "scored"},
-    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\",\"function\":"
-                             "{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}],\"stream\":true,\"max_tokens\":30}", ""},
-    {"/v1/chat/completions", "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":\"json_object\"},"
-                             "\"stream\":true,\"max_tokens\":30,\"ignore_eos\":true}", ""},
-    {"/generate", "{\"text\":\"Hello\",\"sampling_params\":{\"max_new_tokens\":9,\"n\":2},\"stream\":true}", NULL},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello you\"}],\"max_tokens\":40}", ""},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"Hello "
+     "you\"}],\"max_tokens\":40,\"stream\":true,"
+     "\"stream_options\":{\"include_usage\":true}}",
+     ""},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],\"n\":3,\"stream\":true,\"logprobs\":"
+     "true,"
+     "\"top_logprobs\":2,\"max_tokens\":9}",
+     ""},
+    {"/v1/completions",
+     "{\"prompt\":[\"one prompt of more than a "
+     "page\",\"two\"],\"n\":2,\"stop\":[\"ef\",\"xyz\"],\"max_tokens\":20}",
+     ""},
+    {"/v1/completions",
+     "{\"prompt\":\"echoed\",\"echo\":true,\"logprobs\":1,\"stream\":true,\"max_tokens\":6}",
+     "echoed"},
+    {"/v1/completions", "{\"prompt\":\"scored\",\"echo\":true,\"logprobs\":2,\"max_tokens\":0}",
+     "scored"},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\","
+     "\"function\":"
+     "{\"name\":\"f\",\"parameters\":{\"type\":\"object\"}}}],\"stream\":true,\"max_tokens\":30}",
+     ""},
+    {"/v1/chat/completions",
+     "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"response_format\":{\"type\":\"json_"
+     "object\"},"
+     "\"stream\":true,\"max_tokens\":30,\"ignore_eos\":true}",
+     ""},
+    {"/generate",
+     "{\"text\":\"Hello\",\"sampling_params\":{\"max_new_tokens\":9,\"n\":2},\"stream\":true}",
+     NULL},
     {"/tokenize", "{\"prompt\":\"abc\"}", NULL},
     {"/v1/completions", "{\"prompt\":\"too many\",\"max_tokens\":4000}", ""},
 };
@@ -91,7 +112,8 @@ void uv_stop(uv_loop_t *loop)
 
 /* ---- HTTP ---- */
 
-enum status http_server_start(uv_loop_t *loop, const struct http_opts *opts, struct http_server **out, struct err *err)
+enum status http_server_start(uv_loop_t *loop, const struct http_opts *opts,
+                              struct http_server **out, struct err *err)
 {
     *out = NULL;
     return STATUS_OK;
@@ -160,7 +182,8 @@ void http_add_header(struct http_exchange *exchange, const char *name, struct st
 
 void http_reply(struct http_exchange *exchange, int status, const char *type, struct str body)
 {
-    CHECK(!exchange->ended && !exchange->wrote); /* a stream of which nothing was said may still fail */
+    CHECK(!exchange->ended &&
+          !exchange->wrote); /* a stream of which nothing was said may still fail */
     exchange->replied = exchange->ended = true;
     exchange->status = status;
     buf_append(&exchange->out, body.data, body.len);
@@ -234,9 +257,13 @@ static void take_generate(uint32_t worker, const struct frame_generate *frame)
     world.received[worker]++;
     if (world.job_count == JOBS)
         return;
-    world.jobs[world.job_count++] = (struct job){
-        .worker = worker, .key = frame->key, .prompt = frame->n_prompt, .next = frame->tokens.count - frame->n_prompt,
-        .tokens_max = frame->tokens_max, .logprobs = frame->logprobs, .score_next = frame->score_from};
+    world.jobs[world.job_count++] = (struct job){.worker = worker,
+                                                 .key = frame->key,
+                                                 .prompt = frame->n_prompt,
+                                                 .next = frame->tokens.count - frame->n_prompt,
+                                                 .tokens_max = frame->tokens_max,
+                                                 .logprobs = frame->logprobs,
+                                                 .score_next = frame->score_from};
 }
 
 enum status link_send(struct link *link, struct str peer, const struct frame *frame)
@@ -262,8 +289,8 @@ enum status link_send(struct link *link, struct str peer, const struct frame *fr
     return STATUS_OK;
 }
 
-enum status link_start(struct link *link, uv_loop_t *loop, struct transport *transport, const struct link_ops *ops,
-                       void *ctx, struct err *err)
+enum status link_start(struct link *link, uv_loop_t *loop, struct transport *transport,
+                       const struct link_ops *ops, void *ctx, struct err *err)
 {
     return STATUS_OK;
 }
@@ -295,11 +322,20 @@ static void say_hello(struct input *in, uint32_t worker)
         world.sessions[worker]++;
     world.received[worker] = 0;
     struct frame frame = {.type = FRAME_HELLO};
-    frame.hello = (struct frame_hello){
-        .version = how & 4 ? 2 : PROTO_VERSION, .worker = str_from(names[how & 8 ? 0 : worker]), .epoch = world.epochs[worker],
-        .session = world.sessions[worker], .model = str_from(model->name), .fingerprint = model->fingerprint,
-        .tokenizer_hash = model->tokenizer_hash, .weights_hash = how & 16 ? 1 : 9, .page_size = how & 32 ? 8 : 16, .length_max = 500,
-        .pages = how & 64 ? 3 : 100, .tp = 1, .slots = 1 + how % 5, .features = how & 128 ? 0 : 7};
+    frame.hello = (struct frame_hello){.version = how & 4 ? 2 : PROTO_VERSION,
+                                       .worker = str_from(names[how & 8 ? 0 : worker]),
+                                       .epoch = world.epochs[worker],
+                                       .session = world.sessions[worker],
+                                       .model = str_from(model->name),
+                                       .fingerprint = model->fingerprint,
+                                       .tokenizer_hash = model->tokenizer_hash,
+                                       .weights_hash = how & 16 ? 1 : 9,
+                                       .page_size = how & 32 ? 8 : 16,
+                                       .length_max = 500,
+                                       .pages = how & 64 ? 3 : 100,
+                                       .tp = 1,
+                                       .slots = 1 + how % 5,
+                                       .features = how & 128 ? 0 : 7};
     receive(worker, &frame);
 }
 
@@ -307,9 +343,15 @@ static void say_load(struct input *in, uint32_t worker)
 {
     uint8_t how = input_byte(in), size = input_byte(in);
     struct frame frame = {.type = FRAME_LOAD};
-    frame.load = (struct frame_load){.epoch = world.epochs[worker], .step = world.now_ms / 7, .received = world.received[worker] + (how & 1 ? size : 0),
-                                     .running = size % 5, .waiting = size % 3, .pending_prefill_tokens = how & 2 ? UINT64_MAX : size,
-                                     .pages_free = size, .slots_free = size % 9, .step_ms_bound = how & 4 ? UINT32_MAX : size,
+    frame.load = (struct frame_load){.epoch = world.epochs[worker],
+                                     .step = world.now_ms / 7,
+                                     .received = world.received[worker] + (how & 1 ? size : 0),
+                                     .running = size % 5,
+                                     .waiting = size % 3,
+                                     .pending_prefill_tokens = how & 2 ? UINT64_MAX : size,
+                                     .pages_free = size,
+                                     .slots_free = size % 9,
+                                     .step_ms_bound = how & 4 ? UINT32_MAX : size,
                                      .draining = how & 8};
     receive(worker, &frame);
 }
@@ -339,20 +381,24 @@ static struct token_view ids_in(const struct buf *buf)
 static void say_tokens(struct input *in, uint32_t worker)
 {
     uint8_t which = input_byte(in), how = input_byte(in), size = input_byte(in);
-    struct buf ids = {0}, probs = {0}, tops = {0}, top_probs = {0}, scores = {0}, score_ids = {0}, score_probs = {0};
+    struct buf ids = {0}, probs = {0}, tops = {0}, top_probs = {0}, scores = {0}, score_ids = {0},
+               score_probs = {0};
     if (world.job_count == 0)
         return;
     struct job *job = &world.jobs[which % world.job_count];
     uint32_t left = job->tokens_max > job->next ? job->tokens_max - job->next : 0;
     uint32_t first = job->next + (how & 1 ? 1 + size % 3 : 0) - (how & 2 ? MIN(job->next, 2u) : 0);
-    uint32_t count = how & 4 ? size % 50 : MIN(1 + size % 8, left), wide = job->logprobs ? job->logprobs - 1 : 0;
+    uint32_t count = how & 4 ? size % 50 : MIN(1 + size % 8, left),
+             wide = job->logprobs ? job->logprobs - 1 : 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t id = job->stale ? STALE : letter(first + i);
         buf_append(&ids, &id, sizeof(id));
     }
-    struct tokens_item item = {.key = job->key, .first = first, .tokens = ids_in(&ids), .cached_tokens = size};
+    struct tokens_item item = {
+        .key = job->key, .first = first, .tokens = ids_in(&ids), .cached_tokens = size};
     if (job->logprobs && !(how & 8)) {
-        uint32_t scored = job->score_next && job->score_next < job->prompt ? job->prompt - job->score_next : 0;
+        uint32_t scored =
+            job->score_next && job->score_next < job->prompt ? job->prompt - job->score_next : 0;
         put_floats(&probs, count);
         put_ids(&tops, count * wide);
         put_floats(&top_probs, count * wide);
@@ -368,9 +414,12 @@ static void say_tokens(struct input *in, uint32_t worker)
         item.score_top_logprobs = (struct str){score_probs.data, score_probs.len};
         job->score_next = scored ? job->prompt : job->score_next;
     }
-    item.finish = count == left ? FINISH_LENGTH : how & 16 ? size % (FINISH_ERROR + 1) : FINISH_NONE;
+    item.finish = count == left ? FINISH_LENGTH
+                  : how & 16    ? size % (FINISH_ERROR + 1)
+                                : FINISH_NONE;
     struct frame frame = {.type = FRAME_TOKENS};
-    frame.tokens = (struct frame_tokens){.epoch = world.router.epoch, .step = world.now_ms, .items = &item, .item_count = 1};
+    frame.tokens = (struct frame_tokens){
+        .epoch = world.router.epoch, .step = world.now_ms, .items = &item, .item_count = 1};
     receive(how & 32 ? worker : job->worker, &frame);
     if (!(how & 32) || worker == job->worker) { /* another's word about a req counts for nothing */
         job->next = MAX(job->next, first + count);
@@ -400,14 +449,19 @@ static void say_cache(struct input *in, uint32_t worker, bool snapshot)
     uint64_t hashes[8];
     for (uint32_t i = 0; i < ARRAY_LEN(hashes); i++)
         hashes[i] = 1 + (how >> 4) * 3 + i;
-    struct page_run run = {.parent = how & 1 ? 3 : 0, .hashes = (const unsigned char *)hashes, .count = 1 + size % 8, .removed = how & 2};
-    struct frame_cache cache = {.epoch = world.epochs[worker] + (how & 4 && how & 8), .runs = &run, .run_count = 1};
+    struct page_run run = {.parent = how & 1 ? 3 : 0,
+                           .hashes = (const unsigned char *)hashes,
+                           .count = 1 + size % 8,
+                           .removed = how & 2};
+    struct frame_cache cache = {
+        .epoch = world.epochs[worker] + (how & 4 && how & 8), .runs = &run, .run_count = 1};
     world.seqs[worker] += how & 4 ? size % 3 : 1;
     cache.seq = world.seqs[worker];
     struct frame frame = {.type = FRAME_CACHE, .cache = cache};
     if (snapshot) {
         frame = (struct frame){.type = FRAME_SNAPSHOT};
-        frame.snapshot = (struct frame_snapshot){.part = size & 1, .part_count = 1 + (size >> 1 & 1), .cache = cache};
+        frame.snapshot = (struct frame_snapshot){
+            .part = size & 1, .part_count = 1 + (size >> 1 & 1), .cache = cache};
         frame.snapshot.part = MIN(frame.snapshot.part, frame.snapshot.part_count - 1);
     }
     receive(worker, &frame);
@@ -421,7 +475,8 @@ static void say_anything(struct input *in, uint32_t worker)
     struct frame frame;
     struct err err = {.text = ""};
     arena_init(&arena);
-    if (frame_decode(bytes.data, bytes.len, &arena, &frame, &err) == STATUS_OK && frame.type != FRAME_TOKENS)
+    if (frame_decode(bytes.data, bytes.len, &arena, &frame, &err) == STATUS_OK &&
+        frame.type != FRAME_TOKENS)
         receive(worker, &frame);
     arena_release(&arena);
 }
@@ -520,12 +575,14 @@ static void take_json(const char *data, size_t len, struct texts *texts)
     json_t *root = json_loadb(data, len, JSON_ALLOW_NUL, NULL), *choice;
     size_t i;
     CHECK(root);
-    json_array_foreach(json_object_get(root, "choices"), i, choice) {
+    json_array_foreach (json_object_get(root, "choices"), i, choice) {
         json_int_t index = json_integer_value(json_object_get(choice, "index"));
         const json_t *text = json_object_get(choice, "text");
         CHECK(index >= 0 && index < (json_int_t)ARRAY_LEN(texts->of));
         if (!text)
-            text = json_object_get(json_object_get(choice, json_object_get(choice, "delta") ? "delta" : "message"), "content");
+            text = json_object_get(
+                json_object_get(choice, json_object_get(choice, "delta") ? "delta" : "message"),
+                "content");
         if (json_is_string(text))
             buf_append(&texts->of[index], json_string_value(text), json_string_length(text));
     }
@@ -578,7 +635,8 @@ static void end(void)
     world.full = false;
     for (int i = 0; i < 60; i++)
         pass(1000);
-    CHECK(router->call_count == 0 && router->streams == 0 && router->queued == 0 && router->preparing == 0);
+    CHECK(router->call_count == 0 && router->streams == 0 && router->queued == 0 &&
+          router->preparing == 0);
     CHECK(router->calls.count == 0 && list_empty(&router->queue) && list_empty(&router->call_list));
     CHECK(router->fleet.count == 0);
     for (uint32_t i = 0; i < world.exchange_count; i++) {
@@ -600,9 +658,17 @@ static void begin(void)
     }
     memset(&world, 0, sizeof(world));
     world.now_ms = 1000000;
-    router->config = (struct router_config){.queue_max = 6, .queue_wait_s = 4, .streams_max = 20, .choices_max = 6, .request_timeout_s = 20,
-                                            .failover_wait_s = 3, .worker_dead_ms = 2000, .drain_settle_s = 1, .drain_timeout_s = 5,
-                                            .inline_bytes = 1 << 20, .decode_weight = 1};
+    router->config = (struct router_config){.queue_max = 6,
+                                            .queue_wait_s = 4,
+                                            .streams_max = 20,
+                                            .choices_max = 6,
+                                            .request_timeout_s = 20,
+                                            .failover_wait_s = 3,
+                                            .worker_dead_ms = 2000,
+                                            .drain_settle_s = 1,
+                                            .drain_timeout_s = 5,
+                                            .inline_bytes = 1 << 20,
+                                            .decode_weight = 1};
     router->policy = route_policy_of(ROUTE_PREFIX);
     router->epoch = 77;
     snprintf(router->name, sizeof(router->name), "router");
@@ -612,7 +678,8 @@ static void begin(void)
     router->metrics = telemetry_new();
     router->models = models;
     router->tick.data = router->signals[0].data = router;
-    fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops, router);
+    fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops,
+               router);
     router->fleet.dead_ms = router->config.worker_dead_ms;
     watch_init(&router->watch);
     page_tree_init(&router->tree);

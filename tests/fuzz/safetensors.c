@@ -9,7 +9,8 @@
 #define SHARD "model-1.safetensors"
 #define INDEX "model.safetensors.index.json"
 
-static void write_weights(const char *name, struct str header, uint64_t header_bytes, size_t data_bytes)
+static void write_weights(const char *name, struct str header, uint64_t header_bytes,
+                          size_t data_bytes)
 {
     struct buf file = {0};
     for (int i = 0; i < 8; i++)

@@ -25,7 +25,8 @@ static void check_decode(const struct tokenizer *t, const struct token_list *ids
         detokenizer_push(&pieces, &ids->ids[i], 1, &streamed);
     detokenizer_finish(&pieces, &streamed);
     detokenizer_release(&pieces);
-    CHECK(whole.len == streamed.len && (whole.len == 0 || memcmp(whole.data, streamed.data, whole.len) == 0));
+    CHECK(whole.len == streamed.len &&
+          (whole.len == 0 || memcmp(whole.data, streamed.data, whole.len) == 0));
     CHECK(whole.len == 0 || utf8_valid(whole.data, whole.len));
     buf_release(&whole);
     buf_release(&streamed);

@@ -84,13 +84,14 @@ static void check_packet(const struct engine *engine, const struct step_packet *
     for (uint32_t i = 0; i < packet->token_count; i++)
         CHECK(step_tokens(packet)[i] < VOCAB || step_tokens(packet)[i] == STEP_TOKEN_LAST);
     for (uint32_t i = 0; i < packet->delta_count; i++)
-        CHECK(step_deltas(packet)[i].page < PAGES && step_deltas(packet)[i].idx < DIV_CEIL(CONTEXT, PAGE));
+        CHECK(step_deltas(packet)[i].page < PAGES &&
+              step_deltas(packet)[i].idx < DIV_CEIL(CONTEXT, PAGE));
     for (uint32_t i = 0; i < packet->row_count; i++)
         CHECK(step_rows(packet)[i].pos_first + step_rows(packet)[i].token_count <= CONTEXT);
 }
 
-static enum status played_submit(struct engine *engine, const struct step_packet *packet, uint64_t *ticket,
-                                 struct err *err)
+static enum status played_submit(struct engine *engine, const struct step_packet *packet,
+                                 uint64_t *ticket, struct err *err)
 {
     CHECK(engine->submitted - engine->waited < ENGINE_IN_FLIGHT && packet->sample_count <= SLOTS);
     check_packet(engine, packet);
@@ -99,24 +100,31 @@ static enum status played_submit(struct engine *engine, const struct step_packet
     engine->steps[at].count = packet->sample_count;
     for (uint32_t i = 0; i < packet->sample_count; i++) {
         const struct step_sample *sample = &step_samples(packet)[i];
-        engine->steps[at].tokens[i] = (uint32_t)((sample->sampling.seed + sample->position) % VOCAB);
+        engine->steps[at].tokens[i] =
+            (uint32_t)((sample->sampling.seed + sample->position) % VOCAB);
     }
     return STATUS_OK;
 }
 
-static enum status played_wait(struct engine *engine, uint64_t ticket, struct step_result *result, struct err *err)
+static enum status played_wait(struct engine *engine, uint64_t ticket, struct step_result *result,
+                               struct err *err)
 {
     static const float logprobs[2 * SLOTS * SAMPLING_TOP_MAX];
     static const uint32_t ids[2 * SLOTS * SAMPLING_TOP_MAX];
     uint32_t at = ticket % ARRAY_LEN(engine->steps);
     CHECK(ticket == ++engine->waited);
-    *result = (struct step_result){.step = ticket, .tokens = engine->steps[at].tokens,
-                                   .sample_count = engine->steps[at].count, .device_ns = 1000000,
-                                   .logprobs = logprobs, .top_ids = ids, .top_logprobs = logprobs};
+    *result = (struct step_result){.step = ticket,
+                                   .tokens = engine->steps[at].tokens,
+                                   .sample_count = engine->steps[at].count,
+                                   .device_ns = 1000000,
+                                   .logprobs = logprobs,
+                                   .top_ids = ids,
+                                   .top_logprobs = logprobs};
     return STATUS_OK;
 }
 
-static enum status played_grammar_add(struct engine *engine, struct str block, uint32_t *id, struct err *err)
+static enum status played_grammar_add(struct engine *engine, struct str block, uint32_t *id,
+                                      struct err *err)
 {
     struct automaton automaton;
     char *copy = mem_strndup(block.data, block.len);
@@ -135,8 +143,11 @@ static void played_grammar_drop(struct engine *engine, uint32_t id)
     engine->grammars--;
 }
 
-static const struct engine_kind kind = {.name = "played", .info = played_info, .submit = played_submit,
-                                        .wait = played_wait, .grammar_add = played_grammar_add,
+static const struct engine_kind kind = {.name = "played",
+                                        .info = played_info,
+                                        .submit = played_submit,
+                                        .wait = played_wait,
+                                        .grammar_add = played_grammar_add,
                                         .grammar_drop = played_grammar_drop};
 
 /* ---- the wire ---- */
@@ -145,7 +156,8 @@ static struct job *job_of(const struct link *link, const struct req_key *key)
 {
     for (uint32_t i = 0; i < world.job_count; i++)
         if (memcmp(&world.jobs[i].key, key, sizeof(*key)) == 0 &&
-            world.worker.links.items[world.jobs[i].link] == link && world.jobs[i].session == link->session)
+            world.worker.links.items[world.jobs[i].link] == link &&
+            world.jobs[i].session == link->session)
             return &world.jobs[i];
     return NULL;
 }
@@ -182,7 +194,8 @@ static void check_sent(const struct link *link, const struct frame *frame)
         CHECK(frame->load.pages_free <= PAGES && frame->load.slots_free <= SLOTS + WAITING);
         break;
     default:
-        CHECK(frame->type != FRAME_GENERATE && frame->type != FRAME_CANCEL && frame->type != FRAME_WELCOME);
+        CHECK(frame->type != FRAME_GENERATE && frame->type != FRAME_CANCEL &&
+              frame->type != FRAME_WELCOME);
     }
 }
 
@@ -230,13 +243,15 @@ void transport_context_free(struct transport_context *context)
 }
 
 enum status transport_bind(struct transport_context *context, const char *endpoint,
-                           const struct transport_security *security, struct transport **out, struct err *err)
+                           const struct transport_security *security, struct transport **out,
+                           struct err *err)
 {
     return STATUS_IO;
 }
 
-enum status transport_connect(struct transport_context *context, const char *endpoint, const char *identity,
-                              const struct transport_security *security, struct transport **out, struct err *err)
+enum status transport_connect(struct transport_context *context, const char *endpoint,
+                              const char *identity, const struct transport_security *security,
+                              struct transport **out, struct err *err)
 {
     return STATUS_IO;
 }
@@ -322,28 +337,36 @@ static void remember(uint32_t number, const struct frame_generate *frame)
     const struct link *link = world.worker.links.items[number];
     if (world.job_count == JOBS)
         return;
-    world.jobs[world.job_count++] = (struct job){
-        .link = number, .session = link->session, .key = frame->key, .seed = frame->sampling.seed,
-        .prompt = frame->n_prompt, .next = frame->tokens.count - frame->n_prompt};
+    world.jobs[world.job_count++] = (struct job){.link = number,
+                                                 .session = link->session,
+                                                 .key = frame->key,
+                                                 .seed = frame->sampling.seed,
+                                                 .prompt = frame->n_prompt,
+                                                 .next = frame->tokens.count - frame->n_prompt};
 }
 
 static void say_generate(struct input *in, uint32_t number)
 {
-    uint8_t name = input_byte(in), attempt = input_byte(in), how = input_byte(in), more = input_byte(in);
+    uint8_t name = input_byte(in), attempt = input_byte(in), how = input_byte(in),
+            more = input_byte(in);
     uint8_t length = input_byte(in), made = input_byte(in) % 6, wanted = input_byte(in);
     const struct link *link = world.worker.links.items[number];
     uint32_t tokens[256], stops[] = {wanted % VOCAB, 3}, bias[] = {1, 0, 2, 0};
     struct frame frame = {.type = FRAME_GENERATE};
     struct frame_generate *generate = &frame.generate;
-    generate->key = (struct req_key){link->router_epoch ? link->router_epoch : 1, name & 7, name >> 7, attempt};
+    generate->key =
+        (struct req_key){link->router_epoch ? link->router_epoch : 1, name & 7, name >> 7, attempt};
     generate->n_prompt = 1 + length % 130;
     generate->sampling = sampling_default();
     generate->sampling.seed = name >> 3 & 7;
     generate->sampling.choice = generate->key.choice;
     for (uint32_t i = 0; i < generate->n_prompt; i++) /* three prompts that share beginnings */
-        tokens[i] = (how & 3) == 3 && i == generate->n_prompt - 1u ? VOCAB : (i + (i > 20) * (how & 3)) % VOCAB;
+        tokens[i] = (how & 3) == 3 && i == generate->n_prompt - 1u
+                        ? VOCAB
+                        : (i + (i > 20) * (how & 3)) % VOCAB;
     for (uint32_t i = 0; i < made; i++)
-        tokens[generate->n_prompt + i] = (uint32_t)((generate->sampling.seed + generate->n_prompt + i) % VOCAB);
+        tokens[generate->n_prompt + i] =
+            (uint32_t)((generate->sampling.seed + generate->n_prompt + i) % VOCAB);
     generate->tokens = token_view_of(tokens, generate->n_prompt + made);
     generate->tokens_max = 1 + wanted % 50;
     generate->tokens_min = how & 4 ? wanted % 7 : 0;
@@ -361,7 +384,8 @@ static void say_generate(struct input *in, uint32_t number)
         uint64_t received = link->received;
         /* An attempt that is not newer is no req. */
         const struct req_entry *older = req_table_newest(&world.worker.reqs, &generate->key);
-        bool taken = link->state == LINK_OPEN && !(older && older->key.attempt >= attempt) && !job_of(link, &generate->key);
+        bool taken = link->state == LINK_OPEN && !(older && older->key.attempt >= attempt) &&
+                     !job_of(link, &generate->key);
         if (!taken && job_of(link, &generate->key))
             return; /* no router says one name twice */
         if (taken)
@@ -378,8 +402,11 @@ static void say_small(struct input *in, uint32_t number, uint8_t what)
     struct frame frame = {.type = FRAME_WELCOME};
     switch (what) {
     case 0:
-        frame.welcome = (struct frame_welcome){.version = how & 1 ? 2 : PROTO_VERSION, .router = STR("r"), .epoch = 50 + number * 2 + (how >> 1 & 1),
-                                               .session = link->session - (how >> 2 & 1), .want_snapshot = how & 8};
+        frame.welcome = (struct frame_welcome){.version = how & 1 ? 2 : PROTO_VERSION,
+                                               .router = STR("r"),
+                                               .epoch = 50 + number * 2 + (how >> 1 & 1),
+                                               .session = link->session - (how >> 2 & 1),
+                                               .want_snapshot = how & 8};
         break;
     case 1:
         frame.type = FRAME_CANCEL;
@@ -416,7 +443,8 @@ static void say_anything(struct input *in, uint32_t number)
     struct arena arena;
     struct frame frame;
     arena_init(&arena);
-    bool generate = frame_decode(raw.data, raw.len, &arena, &frame, NULL) == STATUS_OK && frame.type == FRAME_GENERATE;
+    bool generate = frame_decode(raw.data, raw.len, &arena, &frame, NULL) == STATUS_OK &&
+                    frame.type == FRAME_GENERATE;
     arena_release(&arena);
     buf_append(&bytes, raw.data, raw.len);
     if (raw.len > 0 && !generate)
@@ -504,12 +532,26 @@ static void begin(void)
     log_init("fuzz", LOG_LEVEL_ERROR);
     world.now_ms = 1000000;
     world.config = (struct worker_config){.router_dead_ms = 3000, .drain_timeout_s = 2, .tp = 1};
-    world.engine.info = (struct engine_info){.vocab = VOCAB, .context_max = CONTEXT, .pages = PAGES, .features = 7,
-                                             .prefill_us_per_token = 10, .decode_us_per_row = 10};
+    world.engine.info = (struct engine_info){.vocab = VOCAB,
+                                             .context_max = CONTEXT,
+                                             .pages = PAGES,
+                                             .features = 7,
+                                             .prefill_us_per_token = 10,
+                                             .decode_us_per_row = 10};
     step_limits_init(&world.engine.info.limits, SLOTS, 32, CONTEXT, PAGE);
-    struct sched_opts opts = {.pages = PAGES, .page_size = PAGE, .slots = SLOTS, .waiting_max = WAITING, .context_max = CONTEXT,
-                              .step_tokens = 32, .chunk_tokens = 16, .cache = true, .prefix_groups = true, .age_ms = 1000,
-                              .prefill_us_per_token = 10, .decode_us_per_row = 10, .fingerprint = 7};
+    struct sched_opts opts = {.pages = PAGES,
+                              .page_size = PAGE,
+                              .slots = SLOTS,
+                              .waiting_max = WAITING,
+                              .context_max = CONTEXT,
+                              .step_tokens = 32,
+                              .chunk_tokens = 16,
+                              .cache = true,
+                              .prefix_groups = true,
+                              .age_ms = 1000,
+                              .prefill_us_per_token = 10,
+                              .decode_us_per_row = 10,
+                              .fingerprint = 7};
     worker->config = &world.config;
     worker->epoch = 9;
     worker->kind = &kind;
@@ -519,8 +561,16 @@ static void begin(void)
     worker->event_max = scheduler_event_max(worker->scheduler);
     worker->events = mem_array(worker->event_max, sizeof(*worker->events));
     worker->block = mem_aligned(step_packet_bytes_max(&world.engine.info.limits), 64);
-    worker->hello = (struct frame_hello){.version = PROTO_VERSION, .worker = STR("w"), .epoch = 9, .model = STR("m"), .page_size = PAGE,
-                                         .length_max = CONTEXT, .pages = PAGES, .tp = 1, .slots = SLOTS + WAITING, .features = 7};
+    worker->hello = (struct frame_hello){.version = PROTO_VERSION,
+                                         .worker = STR("w"),
+                                         .epoch = 9,
+                                         .model = STR("m"),
+                                         .page_size = PAGE,
+                                         .length_max = CONTEXT,
+                                         .pages = PAGES,
+                                         .tp = 1,
+                                         .slots = SLOTS + WAITING,
+                                         .features = 7};
     arena_init(&worker->arena);
     req_table_init(&worker->reqs, 2 * worker->hello.slots);
     outbox_init(worker);

@@ -39,8 +39,9 @@ static void rows_make(const struct case_opts *c, uint64_t *seed)
     groups[0] = (struct attn_group){2, 40, 32 * 16 / page};
     groups[1] = (struct attn_group){43, 5, 64 / page};
     for (uint32_t i = 0; i < 60; i++) {
-        uint32_t shared = i >= 2 && i < 42 ? groups[0].page_count * page
-                                           : i >= 43 && i < 48 ? groups[1].page_count * page : 0;
+        uint32_t shared = i >= 2 && i < 42    ? groups[0].page_count * page
+                          : i >= 43 && i < 48 ? groups[1].page_count * page
+                                              : 0;
         put_row(1, shared + (uint32_t)rng_below(seed, i % 7 == 0 ? 3000 : 40));
     }
     rows[row_count++] = (struct attn_row){.slot = 63}; /* padding */
@@ -132,7 +133,10 @@ START_TEST(every_key_once)
     for (uint32_t round = 0; round < 8; round++) {
         rows_make(c, &seed);
         struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, c->page_size, c->window},
-                                      c->workers, c->span_min, c->parts_max, c->blocks};
+                                      c->workers,
+                                      c->span_min,
+                                      c->parts_max,
+                                      c->blocks};
         size_t most = attn_plan_bytes_max(&opts.shape, row_count, token_count, opts.workers);
         struct attn_plan *plan = mem_aligned(ROUND_UP(most, (size_t)64), 64);
         size_t bytes = attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
@@ -168,7 +172,9 @@ START_TEST(groups_share)
     rows_make(c, &seed);
     struct attn_plan_opts opts = {{c->q_heads, c->kv_heads, 128, 16, 0}, 924, 2, 100000, 0};
     struct attn_plan *plan =
-        mem_aligned(ROUND_UP(attn_plan_bytes_max(&opts.shape, row_count, token_count, opts.workers), (size_t)64), 64);
+        mem_aligned(ROUND_UP(attn_plan_bytes_max(&opts.shape, row_count, token_count, opts.workers),
+                             (size_t)64),
+                    64);
     (void)attn_plan_build(&opts, rows, row_count, groups, group_count, plan);
     ck_assert_uint_eq(plan->group_items, 6); /* 40 tokens in tiles of 8, 5 in one */
     uint32_t units = plan->units;

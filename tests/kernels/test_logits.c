@@ -52,7 +52,8 @@ START_TEST(penalties_count_prompt_and_answer)
     struct rig rig;
     rig_open(&rig, 1);
     const uint32_t words[] = {9, 9, 3, 3, 5, 5, 7, 7};
-    struct slot_setup setup = {.slot = 2, .prompt_count = 3, .history_first = 2, .history_count = 6};
+    struct slot_setup setup = {
+        .slot = 2, .prompt_count = 3, .history_first = 2, .history_count = 6};
     struct sample_row row = {.slot = 2, .position = 6, .flags = SAMPLE_PENALTIES};
     row.sampling = (struct sampling){
         .presence_penalty = 0.5f, .frequency_penalty = 0.25f, .repetition_penalty = 2.0f};
@@ -105,7 +106,10 @@ START_TEST(bias_bans_and_masks)
     memset(masks, 0xff, sizeof(masks));
     masks[DIV_CEIL(VOCAB, 32) + 50 / 32] &= ~(1u << 50 % 32);
     struct sample_row rows[2] = {
-        {.flags = SAMPLE_BIAS | SAMPLE_BAN | SAMPLE_MASK, .position = 9, .ban_until = 10, .mask = 1},
+        {.flags = SAMPLE_BIAS | SAMPLE_BAN | SAMPLE_MASK,
+         .position = 9,
+         .ban_until = 10,
+         .mask = 1},
         {.slot = 0, .flags = SAMPLE_BIAS | SAMPLE_BAN, .position = 10, .ban_until = 10}};
     rig.ops->slot_setup(rig.device, NULL, &rig.state, &setup, 1, words, ARRAY_LEN(words));
     rig.ops->logits_adjust(rig.device, NULL, rig.logits, VOCAB, &rig.state, masks, rows, 2);
@@ -153,8 +157,8 @@ START_TEST(logprobs_are_the_log_softmax)
     float logprobs[SLOTS] = {7, 7, 7, 7}, top_logprobs[SLOTS * SAMPLING_TOP_MAX];
     uint32_t top_ids[SLOTS * SAMPLING_TOP_MAX];
     rig.logits[2 * VOCAB + 100] = rig.logits[2 * VOCAB + 90] = 30; /* a tie: the lower id first */
-    struct logprob_args args = {rig.logits, targets, tops, logprobs, top_ids, top_logprobs,
-                                VOCAB, SLOTS};
+    struct logprob_args args = {rig.logits, targets,      tops,  logprobs,
+                                top_ids,    top_logprobs, VOCAB, SLOTS};
     rig.ops->logprobs(rig.device, NULL, &args);
     ck_assert_float_eq(logprobs[1], 7); /* not asked */
     ck_assert_uint_eq(top_ids[2 * SAMPLING_TOP_MAX], 90);

@@ -252,8 +252,8 @@ static void check_route(const float *logits, const uint32_t *ids, const float *w
         }
     }
     for (uint32_t j = 0; j < args->top; j++)
-        ck_assert_double_eq_tol(weights[j],
-                                exp((double)logits[ids[j]]) / (args->renormalize ? chosen : all), 1e-6);
+        ck_assert_double_eq_tol(
+            weights[j], exp((double)logits[ids[j]]) / (args->renormalize ? chosen : all), 1e-6);
 }
 
 START_TEST(mixture_of_experts)
@@ -267,8 +267,10 @@ START_TEST(mixture_of_experts)
         uint64_t seed = 700 + (uint64_t)_i;
         float *wide_gu, *wide_down, *x = kit_floats(&seed, (size_t)args.rows * HIDDEN, 1);
         float *logits = kit_floats(&seed, (size_t)args.rows * args.experts, 2);
-        struct weight gu = kit_weight(device, &seed, DTYPE_BF16, args.experts * 2 * DIM, HIDDEN, &wide_gu);
-        struct weight down = kit_weight(device, &seed, DTYPE_BF16, args.experts * HIDDEN, DIM, &wide_down);
+        struct weight gu =
+            kit_weight(device, &seed, DTYPE_BF16, args.experts * 2 * DIM, HIDDEN, &wide_gu);
+        struct weight down =
+            kit_weight(device, &seed, DTYPE_BF16, args.experts * HIDDEN, DIM, &wide_down);
         uint32_t *ids = mem_array(slots, sizeof(*ids));
         float *weights = mem_array(slots, sizeof(float)), *gate = kit_floats(&seed, args.rows, 2);
         float *act = mem_array((size_t)slots * DIM, sizeof(float));
@@ -282,7 +284,8 @@ START_TEST(mixture_of_experts)
         ops->experts_gate_up(device, NULL, act, x, &gu, &args);
         ops->experts_down(device, NULL, y, act, &down, &args);
         for (uint32_t r = 0; r < args.rows; r++) {
-            check_route(logits + (size_t)r * args.experts, ids + r * args.top, weights + r * args.top, &args);
+            check_route(logits + (size_t)r * args.experts, ids + r * args.top,
+                        weights + r * args.top, &args);
             for (uint32_t j = r * args.top; j < (r + 1) * args.top; j++)
                 ref_expert(want + (size_t)r * HIDDEN, x + (size_t)r * HIDDEN,
                            wide_gu + (size_t)ids[j] * 2 * DIM * HIDDEN,
@@ -326,7 +329,16 @@ END_TEST
 /* Three ranks' parts of a row, the last one's k a copy that does not count: as if the row were whole. */
 START_TEST(norm_over_ranks)
 {
-    enum { ROWS = 3, RANKS = 3, Q = 12, K = 5, V = 5, STRIDE = Q + K + V, QW = Q * RANKS, KW = K * 2 };
+    enum {
+        ROWS = 3,
+        RANKS = 3,
+        Q = 12,
+        K = 5,
+        V = 5,
+        STRIDE = Q + K + V,
+        QW = Q * RANKS,
+        KW = K * 2
+    };
     const struct ops *ops = ops_find("cpu");
     struct device *device = kit_open(2, isa_pick());
     uint64_t seed = 801;
@@ -346,10 +358,17 @@ START_TEST(norm_over_ranks)
             for (uint32_t i = 0; i < K; i++)
                 k[r][k_at * K + i] = row[Q + i];
         }
-        args[rank] = (struct wide_norm_args){.qkv = parts[rank], .q_norm = q_norm + rank * Q,
-                                             .k_norm = k_norm + k_at * K, .eps = 1e-5f, .rows = ROWS,
-                                             .stride = STRIDE, .q_dim = Q, .k_dim = K, .q_width = QW,
-                                             .k_width = KW, .k_counts = rank < 2};
+        args[rank] = (struct wide_norm_args){.qkv = parts[rank],
+                                             .q_norm = q_norm + rank * Q,
+                                             .k_norm = k_norm + k_at * K,
+                                             .eps = 1e-5f,
+                                             .rows = ROWS,
+                                             .stride = STRIDE,
+                                             .q_dim = Q,
+                                             .k_dim = K,
+                                             .q_width = QW,
+                                             .k_width = KW,
+                                             .k_counts = rank < 2};
         ops->qk_sums(device, NULL, mine, &args[rank]);
         for (uint32_t r = 0; r < ROWS; r++)
             memcpy(sums + 2 * (r * RANKS + rank), mine + 2 * r, 2 * sizeof(*mine));
@@ -362,8 +381,8 @@ START_TEST(norm_over_ranks)
             ref_norm(want, q[r], q_norm, QW, 1e-5);
             kit_close(parts[rank] + (size_t)r * STRIDE, want + rank * Q, Q, 2e-6, "q over ranks");
             ref_norm(want, k[r], k_norm, KW, 1e-5);
-            kit_close(parts[rank] + (size_t)r * STRIDE + Q, want + (rank < 2 ? rank : 1) * K, K, 2e-6,
-                      "k over ranks");
+            kit_close(parts[rank] + (size_t)r * STRIDE + Q, want + (rank < 2 ? rank : 1) * K, K,
+                      2e-6, "k over ranks");
         }
     }
     for (uint32_t rank = 0; rank < RANKS; rank++)

@@ -17,8 +17,8 @@ START_TEST(round_trip)
         struct rank_message out;
         struct buf bytes = {0};
         rank_message_encode(&in, &bytes);
-        ck_assert_int_eq(
-            rank_message_decode((struct str){bytes.data, bytes.len}, &out, NULL), STATUS_OK);
+        ck_assert_int_eq(rank_message_decode((struct str){bytes.data, bytes.len}, &out, NULL),
+                         STATUS_OK);
         ck_assert(out.kind == in.kind && out.rank == in.rank && out.group == in.group &&
                   out.value == in.value && str_eq(out.body, in.body));
         buf_release(&bytes);

@@ -282,7 +282,8 @@ END_TEST
 static int dealer_by_hand(const struct transport *router, char id)
 {
     static const unsigned char greeting[64] = "\xff\0\0\0\0\0\0\0\x01\x7f\x03\0NULL";
-    unsigned char ready[] = "\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06" "DEALER\x08Identity\0\0\0\x01?";
+    unsigned char ready[] = "\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06"
+                            "DEALER\x08Identity\0\0\0\x01?";
     unsigned char theirs[256];
     int fd = tcp_to(router);
 

@@ -84,10 +84,19 @@ static void world_init(struct world *world)
 
 static struct frame_hello hello_of(const char *name, uint64_t epoch, uint64_t session)
 {
-    return (struct frame_hello){.version = PROTO_VERSION, .worker = str_from(name), .epoch = epoch,
-                                .session = session, .model = STR("toy"), .fingerprint = 7,
-                                .tokenizer_hash = 8, .weights_hash = 9, .page_size = 16,
-                                .length_max = 1000, .pages = 100, .tp = 1, .slots = 4};
+    return (struct frame_hello){.version = PROTO_VERSION,
+                                .worker = str_from(name),
+                                .epoch = epoch,
+                                .session = session,
+                                .model = STR("toy"),
+                                .fingerprint = 7,
+                                .tokenizer_hash = 8,
+                                .weights_hash = 9,
+                                .page_size = 16,
+                                .length_max = 1000,
+                                .pages = 100,
+                                .tp = 1,
+                                .slots = 4};
 }
 
 START_TEST(test_hello_rules)
@@ -204,8 +213,8 @@ START_TEST(test_load_and_credits)
         fleet_dispatched(&w.fleet, worker, 10);
     ck_assert_uint_eq(worker_pending_tokens(worker), 340);
     ck_assert_uint_eq(worker_room(worker), 0);
-    struct frame_load load = {.epoch = 5, .received = 70, .slots_free = 2, .running = 2,
-                              .pending_prefill_tokens = 5};
+    struct frame_load load = {
+        .epoch = 5, .received = 70, .slots_free = 2, .running = 2, .pending_prefill_tokens = 5};
     fleet_load(&w.fleet, worker, &load, 50);
     ck_assert_uint_eq(worker_pending_tokens(worker), 5);
     ck_assert_uint_eq(worker_room(worker), 2);
@@ -282,8 +291,8 @@ END_TEST
 static struct frame_cache cache_of(uint64_t seq, struct page_run *run, const uint64_t *hashes,
                                    uint32_t count, bool removed)
 {
-    *run = (struct page_run){.hashes = (const unsigned char *)hashes, .count = count,
-                             .removed = removed};
+    *run = (struct page_run){
+        .hashes = (const unsigned char *)hashes, .count = count, .removed = removed};
     return (struct frame_cache){.epoch = 5, .seq = seq, .runs = run, .run_count = 1};
 }
 
@@ -299,7 +308,8 @@ START_TEST(test_cache_and_snapshots)
     struct frame_cache cache = cache_of(1, &run, hashes, 3, false);
     fleet_cache(&w.fleet, worker, &cache, 0); /* before the snapshot: it will be in there */
     ck_assert_uint_eq(prefix_index_pages(&w.fleet.index, 0), 0);
-    struct frame_snapshot part = {.part = 0, .part_count = 2, .cache = cache_of(7, &run, hashes, 4, false)};
+    struct frame_snapshot part = {
+        .part = 0, .part_count = 2, .cache = cache_of(7, &run, hashes, 4, false)};
     fleet_snapshot(&w.fleet, worker, &part, 0);
     ck_assert(!worker->cache_known);
     part.part = 1, part.cache = cache_of(7, &run, hashes + 4, 2, false);
@@ -320,10 +330,12 @@ START_TEST(test_cache_and_snapshots)
     ck_assert_int_eq(w.sent.snapshots, 1);
     fleet_tick(&w.fleet, 1100); /* no answer: again */
     ck_assert_int_eq(w.sent.snapshots, 2);
-    part = (struct frame_snapshot){.part = 1, .part_count = 2, .cache = cache_of(11, &run, hashes, 4, false)};
+    part = (struct frame_snapshot){
+        .part = 1, .part_count = 2, .cache = cache_of(11, &run, hashes, 4, false)};
     fleet_snapshot(&w.fleet, worker, &part, 1200); /* a part is missing */
     ck_assert_int_eq(w.sent.snapshots, 3);
-    part = (struct frame_snapshot){.part = 0, .part_count = 1, .cache = cache_of(12, &run, hashes, 200, false)};
+    part = (struct frame_snapshot){
+        .part = 0, .part_count = 1, .cache = cache_of(12, &run, hashes, 200, false)};
     fleet_snapshot(&w.fleet, worker, &part, 1300);
     ck_assert_uint_eq(prefix_index_pages(&w.fleet.index, 0), 100); /* no more than its pool has */
     fleet_end(&w.fleet, worker, "test");

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define CHECK_EVERY 16
-#define NOBODY UINT64_MAX
+#define NOBODY      UINT64_MAX
 
 static const uint64_t sim_namespaces[3] = {0, 77, 0xfeedfacecafef00d};
 
@@ -121,8 +121,8 @@ void sim_plan_print(const struct sim_plan *plan)
         printf("  step %u: arrival %u, doc %u x %u + %u own (seed %" PRIu64 ") + %u resumed, "
                "max %u, min %u, stops %u, cancel %d, deadline %u, priority %d, namespace %u\n",
                a->at_step, i, a->doc, a->doc_take, a->own, a->seed, a->resumed, a->tokens_max,
-               a->tokens_min, a->ignore_eos ? 0 : a->stop_ids, (int)a->cancel_after,
-               a->deadline_ms, a->priority, a->namespace_at);
+               a->tokens_min, a->ignore_eos ? 0 : a->stop_ids, (int)a->cancel_after, a->deadline_ms,
+               a->priority, a->namespace_at);
     }
     printf("  %u arrivals\n", shown);
 }
@@ -167,14 +167,16 @@ struct world {
     struct entry *entries; /* [pages, page_size] */
     uint32_t *table;       /* [slots, per_slot] */
     uint32_t per_slot;
-    uint32_t *last;        /* [slots] sampled last */
-    uint64_t *slot_user;   /* [slots] */
+    uint32_t *last;      /* [slots] sampled last */
+    uint64_t *slot_user; /* [slots] */
     uint64_t *slot_run;
-    uint64_t *slot_step;   /* last step that used the slot */
+    uint64_t *slot_step;                /* last step that used the slot */
     uint64_t *named[2], *named_step[2]; /* [pages] by step & 1: a user or MANY */
-    uint64_t *written, *written_by; /* [pages] step and user that wrote it last */
+    uint64_t *written, *written_by;     /* [pages] step and user that wrote it last */
     /* the mirror of the cache */
-    struct { uint64_t parent, hash; } *mirror;
+    struct {
+        uint64_t parent, hash;
+    } * mirror;
     uint32_t mirror_count, mirror_cap;
 };
 #define MANY (UINT64_MAX - 1)
@@ -305,7 +307,7 @@ static void take_token_event(struct world *w, struct client *c, const struct sim
     for (uint32_t i = 0; i < a->stop_ids && !a->ignore_eos; i++)
         stops |= c->stop_ids[i] == e->token;
     stops &= c->token_count - c->prompt_count > a->tokens_min;
-    enum sched_finish finish = stops                             ? SCHED_STOP
+    enum sched_finish finish = stops                            ? SCHED_STOP
                                : c->token_count == c->end_count ? SCHED_LENGTH
                                                                 : SCHED_RUNNING;
     if (e->finish != finish)
@@ -590,8 +592,7 @@ static bool plan_one(struct world *w)
 {
     uint32_t events = w->event_max;
     uint64_t allocs = mem_alloc_count();
-    const struct step_packet *p =
-        scheduler_plan(w->s, w->now_ms, w->block, w->events, &events);
+    const struct step_packet *p = scheduler_plan(w->s, w->now_ms, w->block, w->events, &events);
     if (mem_alloc_count() != allocs)
         fail(w, "plan allocated memory");
     for (uint32_t i = 0; i < events && !w->failed; i++)
@@ -613,8 +614,8 @@ static void commit_one(struct world *w)
     struct flight *flight = &w->flights[(w->committed + 1) & 1];
     uint32_t events = w->event_max;
     uint64_t allocs = mem_alloc_count();
-    scheduler_commit(w->s, flight->tokens, flight->count, w->now_ms,
-                     rng_below(&w->rng, 20000000), w->events, &events);
+    scheduler_commit(w->s, flight->tokens, flight->count, w->now_ms, rng_below(&w->rng, 20000000),
+                     w->events, &events);
     if (mem_alloc_count() != allocs)
         fail(w, "commit allocated memory");
     w->committed++;
@@ -725,8 +726,8 @@ bool sim_run(const struct sim_plan *plan, struct sim_stats *stats, struct err *e
     stats->cached_tokens += load.cached_tokens;
     if (load.running || load.waiting || load.pages_free != plan->opts.pages ||
         load.slots_free != plan->opts.slots + plan->opts.waiting_max)
-        fail(&w, "after the end: %u running, %u waiting, %u pages free", load.running,
-             load.waiting, load.pages_free);
+        fail(&w, "after the end: %u running, %u waiting, %u pages free", load.running, load.waiting,
+             load.pages_free);
     world_release(&w);
     return !w.failed;
 }

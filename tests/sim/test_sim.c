@@ -5,15 +5,15 @@
  *
  * Each world runs in a child process, so that an abort is a failure like any other.
  */
-#include "tests/sim/sim_world.c"
 #include "tests/effort.h"
+#include "tests/sim/sim_world.c"
 
 #include <check.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STEPS_DEFAULT 800000
+#define STEPS_DEFAULT     800000
 #define WORLD_SECONDS_MAX 60
 
 struct verdict {
@@ -87,8 +87,8 @@ static void report(struct sim_plan *plan, struct verdict *verdict)
 
 START_TEST(worlds_hold)
 {
-    struct verdict *verdict = mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE,
-                                   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct verdict *verdict =
+        mmap(NULL, sizeof(*verdict), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(verdict, MAP_FAILED);
     uint64_t seed = env_number("SIM_SEED", 1), first = seed;
     uint64_t steps_max = env_number("SIM_STEPS", effort(STEPS_DEFAULT));

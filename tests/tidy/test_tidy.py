@@ -193,6 +193,13 @@ def test_no_struct_typedefs():
     assert not errors, "\n".join(errors)
 
 
+def test_formatted():
+    """By .clang-format, all but generated tables; `clang-format -i FILE` mends it."""
+    files = [f for f in FILES if f.endswith((".c", ".h", ".cu", ".cuh")) and not f.endswith("_tables.h")]
+    done = subprocess.run(["clang-format", "--dry-run", "-Werror", *files], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, "\n".join(line for line in done.stderr.split("\n") if "error:" in line)
+
+
 def test_first_line_says_what_a_header_is_for():
     errors = [f for f in SOURCES if f.endswith(".h")
               and not re.match(r"/\* [\w-]+ - ", read(f))]

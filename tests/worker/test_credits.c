@@ -31,12 +31,13 @@ END_TEST
 
 START_TEST(the_last_slots_go_to_who_holds_least)
 {
-    struct credit_user users[] = {{.held = 9, .active = true}, {.held = 7, .active = true},
-                                  {.held = 8, .active = true}};
+    struct credit_user users[] = {
+        {.held = 9, .active = true}, {.held = 7, .active = true}, {.held = 8, .active = true}};
     credits_split(30, 2, users, 3);
     ck_assert_uint_eq(users[0].credits + users[1].credits + users[2].credits, 2);
     ck_assert_uint_ge(users[1].credits, 1);
-    struct credit_user few[] = {{.held = 1}, {.held = 0, .active = true}, {.held = 0, .active = true}};
+    struct credit_user few[] = {
+        {.held = 1}, {.held = 0, .active = true}, {.held = 0, .active = true}};
     credits_split(2, 1, few, 3); /* fewer slots than routers */
     ck_assert_uint_eq(few[0].credits, 0);
     ck_assert_uint_eq(few[1].credits + few[2].credits, 1);

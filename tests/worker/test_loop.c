@@ -104,8 +104,8 @@ static void start_worker(struct running *running, const char *const *endpoints, 
                   "%s", err.text);
     log_init("test", (enum log_level)running->config.log_level);
     ck_assert_int_eq(pipe2(running->signals, 04000 /* O_NONBLOCK */), 0);
-    ck_assert_msg(worker_open(&running->config, NULL, NULL, &running->worker, &err) == STATUS_OK, "%s",
-                  err.text);
+    ck_assert_msg(worker_open(&running->config, NULL, NULL, &running->worker, &err) == STATUS_OK,
+                  "%s", err.text);
     ck_assert_msg(links_init(&running->worker, &err) == STATUS_OK, "%s", err.text);
     ck_assert_int_eq(pthread_create(&running->thread, NULL, worker_main, running), 0);
 }

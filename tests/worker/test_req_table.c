@@ -2,8 +2,8 @@
 #include <stdlib.h>
 
 #include "common/rng.h"
-#include "worker/req_table.h"
 #include "tests/effort.h"
+#include "worker/req_table.h"
 
 START_TEST(attempts_of_a_choice)
 {

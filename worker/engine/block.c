@@ -63,8 +63,9 @@ static size_t plan_room(const struct block_planner *planner, size_t kind, uint32
 
 size_t block_bytes_max(const struct block_planner *planner, const struct step_limits *limits)
 {
-    size_t bytes = arrays_layout(limits->tokens, limits->rows, limits->rows,
-                                 limits->deltas + limits->rows).bytes;
+    size_t bytes =
+        arrays_layout(limits->tokens, limits->rows, limits->rows, limits->deltas + limits->rows)
+            .bytes;
     for (size_t kind = 0; kind < ARRAY_LEN(planner->shapes); kind++)
         bytes += MAX(plan_room(planner, kind, limits->rows, limits->tokens),
                      plan_room(planner, kind, limits->rows, limits->rows));
@@ -120,9 +121,12 @@ static void fill_samples(const struct step_packet *packet, const struct block_la
     for (uint32_t i = 0; i < packet->sample_count; i++) {
         const struct step_row *row = &rows[samples[i].row];
         idx[i] = row->token_first + row->token_count - 1;
-        out[i] = (struct sample_row){
-            .slot = row->slot, .position = samples[i].position, .sampling = samples[i].sampling,
-            .flags = samples[i].flags, .ban_until = samples[i].ban_until, .mask = i};
+        out[i] = (struct sample_row){.slot = row->slot,
+                                     .position = samples[i].position,
+                                     .sampling = samples[i].sampling,
+                                     .flags = samples[i].flags,
+                                     .ban_until = samples[i].ban_until,
+                                     .mask = i};
     }
     const struct step_score *scores = step_scores(packet);
     for (uint32_t i = 0; i < packet->score_count; i++)
@@ -162,10 +166,10 @@ struct block_layout block_fill(const struct block_planner *planner,
         at.plans[kind] = end;
         if (!planner->used[kind])
             continue;
-        size_t bytes = planner->ops->attn_plan(
-            planner->device, &planner->shapes[kind], (const void *)((uint8_t *)block + at.rows),
-            at.rows_n, (const void *)step_groups(packet), packet->group_count,
-            (uint8_t *)block + end);
+        size_t bytes = planner->ops->attn_plan(planner->device, &planner->shapes[kind],
+                                               (const void *)((uint8_t *)block + at.rows),
+                                               at.rows_n, (const void *)step_groups(packet),
+                                               packet->group_count, (uint8_t *)block + end);
         at.bytes = ROUND_UP(end + bytes, (size_t)ALIGN);
         end = size ? end + plan_room(planner, kind, size, size) : at.bytes;
     }

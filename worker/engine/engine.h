@@ -39,25 +39,26 @@ struct engine;
 
 struct engine_opts {
     const char *model_dir;
-    const char *backend;      /* "cpu" or "cuda"; NULL = the best that is built in and present */
-    bool dummy_weights;       /* random weights from config.json alone */
+    const char *backend; /* "cpu" or "cuda"; NULL = the best that is built in and present */
+    bool dummy_weights;  /* random weights from config.json alone */
     uint64_t dummy_seed;
     uint32_t page_size;       /* tokens; a power of two 1..256 */
     uint32_t slots;           /* running reqs at most */
     uint32_t step_tokens_max; /* tokens in one step at most */
     uint32_t context_max;     /* 0 = the model's own */
     uint64_t kv_bytes;        /* 0 = by memory_ratio */
-    double memory_ratio;      /* (0, 1] of what is free; 0 = a GPU: all of it but 1 GiB; a CPU: 0.25 */
-    uint32_t threads;         /* cpu backend: 0 = the cores we may use */
-    uint32_t gpu;             /* cuda: this rank's device */
-    const char *attn;         /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
-    bool no_graphs;           /* launch decode steps op by op */
-    uint64_t fail_step;       /* the Nth step fails as on a broken device: for tests; 0 = none */
-    bool pad_decode;          /* pad decode steps also where there are no graphs: for tests */
-    int rank, tp;             /* tensor parallel: rank of tp */
-    const char *comm;         /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
-    const char *sim_table;    /* sim.h: a preset or a JSON file; NULL = the first preset */
-    double sim_speed;         /* sim.h: the device's seconds in one of ours; 0 = 1 */
+    double memory_ratio; /* (0, 1] of what is free; 0 = a GPU: all of it but 1 GiB; a CPU: 0.25 */
+    uint32_t threads;    /* cpu backend: 0 = the cores we may use */
+    uint32_t gpu;        /* cuda: this rank's device */
+    const char *attn;    /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
+    bool no_graphs;      /* launch decode steps op by op */
+    uint64_t fail_step;  /* the Nth step fails as on a broken device: for tests; 0 = none */
+    bool pad_decode;     /* pad decode steps also where there are no graphs: for tests */
+    int rank, tp;        /* tensor parallel: rank of tp */
+    const char
+        *comm; /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
+    const char *sim_table; /* sim.h: a preset or a JSON file; NULL = the first preset */
+    double sim_speed;      /* sim.h: the device's seconds in one of ours; 0 = 1 */
 };
 
 struct engine_info {
@@ -67,9 +68,10 @@ struct engine_info {
     uint64_t kv_bytes, weight_bytes;
     uint64_t weights_hash;
     struct step_limits limits;
-    uint32_t features;    /* enum feature: what packets may ask of sampling */
-    char device[64];      /* "cpu, 2 threads, avx2" */
-    double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model; measured at open */
+    uint32_t features; /* enum feature: what packets may ask of sampling */
+    char device[64];   /* "cpu, 2 threads, avx2" */
+    double prefill_us_per_token,
+        decode_us_per_row; /* first guess of the cost model; measured at open */
 };
 
 /* Whether the backend of that name (NULL: the best one present) is a GPU's. */
@@ -94,10 +96,10 @@ struct step_result {
     uint64_t step;
     const uint32_t *tokens; /* [sample_count], in the packet's order; valid until the next wait */
     uint32_t sample_count;
-    uint64_t device_ns;     /* how long the step ran */
-    uint64_t launch_ns;     /* what the launcher spent on it; of that, on block and plan: */
+    uint64_t device_ns; /* how long the step ran */
+    uint64_t launch_ns; /* what the launcher spent on it; of that, on block and plan: */
     uint64_t fill_ns;
-    bool graph;             /* launched as one graph */
+    bool graph; /* launched as one graph */
     /* The packet's samples, then its scores; valid for those that asked. */
     const float *logprobs;
     const uint32_t *top_ids;   /* [SAMPLING_TOP_MAX] each */

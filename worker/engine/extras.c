@@ -68,8 +68,8 @@ out:
 
 void extras_release(struct extras *extras)
 {
-    void *arrays[] = {extras->state.seen, extras->state.lists, extras->tops, extras->logprobs,
-                      extras->top_ids, extras->top_logprobs, extras->masks};
+    void *arrays[] = {extras->state.seen, extras->state.lists,  extras->tops, extras->logprobs,
+                      extras->top_ids,    extras->top_logprobs, extras->masks};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         if (arrays[i] != NULL)
             extras->ops->free(extras->device, arrays[i]);
@@ -114,7 +114,8 @@ enum status extras_check(const struct extras *extras, const struct step_packet *
     if ((adjust && !(extras->features & FEATURE_ADJUST)) ||
         (mask && !(extras->features & FEATURE_GRAMMAR)) ||
         (logprobs && !(extras->features & FEATURE_LOGPROBS)))
-        return err_set(err, STATUS_UNSUPPORTED, "this backend lacks what the step asks of sampling");
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "this backend lacks what the step asks of sampling");
     for (uint32_t i = 0; i < packet->score_count; i++)
         if (scores[i].target >= extras->state.vocab)
             return err_set(err, STATUS_INVALID, "token id %u is not below the vocabulary's %u",
@@ -163,8 +164,8 @@ static void setup_grammars(struct extras *extras, const struct step_packet *pack
 }
 
 enum status extras_masks(struct extras *extras, struct extras_io *io,
-                         const struct step_packet *packet, const uint32_t *drawn,
-                         struct event *end, struct err *err)
+                         const struct step_packet *packet, const uint32_t *drawn, struct event *end,
+                         struct err *err)
 {
     const struct step_sample *samples = step_samples(packet);
     const struct step_row *rows = step_rows(packet);

@@ -23,8 +23,8 @@ struct extras {
     struct stream *stream;
     uint32_t features; /* enum feature */
     struct sample_state state;
-    struct grammars *grammars; /* NULL: not done here */
-    uint32_t *masks;           /* device [rows][DIV_CEIL(vocab, 32)] */
+    struct grammars *grammars;    /* NULL: not done here */
+    uint32_t *masks;              /* device [rows][DIV_CEIL(vocab, 32)] */
     struct extras_drawn *pending; /* [rows] what the step launched last draws for grammars */
     uint32_t pending_count;
     const uint32_t *pending_tokens; /* host: where the draws will be */

@@ -9,9 +9,9 @@
 #include "common/mem.h"
 #include "worker/engine/token_order.h"
 
-#define MASKS_MAX       1024 /* of one grammar */
-#define IDLE_MAX        32   /* grammars that nobody uses */
-#define STOPS_MAX       64
+#define MASKS_MAX 1024 /* of one grammar */
+#define IDLE_MAX  32   /* grammars that nobody uses */
+#define STOPS_MAX 64
 
 struct grammar {
     uint32_t id; /* 0: a free place */

@@ -76,7 +76,8 @@ static enum status forward_or_graph(const struct pass *pass, struct step_size *s
 {
     struct step_runner *runner = pass->runner;
     if (size != NULL && size->seen && runner->graphs) {
-        struct graph **graph = &size->graphs[pass->lane_idx][drawing][pass->packet->group_count > 0];
+        struct graph **graph =
+            &size->graphs[pass->lane_idx][drawing][pass->packet->group_count > 0];
         if (*graph == NULL)
             TRY(capture(pass, drawing, size->rows, graph, err));
         runner->ops->graph_launch(runner->device, runner->stream, *graph);

@@ -135,9 +135,9 @@ static enum status size_pool(const struct engine_opts *opts, struct engine_parts
     const struct shard *shard = &parts->weights.shard;
     uint64_t page_bytes = kvcache_page_bytes(config, shard, device->act, opts->page_size);
     uint32_t context = MIN(config->context, opts->context_max ? opts->context_max : UINT32_MAX);
-    uint64_t bytes = opts->kv_bytes ? opts->kv_bytes
-                                    : pool_budget(opts, parts, device->memory_free_bytes, context,
-                                                  page_bytes);
+    uint64_t bytes = opts->kv_bytes
+                         ? opts->kv_bytes
+                         : pool_budget(opts, parts, device->memory_free_bytes, context, page_bytes);
     uint64_t pages = MIN(bytes / page_bytes, (uint64_t)INT32_MAX);
     if (pages == 0)
         return err_set(err, STATUS_NO_SPACE,
@@ -196,8 +196,10 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
 out:
     if (status == STATUS_NO_SPACE && err != NULL) {
         struct err cause = *err;
-        err_set(err, status, "%s. Lower --kv-mib, --step-tokens, --max-running or --context-max, or "
-                "free the memory that others hold", cause.text);
+        err_set(err, status,
+                "%s. Lower --kv-mib, --step-tokens, --max-running or --context-max, or "
+                "free the memory that others hold",
+                cause.text);
     }
     if (status != STATUS_OK)
         engine_parts_release(parts);

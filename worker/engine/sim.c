@@ -19,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SEATS (ENGINE_IN_FLIGHT + 1) /* the tokens that wait returned last stay readable */
-#define TEXT_IDS_MAX 32768u
-#define PAGES_MAX (1u << 24)
+#define SEATS          (ENGINE_IN_FLIGHT + 1) /* the tokens that wait returned last stay readable */
+#define TEXT_IDS_MAX   32768u
+#define PAGES_MAX      (1u << 24)
 #define TOKENS_SAME_AS "msgl sim 1" /* workers with another token function are other weights */
 
 struct sim_seat {
@@ -131,8 +131,8 @@ static enum status check_packet(const struct sim *sim, const struct step_packet 
 {
     bool good = step_packet_valid(packet, packet->bytes, &sim->info.limits, sim->slots);
     for (uint32_t i = 0; good && i < packet->token_count; i++)
-        good = step_tokens(packet)[i] < sim->info.vocab ||
-               step_tokens(packet)[i] == STEP_TOKEN_LAST;
+        good =
+            step_tokens(packet)[i] < sim->info.vocab || step_tokens(packet)[i] == STEP_TOKEN_LAST;
     for (uint32_t i = 0; good && i < packet->row_count; i++) {
         const struct step_row *row = &step_rows(packet)[i];
         good = (uint64_t)row->pos_first + row->token_count <= sim->info.context_max;
@@ -152,7 +152,8 @@ static enum status check_packet(const struct sim *sim, const struct step_packet 
 
 static void timer_set(struct sim *sim, uint64_t due_ns)
 {
-    struct itimerspec at = {.it_value = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)}};
+    struct itimerspec at = {
+        .it_value = {(time_t)(due_ns / 1000000000u), (long)(due_ns % 1000000000u)}};
     int set = timerfd_settime(sim->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
     CHECK(set == 0);
 }
@@ -213,8 +214,9 @@ static enum status size_pool(struct sim *sim, const struct engine_opts *opts, ui
     uint64_t bytes = opts->kv_bytes ? opts->kv_bytes : sim->table.pool_mib << 20;
     uint64_t pages = MIN(bytes / page_bytes, (uint64_t)PAGES_MAX);
     if (pages == 0)
-        return err_set(err, STATUS_NO_SPACE, "a KV pool of %" PRIu64 " bytes holds no page of %"
-                       PRIu64, bytes, page_bytes);
+        return err_set(err, STATUS_NO_SPACE,
+                       "a KV pool of %" PRIu64 " bytes holds no page of %" PRIu64, bytes,
+                       page_bytes);
     sim->info.pages = (uint32_t)pages;
     sim->info.kv_bytes = pages * page_bytes;
     sim->info.context_max = (uint32_t)MIN((uint64_t)context, pages * opts->page_size);
@@ -251,7 +253,8 @@ enum status sim_open(const struct engine_opts *opts, struct engine **out, struct
     sim->pages_per_slot = DIV_CEIL(sim->info.context_max, opts->page_size);
     sim->kv = mem_array((size_t)sim->info.pages * opts->page_size, sizeof(*sim->kv));
     sim->page_sums = mem_array(sim->info.pages, sizeof(*sim->page_sums));
-    sim->page_table = mem_array((size_t)opts->slots * sim->pages_per_slot, sizeof(*sim->page_table));
+    sim->page_table =
+        mem_array((size_t)opts->slots * sim->pages_per_slot, sizeof(*sim->page_table));
     sim->last_tokens = mem_array(opts->slots, sizeof(*sim->last_tokens));
     for (size_t i = 0; i < SEATS; i++)
         sim->seats[i].tokens = mem_array(sim->info.limits.rows, sizeof(*sim->seats[i].tokens));

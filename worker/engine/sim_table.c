@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define FILE_BYTES_MAX 65536u
-#define US_MAX 1e9
+#define US_MAX         1e9
 
 /* From products of the models' own shapes measured one by one on an H200 (docs/PERFORMANCE.md):
  * weights_us is a layer's four products at m = 1 times the layers, and the head; token_us the same at
@@ -16,11 +16,21 @@ static const struct {
     struct sim_table table;
 } presets[] = {
     {"h200-qwen3-14b",
-     {.launch_us = 300, .weights_us = 7700, .token_us = 36, .attention_us = 0.0018, .kv_us = 0.036,
-      .kv_token_bytes = 163840, .pool_mib = 100000}},
+     {.launch_us = 300,
+      .weights_us = 7700,
+      .token_us = 36,
+      .attention_us = 0.0018,
+      .kv_us = 0.036,
+      .kv_token_bytes = 163840,
+      .pool_mib = 100000}},
     {"h200-qwen3-0.6b",
-     {.launch_us = 200, .weights_us = 300, .token_us = 1.9, .attention_us = 0.0005, .kv_us = 0.025,
-      .kv_token_bytes = 114688, .pool_mib = 125000}},
+     {.launch_us = 200,
+      .weights_us = 300,
+      .token_us = 1.9,
+      .attention_us = 0.0005,
+      .kv_us = 0.025,
+      .kv_token_bytes = 114688,
+      .pool_mib = 125000}},
 };
 
 static enum status load_file(const char *path, struct sim_table *out, struct err *err)
@@ -53,9 +63,9 @@ enum status sim_table_load(const char *name, struct sim_table *out, struct err *
         }
     }
     if (strchr(name, '/') == NULL && strchr(name, '.') == NULL)
-        return err_set(err, STATUS_NOT_FOUND,
-                       "no timing table is named %s: there are " SIM_PRESETS ", or give a JSON file",
-                       name);
+        return err_set(
+            err, STATUS_NOT_FOUND,
+            "no timing table is named %s: there are " SIM_PRESETS ", or give a JSON file", name);
     return load_file(name, out, err);
 }
 

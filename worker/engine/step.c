@@ -4,7 +4,6 @@
 #include "common/mem.h"
 #include "worker/engine/graphs.h"
 
-
 static struct decoder_opts decoder_opts_of(const struct step_runner_opts *opts)
 {
     return (struct decoder_opts){

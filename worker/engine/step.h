@@ -63,7 +63,7 @@ struct step_runner {
     struct step_lane lanes[STEP_LANES];
     struct step_size sizes[STEP_SIZES_MAX]; /* ascending; none = no padding */
     uint32_t size_count;
-    bool graphs; /* sizes are launched as such */
+    bool graphs;                /* sizes are launched as such */
     struct attn_row *full_rows; /* [rows]: of a padded step without padding, for captures */
 };
 

@@ -19,8 +19,8 @@ enum status step_check(const struct step_runner *runner, const struct step_packe
     const struct step_row *rows = step_rows(packet);
     for (uint32_t i = 0; i < packet->row_count; i++)
         if ((uint64_t)rows[i].pos_first + rows[i].token_count > runner->context_max)
-            return err_set(err, STATUS_INVALID, "row %u ends at position %" PRIu64
-                           ", the context has %u", i,
+            return err_set(err, STATUS_INVALID,
+                           "row %u ends at position %" PRIu64 ", the context has %u", i,
                            (uint64_t)rows[i].pos_first + rows[i].token_count, runner->context_max);
     const struct page_delta *deltas = step_deltas(packet);
     for (uint32_t i = 0; i < packet->delta_count; i++)

@@ -17,9 +17,7 @@ static const struct arch archs[] = {
      .qk_norm = ARCH_QK_NORM_HEAD,
      .window = ARCH_WINDOW_OPTED,
      .head_dim = 128},
-    {.name = "MixtralForCausalLM",
-     .moe = ARCH_MOE_MIXTRAL,
-     .window = ARCH_WINDOW_ALWAYS},
+    {.name = "MixtralForCausalLM", .moe = ARCH_MOE_MIXTRAL, .window = ARCH_WINDOW_ALWAYS},
     {.name = "Qwen2MoeForCausalLM",
      .qkv_bias = true,
      .moe = ARCH_MOE_QWEN,
@@ -126,7 +124,8 @@ static enum status parse_flags(const json_t *root, struct model_config *config, 
     }
     config->qkv_bias = attention_bias || config->arch->qkv_bias;
     config->o_bias = attention_bias;
-    config->mlp_bias = mlp_bias && !config->arch->qk_norm; /* neither Qwen3 nor OLMo 2 has such a key */
+    config->mlp_bias =
+        mlp_bias && !config->arch->qk_norm; /* neither Qwen3 nor OLMo 2 has such a key */
     return STATUS_OK;
 }
 
@@ -227,7 +226,8 @@ static enum status parse_window(const json_t *root, struct model_config *config,
             const char *type = json_string_value(json_array_get(types, i));
             windowed = type != NULL && strcmp(type, "sliding_attention") == 0;
             if (!windowed && (type == NULL || strcmp(type, "full_attention") != 0))
-                return err_set(err, STATUS_UNSUPPORTED, "layer_types[%u] is not one that we run", i);
+                return err_set(err, STATUS_UNSUPPORTED, "layer_types[%u] is not one that we run",
+                               i);
         }
         config->window[i] = windowed ? (uint32_t)window : 0;
     }

@@ -8,7 +8,7 @@
 
 #include "common/json.h"
 
-#define MODEL_LAYERS_MAX 512
+#define MODEL_LAYERS_MAX   512
 #define MODEL_HEAD_DIM_MAX 256
 #define MODEL_EXPERTS_MAX  1024
 
@@ -26,18 +26,18 @@ enum arch_qk_norm {
 };
 
 enum arch_moe { /* whose names and keys the experts have */
-    ARCH_MOE_NONE,
-    ARCH_MOE_MIXTRAL,
-    ARCH_MOE_QWEN,
+                ARCH_MOE_NONE,
+                ARCH_MOE_MIXTRAL,
+                ARCH_MOE_QWEN,
 };
 
 struct arch {
-    const char *name;   /* architectures[0] */
-    bool tied;          /* the head is the embedding unless config.json says otherwise */
-    bool qkv_bias;      /* q, k and v always have a bias (o has none) */
-    bool bias_keys;     /* attention_bias and mlp_bias are read */
-    bool post_norm;     /* norms stand behind attention and MLP, not in front */
-    bool fused;         /* q, k, v lie in one tensor qkv_proj, gate and up in gate_up_proj; no biases */
+    const char *name; /* architectures[0] */
+    bool tied;        /* the head is the embedding unless config.json says otherwise */
+    bool qkv_bias;    /* q, k and v always have a bias (o has none) */
+    bool bias_keys;   /* attention_bias and mlp_bias are read */
+    bool post_norm;   /* norms stand behind attention and MLP, not in front */
+    bool fused; /* q, k, v lie in one tensor qkv_proj, gate and up in gate_up_proj; no biases */
     bool plain_rope;    /* rope scalings are refused: their names mean others here */
     bool no_rope;       /* no_rope_layers, no_rope_layer_interval: layers without rotation */
     bool shared_expert; /* beside the routed experts, gated by a sigmoid */
@@ -55,12 +55,13 @@ enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 struct rope_config {
     enum rope_kind kind;
     double theta;
-    double factor;                /* LINEAR, LLAMA3, YARN */
+    double factor;                  /* LINEAR, LLAMA3, YARN */
     double low_factor, high_factor; /* LLAMA3: between original/low and original/high we blend */
-    uint32_t original_context;    /* LLAMA3, YARN */
-    double beta_fast, beta_slow;  /* YARN: rotations over the original context, between which we blend */
-    double attention_factor;      /* YARN: cosines and sines are longer by this; else 1 */
-    bool truncate;                /* YARN: the borders of the blend are whole dimensions */
+    uint32_t original_context;      /* LLAMA3, YARN */
+    double beta_fast,
+        beta_slow;           /* YARN: rotations over the original context, between which we blend */
+    double attention_factor; /* YARN: cosines and sines are longer by this; else 1 */
+    bool truncate;           /* YARN: the borders of the blend are whole dimensions */
 };
 
 struct model_config {
@@ -71,9 +72,10 @@ struct model_config {
     bool tied; /* the head is the embedding */
     bool qkv_bias, o_bias, mlp_bias;
     uint32_t experts, experts_top; /* 0: no mixture */
-    uint32_t expert_intermediate;  /* of each expert; `intermediate` is then the dense layers', or 0 */
-    uint32_t shared;               /* intermediate size of the shared expert; 0: there is none */
-    bool renormalize;              /* the chosen experts' probabilities are made to sum to 1 */
+    uint32_t
+        expert_intermediate; /* of each expert; `intermediate` is then the dense layers', or 0 */
+    uint32_t shared;         /* intermediate size of the shared expert; 0: there is none */
+    bool renormalize;        /* the chosen experts' probabilities are made to sum to 1 */
     bool dense[MODEL_LAYERS_MAX]; /* of a mixture: layers with a plain MLP */
     bool no_rope[MODEL_LAYERS_MAX];
     uint32_t window[MODEL_LAYERS_MAX]; /* of each layer, in tokens; 0 = full attention */

@@ -27,9 +27,10 @@ enum status decoder_check(const struct ops *ops, const struct device_info *devic
     const char *name = config->arch->name;
     if (device->head_dims[0] != 0 && config->head_dim != device->head_dims[0] &&
         config->head_dim != device->head_dims[1])
-        return err_set(err, STATUS_UNSUPPORTED,
-                       "the model's heads have %u numbers (head_dim); the %s backend does %u and %u",
-                       config->head_dim, ops->name, device->head_dims[0], device->head_dims[1]);
+        return err_set(
+            err, STATUS_UNSUPPORTED,
+            "the model's heads have %u numbers (head_dim); the %s backend does %u and %u",
+            config->head_dim, ops->name, device->head_dims[0], device->head_dims[1]);
     bool wide = config->arch->qk_norm == ARCH_QK_NORM_WIDE;
     if (wide && tp > 1 && (ops->qk_sums == NULL || ops->qk_norm_by_sums == NULL))
         return err_set(err, STATUS_UNSUPPORTED,
@@ -38,8 +39,8 @@ enum status decoder_check(const struct ops *ops, const struct device_info *devic
                        name, ops->name);
     if (wide && tp == 1 && ops->norm_part == NULL)
         return err_set(err, STATUS_UNSUPPORTED,
-                       "%s norms all its q heads together, which the %s backend cannot do yet", name,
-                       ops->name);
+                       "%s norms all its q heads together, which the %s backend cannot do yet",
+                       name, ops->name);
     if (config->experts && (ops->route == NULL || ops->experts_gate_up == NULL ||
                             ops->experts_down == NULL || ops->add_gated == NULL))
         return err_set(err, STATUS_UNSUPPORTED,
@@ -52,15 +53,16 @@ static void buffer_specs(const struct decoder_opts *opts, const struct model_con
                          const struct shard *shard, enum dtype act,
                          struct buffer_spec specs[BUFFER_COUNT])
 {
-    uint64_t item = dtype_bytes(act), tokens = opts->tokens_max * item, rows = opts->rows_max * item;
+    uint64_t item = dtype_bytes(act), tokens = opts->tokens_max * item,
+             rows = opts->rows_max * item;
     uint64_t q = (uint64_t)shard->heads * config->head_dim;
     uint64_t kv = (uint64_t)shard->kv_heads * config->head_dim;
     uint64_t logits = (uint64_t)opts->rows_max * sizeof(float);
     uint64_t words = (uint64_t)opts->tokens_max * sizeof(uint32_t), top = config->experts_top;
     bool experts = config->experts > 0;
     bool sums = config->arch->qk_norm == ARCH_QK_NORM_WIDE && shard->tp > 1;
-    uint64_t mlp = MAX(2 * (uint64_t)MAX(shard->shared, shard->intermediate),
-                       (uint64_t)config->hidden);
+    uint64_t mlp =
+        MAX(2 * (uint64_t)MAX(shard->shared, shard->intermediate), (uint64_t)config->hidden);
     uint64_t spill = ((uint64_t)shard->tp * shard->vocab - config->vocab) * sizeof(float);
     const struct buffer_spec filled[BUFFER_COUNT] = {
         {offsetof(struct decoder, cos_sin),
@@ -342,7 +344,8 @@ static void experts_part(struct decoder *decoder, const struct layer_weights *la
 }
 
 /* From attention's output `attn` to the end of the layer, over `rows` rows of x. */
-static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void *attn, uint32_t rows)
+static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void *attn,
+                     uint32_t rows)
 {
     const struct ops *ops = decoder->ops;
     const struct layer_weights *layer = &decoder->weights->layers[idx];
@@ -363,7 +366,8 @@ static void mlp_part(struct decoder *decoder, uint32_t idx, void *x, const void 
         ops->norm_gate_up_silu(decoder->device, decoder->stream, decoder->hidden_act, x, &norm,
                                &layer->gate_up, layer->gate_up_bias, rows, decoder->scratch);
     }
-    branch_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, layer->mlp_norm, rows);
+    branch_add(decoder, x, decoder->hidden_act, &layer->down, layer->down_bias, layer->mlp_norm,
+               rows);
 }
 
 /* Every rank's columns side by side. Where the ranks together have more columns than the vocabulary,
@@ -384,8 +388,8 @@ static void head_part(struct decoder *decoder, const void *x, uint32_t rows)
 {
     const struct ops *ops = decoder->ops;
     const struct weights *weights = decoder->weights;
-    ops->rmsnorm(decoder->device, decoder->stream, decoder->scratch, x,
-                 weights->final_norm, rows, decoder->config->hidden, decoder->config->norm_eps);
+    ops->rmsnorm(decoder->device, decoder->stream, decoder->scratch, x, weights->final_norm, rows,
+                 decoder->config->hidden, decoder->config->norm_eps);
     bool alone = weights->shard.tp == 1;
     ops->matmul_f32(decoder->device, decoder->stream,
                     alone ? decoder->logits : decoder->logits_part, decoder->scratch,

@@ -26,21 +26,22 @@ struct decoder {
     const struct model_config *config;
     const struct weights *weights;
     const struct kvcache *cache;
-    float *cos_sin;          /* [context_max][head_dim] */
-    float *no_turn;          /* the same for layers without rotation: ones and zeroes */
-    void *x;                 /* act [tokens][hidden]: the residual stream */
-    void *scratch;           /* act [tokens][hidden + 2 intermediate]: inside the fused ops */
-    void *qkv, *attn;          /* act [tokens][(heads + 2 kv_heads) * d], [tokens][heads * d] */
-    void *hidden_act;           /* act [tokens][intermediate] */
-    struct {                    /* with experts: */
-        void *normed, *sum;     /* act [tokens][hidden] */
+    float *cos_sin;         /* [context_max][head_dim] */
+    float *no_turn;         /* the same for layers without rotation: ones and zeroes */
+    void *x;                /* act [tokens][hidden]: the residual stream */
+    void *scratch;          /* act [tokens][hidden + 2 intermediate]: inside the fused ops */
+    void *qkv, *attn;       /* act [tokens][(heads + 2 kv_heads) * d], [tokens][heads * d] */
+    void *hidden_act;       /* act [tokens][intermediate] */
+    struct {                /* with experts: */
+        void *normed, *sum; /* act [tokens][hidden] */
         float *logits, *shared_logit; /* f32 [tokens][experts], [tokens] */
-        uint32_t *ids;          /* [tokens][top] */
+        uint32_t *ids;                /* [tokens][top] */
         float *weights;
         void *act, *shared_act; /* act [tokens * top][expert], [tokens][shared] */
     } moe;
-    float *norm_sums, *norm_sums_all; /* f32 [tokens][2], [tokens][2 tp]: norms over all ranks' heads */
-    void *x_rows, *attn_rows;   /* act [rows][...]: sampled rows of x and attn */
+    float *norm_sums,
+        *norm_sums_all;          /* f32 [tokens][2], [tokens][2 tp]: norms over all ranks' heads */
+    void *x_rows, *attn_rows;    /* act [rows][...]: sampled rows of x and attn */
     float *logits, *logits_part; /* f32 [rows][vocab]; part: this rank's columns, tp > 1 */
 };
 
@@ -62,19 +63,19 @@ struct decoder_batch {
     const struct attn_row *rows, *rows_host;       /* [row_count] */
     const struct attn_group *groups_host;
     struct attn_plan_ref plans[2]; /* of layers with full attention, with a window */
-    const uint32_t *sample_idx; /* [sample_count]: which tokens get logits; NULL: each of them */
+    const uint32_t *sample_idx;    /* [sample_count]: which tokens get logits; NULL: each of them */
     uint32_t tokens, row_count, group_count, sample_count;
 };
 
 /* UNSUPPORTED names what this model, cut into tp ranks, needs and the backend does not have. */
 enum status MUST_USE decoder_check(const struct ops *ops, const struct device_info *device,
-                                   const struct model_config *config,
-                                   uint32_t tp, struct err *err);
+                                   const struct model_config *config, uint32_t tp, struct err *err);
 
 /* config, weights and cache outlive the decoder. */
-enum status MUST_USE decoder_init(const struct decoder_opts *opts, const struct model_config *config,
-                                  const struct weights *weights, const struct kvcache *cache,
-                                  struct decoder *out, struct err *err);
+enum status MUST_USE decoder_init(const struct decoder_opts *opts,
+                                  const struct model_config *config, const struct weights *weights,
+                                  const struct kvcache *cache, struct decoder *out,
+                                  struct err *err);
 void decoder_release(struct decoder *decoder); /* safe on a zeroed struct */
 
 /* Bytes that decoder_init takes. */

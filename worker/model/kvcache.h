@@ -29,9 +29,9 @@ struct kvcache_opts {
 uint64_t kvcache_page_bytes(const struct model_config *config, const struct shard *shard,
                             enum dtype act, uint32_t page_size);
 
-enum status MUST_USE kvcache_init(const struct kvcache_opts *opts, const struct model_config *config,
-                                  const struct shard *shard, enum dtype act, struct kvcache *out,
-                                  struct err *err);
+enum status MUST_USE kvcache_init(const struct kvcache_opts *opts,
+                                  const struct model_config *config, const struct shard *shard,
+                                  enum dtype act, struct kvcache *out, struct err *err);
 void kvcache_release(struct kvcache *cache); /* safe on a zeroed struct */
 
 struct kv_view kvcache_layer(const struct kvcache *cache, uint32_t layer);

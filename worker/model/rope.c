@@ -37,10 +37,10 @@ static enum status parse_yarn(const json_t *json, struct rope_config *rope, stru
     TRY(json_get_number(json, "mscale_all_dim", 0, 1e6, &all_dim, err));
     TRY(json_get_bool(json, "truncate", &rope->truncate, err));
     if (rope->attention_factor == 0)
-        rope->attention_factor = mscale != 0 && all_dim != 0
-                                     ? yarn_length(rope->factor, mscale) /
-                                           yarn_length(rope->factor, all_dim)
-                                     : yarn_length(rope->factor, 1);
+        rope->attention_factor =
+            mscale != 0 && all_dim != 0
+                ? yarn_length(rope->factor, mscale) / yarn_length(rope->factor, all_dim)
+                : yarn_length(rope->factor, 1);
     return STATUS_OK;
 }
 
@@ -91,11 +91,11 @@ enum status rope_config_parse(const json_t *root, struct model_config *config, s
     TRY(json_get_number(scaling, "rope_theta", 1.0, 1e12, &rope->theta, err));
     TRY(json_get_number(scaling, "partial_rotary_factor", 0, 1, &part, err));
     if (part != 1)
-        return err_set(err, STATUS_UNSUPPORTED, "a partial_rotary_factor of %g is not one that we run",
-                       part);
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "a partial_rotary_factor of %g is not one that we run", part);
     if (config->arch->plain_rope && strcmp(type, "default") != 0)
-        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run in %s", type,
-                       config->arch->name);
+        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run in %s",
+                       type, config->arch->name);
     return parse_scaling(scaling, type, config, err);
 }
 

@@ -74,12 +74,13 @@ static enum status load_file(struct safetensors *set, const char *dir, uint32_t 
     for (int i = 7; i >= 0; i--)
         header_bytes = header_bytes << 8 | file->map[i];
     if (header_bytes > SAFETENSORS_HEADER_MAX)
-        return err_set(err, STATUS_CORRUPT, "%s says its header has %" PRIu64
-                       " bytes; at most %u are allowed", file->name, header_bytes,
-                       SAFETENSORS_HEADER_MAX);
+        return err_set(err, STATUS_CORRUPT,
+                       "%s says its header has %" PRIu64 " bytes; at most %u are allowed",
+                       file->name, header_bytes, SAFETENSORS_HEADER_MAX);
     if (header_bytes > file->bytes - 8)
-        return err_set(err, STATUS_CORRUPT, "%s is truncated: its header has %" PRIu64
-                       " bytes, the whole file %zu", file->name, header_bytes, file->bytes);
+        return err_set(err, STATUS_CORRUPT,
+                       "%s is truncated: its header has %" PRIu64 " bytes, the whole file %zu",
+                       file->name, header_bytes, file->bytes);
 
     size_t first = set->tensors.count;
     status = safetensors_header_parse((const char *)file->map + 8, (size_t)header_bytes,
@@ -117,8 +118,7 @@ static const struct mapped_file *file_find(const struct safetensors *set, const 
 }
 
 /* The distinct file names of the index, sorted. A name with a slash could leave the folder. */
-static enum status collect_files(struct safetensors *set, const json_t *weight_map,
-                                 struct err *err)
+static enum status collect_files(struct safetensors *set, const json_t *weight_map, struct err *err)
 {
     set->files = mem_array(SAFETENSORS_FILES_MAX, sizeof(*set->files));
     const char *tensor;
@@ -153,9 +153,11 @@ static enum status check_index(const struct safetensors *set, const json_t *weig
         const struct tensor *tensor = safetensors_find(set, name);
         const char *file = json_string_value(value);
         if (tensor == NULL || strcmp(set->files[tensor->file].name, file) != 0)
-            return err_set(err, STATUS_CORRUPT,
-                           "model.safetensors.index.json says that %.80s lies in %.80s, but it does "
-                           "not", name, file);
+            return err_set(
+                err, STATUS_CORRUPT,
+                "model.safetensors.index.json says that %.80s lies in %.80s, but it does "
+                "not",
+                name, file);
     }
     return STATUS_OK;
 }
@@ -237,9 +239,9 @@ void safetensors_close(struct safetensors *set)
 const struct tensor *safetensors_find(const struct safetensors *set, const char *name)
 {
     struct tensor key = {.name = (char *)(uintptr_t)name};
-    return set->tensors.count == 0 ? NULL
-                                   : bsearch(&key, set->tensors.items, set->tensors.count,
-                                             sizeof(key), by_tensor_name);
+    return set->tensors.count == 0
+               ? NULL
+               : bsearch(&key, set->tensors.items, set->tensors.count, sizeof(key), by_tensor_name);
 }
 
 size_t safetensors_count(const struct safetensors *set)

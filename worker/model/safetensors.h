@@ -18,15 +18,15 @@
 #include "common/status.h"
 #include "kernels/ops.h"
 
-#define TENSOR_RANK_MAX 8
+#define TENSOR_RANK_MAX        8
 #define SAFETENSORS_HEADER_MAX 100000000u /* bytes; the format's own limit */
-#define SAFETENSORS_FILES_MAX 1024
+#define SAFETENSORS_FILES_MAX  1024
 
 struct tensor {
     char *name;
     char dtype_name[16];
     enum dtype dtype; /* valid when usable */
-    bool usable;      /* F32, BF16 or F16; others may lie in a file as long as nobody asks for them */
+    bool usable; /* F32, BF16 or F16; others may lie in a file as long as nobody asks for them */
     uint32_t rank;
     uint64_t shape[TENSOR_RANK_MAX];
     uint64_t begin, bytes; /* in its file's data part */

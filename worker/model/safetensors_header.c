@@ -16,13 +16,13 @@ struct dtype_row {
 };
 
 static const struct dtype_row dtype_rows[] = {
-    {"BF16", 2, true, DTYPE_BF16},     {"F16", 2, true, DTYPE_F16},
-    {"F32", 4, true, DTYPE_F32},       {"F64", 8, false, DTYPE_F32},
-    {"F8_E4M3", 1, false, DTYPE_F32},  {"F8_E5M2", 1, false, DTYPE_F32},
-    {"BOOL", 1, false, DTYPE_F32},     {"U8", 1, false, DTYPE_F32},
-    {"I8", 1, false, DTYPE_F32},       {"U16", 2, false, DTYPE_F32},
-    {"I16", 2, false, DTYPE_F32},      {"U32", 4, false, DTYPE_F32},
-    {"I32", 4, false, DTYPE_F32},      {"U64", 8, false, DTYPE_F32},
+    {"BF16", 2, true, DTYPE_BF16},    {"F16", 2, true, DTYPE_F16},
+    {"F32", 4, true, DTYPE_F32},      {"F64", 8, false, DTYPE_F32},
+    {"F8_E4M3", 1, false, DTYPE_F32}, {"F8_E5M2", 1, false, DTYPE_F32},
+    {"BOOL", 1, false, DTYPE_F32},    {"U8", 1, false, DTYPE_F32},
+    {"I8", 1, false, DTYPE_F32},      {"U16", 2, false, DTYPE_F32},
+    {"I16", 2, false, DTYPE_F32},     {"U32", 4, false, DTYPE_F32},
+    {"I32", 4, false, DTYPE_F32},     {"U64", 8, false, DTYPE_F32},
     {"I64", 8, false, DTYPE_F32},
 };
 
@@ -69,8 +69,9 @@ static enum status parse_shape(const json_t *entry, struct tensor *tensor, uint6
     if (!json_is_array(shape))
         return err_set(err, STATUS_CORRUPT, "tensor %.80s has no shape", tensor->name);
     if (json_array_size(shape) > TENSOR_RANK_MAX)
-        return err_set(err, STATUS_CORRUPT, "tensor %.80s has %zu dimensions, at most %d are allowed",
-                       tensor->name, json_array_size(shape), TENSOR_RANK_MAX);
+        return err_set(err, STATUS_CORRUPT,
+                       "tensor %.80s has %zu dimensions, at most %d are allowed", tensor->name,
+                       json_array_size(shape), TENSOR_RANK_MAX);
     tensor->rank = (uint32_t)json_array_size(shape);
     *items = 1;
     for (uint32_t i = 0; i < tensor->rank; i++) {
@@ -171,8 +172,8 @@ enum status safetensors_header_parse(const char *json, size_t len, uint64_t data
     if (json_parse(json, len, &root, err) != STATUS_OK)
         return err_prefix(err, STATUS_CORRUPT, "the header is not JSON");
     if (!json_is_object(root)) {
-        status = err_set(err, STATUS_CORRUPT, "the header is %s, not an object",
-                         json_type_name(root));
+        status =
+            err_set(err, STATUS_CORRUPT, "the header is %s, not an object", json_type_name(root));
         goto out;
     }
 

@@ -22,9 +22,9 @@ struct shard {
     uint32_t heads, head_first;
     uint32_t kv_heads, kv_head_first;
     uint32_t intermediate, intermediate_first;
-    uint32_t expert, expert_first;             /* intermediate columns of each expert */
-    uint32_t shared, shared_first;             /* of the shared expert */
-    uint32_t vocab, vocab_first; /* the same count on every rank: vocab * tp >= the model's */
+    uint32_t expert, expert_first; /* intermediate columns of each expert */
+    uint32_t shared, shared_first; /* of the shared expert */
+    uint32_t vocab, vocab_first;   /* the same count on every rank: vocab * tp >= the model's */
 };
 
 /* INVALID when a rank would be left without a q head, a column or a vocabulary row. */

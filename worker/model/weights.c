@@ -90,8 +90,8 @@ struct piece {
     uint64_t len, first, count;
 };
 
-static enum status load_vector(struct loader *loader, const struct piece *pieces, size_t piece_count,
-                               float **out, struct err *err)
+static enum status load_vector(struct loader *loader, const struct piece *pieces,
+                               size_t piece_count, float **out, struct err *err)
 {
     struct weights *weights = loader->weights;
     uint64_t total = 0;
@@ -154,7 +154,9 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
     static const char *const projections[] = {"q_proj", "k_proj", "v_proj"};
     const struct model_config *config = loader->config;
     const struct shard *shard = &loader->weights->shard;
-    const uint64_t fused = config->arch->fused ? (config->heads + 2 * config->kv_heads) * (uint64_t)config->head_dim : 0;
+    const uint64_t fused = config->arch->fused
+                               ? (config->heads + 2 * config->kv_heads) * (uint64_t)config->head_dim
+                               : 0;
     uint64_t above = 0; /* rows of the projections before this one, in the fused tensor */
     struct part parts[PARTS_MAX];
     struct piece pieces[PARTS_MAX];
@@ -166,7 +168,8 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
         uint64_t first = (i == 0 ? shard->head_first : shard->kv_head_first) * d;
         uint64_t count = (i == 0 ? shard->heads : shard->kv_heads) * d;
         snprintf(rest, sizeof(rest), "self_attn.%s.weight", fused ? "qkv_proj" : projections[i]);
-        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, fused ? fused : len, config->hidden,
+        TRY(part_init(loader, &parts[i], layer_name(idx, rest).text, fused ? fused : len,
+                      config->hidden,
                       (struct source_block){above + first, count, 0, config->hidden}, err));
         above += fused ? len : 0;
         snprintf(rest, sizeof(rest), "self_attn.%s.bias", projections[i]);
@@ -243,7 +246,8 @@ static enum status load_expert_stacks(struct loader *loader, uint32_t idx, struc
                       config->expert_intermediate, cols, err));
     TRY(load_stack(loader, parts, config->experts, &layer->down, err));
     TRY(part_init(loader, &parts[0], layer_name(idx, names->router).text, config->experts,
-                  config->hidden, (struct source_block){0, config->experts, 0, config->hidden}, err));
+                  config->hidden, (struct source_block){0, config->experts, 0, config->hidden},
+                  err));
     return load_matrix(loader, parts, 1, &layer->router, err);
 }
 
@@ -262,7 +266,8 @@ static enum status load_shared(struct loader *loader, uint32_t idx, struct layer
     TRY(load_matrix(loader, parts, 2, &layer->shared_gate_up, err));
     TRY(part_init(loader, parts, layer_name(idx, "mlp.shared_expert.down_proj.weight").text,
                   config->hidden, config->shared,
-                  (struct source_block){0, config->hidden, shard->shared_first, shard->shared}, err));
+                  (struct source_block){0, config->hidden, shard->shared_first, shard->shared},
+                  err));
     TRY(load_matrix(loader, parts, 1, &layer->shared_down, err));
     TRY(part_init(loader, parts, layer_name(idx, "mlp.shared_expert_gate.weight").text, 1,
                   config->hidden, (struct source_block){0, 1, 0, config->hidden}, err));
@@ -383,12 +388,19 @@ static enum status load_all(struct loader *loader, struct err *err)
 /* What the formula's hash stands on: the sizes that decide the weights. */
 static uint64_t config_hash(const struct model_config *config)
 {
-    const uint32_t sizes[] = {config->hidden,   config->layers,       config->heads,
-                              config->kv_heads, config->head_dim,     config->intermediate,
-                              config->vocab,    (uint32_t)config->tied, config->experts,
-                              config->shared,   config->expert_intermediate};
-    return hash_bytes_seeded(sizes, sizeof(sizes), hash_bytes(config->arch->name,
-                                                              strlen(config->arch->name)));
+    const uint32_t sizes[] = {config->hidden,
+                              config->layers,
+                              config->heads,
+                              config->kv_heads,
+                              config->head_dim,
+                              config->intermediate,
+                              config->vocab,
+                              (uint32_t)config->tied,
+                              config->experts,
+                              config->shared,
+                              config->expert_intermediate};
+    return hash_bytes_seeded(sizes, sizeof(sizes),
+                             hash_bytes(config->arch->name, strlen(config->arch->name)));
 }
 
 enum status weights_load(const struct weights_opts *opts, const struct model_config *config,
@@ -431,8 +443,8 @@ void weights_release(struct weights *weights)
                                      &layer->gate_up,     &layer->down,
                                      &layer->router,      &layer->shared_gate_up,
                                      &layer->shared_down, &layer->shared_gate};
-        float *arrays[] = {layer->input_norm, layer->post_norm, layer->q_norm,
-                           layer->k_norm,     layer->qkv_bias,  layer->o_bias,
+        float *arrays[] = {layer->input_norm,   layer->post_norm, layer->q_norm,
+                           layer->k_norm,       layer->qkv_bias,  layer->o_bias,
                            layer->gate_up_bias, layer->down_bias, layer->mlp_norm};
         for (size_t j = 0; j < ARRAY_LEN(matrices); j++)
             weight_drop(weights, matrices[j]);

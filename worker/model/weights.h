@@ -22,8 +22,8 @@ struct layer_weights {
     float *mlp_norm;   /* with post_norm: behind the MLP */
     float *q_norm, *k_norm;
     struct weight qkv, o;
-    struct weight gate_up, down; /* or all experts' */
-    struct weight router;        /* [experts, hidden] */
+    struct weight gate_up, down;                            /* or all experts' */
+    struct weight router;                                   /* [experts, hidden] */
     struct weight shared_gate_up, shared_down, shared_gate; /* the last one [1, hidden] */
     float *qkv_bias, *o_bias, *gate_up_bias, *down_bias;
 };
@@ -53,8 +53,9 @@ struct weights_opts {
 };
 
 /* Everything or nothing. The device outlives the weights. */
-enum status MUST_USE weights_load(const struct weights_opts *opts, const struct model_config *config,
-                                  struct weights *out, struct err *err);
+enum status MUST_USE weights_load(const struct weights_opts *opts,
+                                  const struct model_config *config, struct weights *out,
+                                  struct err *err);
 void weights_release(struct weights *weights); /* safe on a zeroed struct */
 
 #endif

@@ -105,9 +105,9 @@ const struct step_packet *step_builder_finish(const struct step_builder *b, uint
     CHECK(b->delta_count <= b->limits.deltas && b->group_count <= b->limits.groups);
     CHECK(b->sample_count <= b->row_count && b->setup_count <= b->row_count);
     CHECK(b->sample_count + b->score_count <= b->limits.rows && b->word_count <= b->limits.words);
-    struct layout at = layout_of(&(struct counts){b->row_count, b->token_count, b->delta_count,
-                                                  b->sample_count, b->score_count, b->group_count,
-                                                  b->setup_count, b->word_count});
+    struct layout at =
+        layout_of(&(struct counts){b->row_count, b->token_count, b->delta_count, b->sample_count,
+                                   b->score_count, b->group_count, b->setup_count, b->word_count});
     CHECK(at.bytes <= UINT32_MAX);
     struct step_packet packet = {
         .step = step,

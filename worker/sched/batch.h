@@ -49,9 +49,9 @@ struct page_delta {
 /* The row's last token gets logits and a next token, at position `position`. */
 struct step_sample {
     uint32_t row;
-    uint32_t position; /* of the token that is drawn = pos_first + token_count of the row */
-    uint32_t logprobs; /* 0 = none, else 1 + alternatives wanted */
-    uint32_t flags;    /* enum sample_flags */
+    uint32_t position;  /* of the token that is drawn = pos_first + token_count of the row */
+    uint32_t logprobs;  /* 0 = none, else 1 + alternatives wanted */
+    uint32_t flags;     /* enum sample_flags */
     uint32_t ban_until; /* SAMPLE_BAN: the slot's stop tokens are banned at positions below */
     uint32_t pad;
     struct sampling sampling;
@@ -81,14 +81,14 @@ struct prefix_group {
 };
 
 #define STEP_PART(type, packet, off) ((type *)(void *)((char *)(uintptr_t)(packet) + (packet)->off))
-#define step_rows(packet) STEP_PART(const struct step_row, packet, rows_off)
-#define step_tokens(packet) STEP_PART(const uint32_t, packet, tokens_off)
-#define step_deltas(packet) STEP_PART(const struct page_delta, packet, deltas_off)
-#define step_samples(packet) STEP_PART(const struct step_sample, packet, samples_off)
-#define step_scores(packet) STEP_PART(const struct step_score, packet, scores_off)
-#define step_setups(packet) STEP_PART(const struct step_setup, packet, setups_off)
-#define step_words(packet) STEP_PART(const uint32_t, packet, words_off)
-#define step_groups(packet) STEP_PART(const struct prefix_group, packet, groups_off)
+#define step_rows(packet)            STEP_PART(const struct step_row, packet, rows_off)
+#define step_tokens(packet)          STEP_PART(const uint32_t, packet, tokens_off)
+#define step_deltas(packet)          STEP_PART(const struct page_delta, packet, deltas_off)
+#define step_samples(packet)         STEP_PART(const struct step_sample, packet, samples_off)
+#define step_scores(packet)          STEP_PART(const struct step_score, packet, scores_off)
+#define step_setups(packet)          STEP_PART(const struct step_setup, packet, setups_off)
+#define step_words(packet)           STEP_PART(const uint32_t, packet, words_off)
+#define step_groups(packet)          STEP_PART(const struct prefix_group, packet, groups_off)
 
 /* Upper bounds that size every packet buffer at start-up. */
 struct step_limits {

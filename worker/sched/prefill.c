@@ -15,8 +15,8 @@
  */
 #include "worker/sched/sched.h"
 
-#define HINTS_PER_PLAN 16 /* cached-prefix look-ups that only serve the waiting order */
-#define SHORTER_PER_PLAN 8 /* running prompts looked up to go before the head */
+#define HINTS_PER_PLAN   16 /* cached-prefix look-ups that only serve the waiting order */
+#define SHORTER_PER_PLAN 8  /* running prompts looked up to go before the head */
 
 /* Rows of logits left in the step when each running req keeps one. */
 static uint32_t score_room(const struct scheduler *s)
@@ -71,8 +71,7 @@ static void hint_update(struct scheduler *s, struct req *req)
     if (req->hint_version == s->radix.version + 1)
         return;
     req_hash(req, limit, s->opts.page_size);
-    req->hint_pages =
-        radix_match(&s->radix, req->namespace_hash, req->tokens, req->hashes, limit);
+    req->hint_pages = radix_match(&s->radix, req->namespace_hash, req->tokens, req->hashes, limit);
     req->hint_version = s->radix.version + 1;
 }
 
@@ -82,7 +81,8 @@ static void hints_refresh(struct scheduler *s)
     uint32_t window = MIN(s->waiting.count, QUEUE_WINDOW);
     uint32_t turns = MAX(1u, DIV_CEIL(window, HINTS_PER_PLAN));
     uint32_t from = (uint32_t)(s->plans % turns) * HINTS_PER_PLAN, at = 0;
-    LIST_EACH (pos, &s->waiting.by_rank) {
+    LIST_EACH(pos, &s->waiting.by_rank)
+    {
         if (at >= from + HINTS_PER_PLAN || at >= window)
             return;
         if (at++ >= from)

@@ -51,10 +51,11 @@ void queue_remove(struct queue *queue, struct req *req, uint64_t now_ms)
 
 void queue_age(struct queue *queue, uint64_t now_ms)
 {
-    uint64_t limit_ms = queue->age_ms ? (uint64_t)queue->age_ms * QUEUE_STARVE_FACTOR
-                                      : QUEUE_STARVE_DEFAULT_MS;
+    uint64_t limit_ms =
+        queue->age_ms ? (uint64_t)queue->age_ms * QUEUE_STARVE_FACTOR : QUEUE_STARVE_DEFAULT_MS;
     uint32_t looked = 0;
-    LIST_EACH (pos, &queue->by_age) {
+    LIST_EACH(pos, &queue->by_age)
+    {
         struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (!req->starved && looked++ == STARVE_LOOK)
             return;
@@ -82,11 +83,11 @@ static bool eligible(const struct req *req, uint64_t plan)
     return req->skip_plan != plan && req->in_flight == 0;
 }
 
-struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_max,
-                       uint64_t now_ms)
+struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_max, uint64_t now_ms)
 {
     uint32_t looked = 0;
-    LIST_EACH (pos, &queue->by_age) { /* the oldest starved one, if any */
+    LIST_EACH(pos, &queue->by_age)
+    { /* the oldest starved one, if any */
         struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (!req->starved && looked++ == STARVE_LOOK)
             break;
@@ -95,11 +96,13 @@ struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_m
     }
     struct req *best = NULL;
     looked = 0;
-    LIST_EACH (pos, &queue->by_rank) {
+    LIST_EACH(pos, &queue->by_rank)
+    {
         struct req *req = LIST_ITEM(pos, struct req, by_rank);
         if (looked++ == QUEUE_WINDOW || (best && best->priority > req->priority))
             break;
-        if (eligible(req, plan) && req->token_count - req->hint_pages * queue->page_size <= left_max &&
+        if (eligible(req, plan) &&
+            req->token_count - req->hint_pages * queue->page_size <= left_max &&
             (!best || better(queue, req, best, now_ms)))
             best = req;
     }
@@ -110,7 +113,8 @@ bool queue_check(const struct queue *queue, struct err *err)
 {
     uint32_t ranked = 0, aged = 0;
     const struct req *last = NULL;
-    LIST_EACH (pos, &queue->by_rank) {
+    LIST_EACH(pos, &queue->by_rank)
+    {
         const struct req *req = LIST_ITEM(pos, struct req, by_rank);
         if (req->state != REQ_WAITING || (last && !rank_before(last, req))) {
             err_set(err, STATUS_INTERNAL, "queue: a req is out of order or not waiting");
@@ -120,7 +124,8 @@ bool queue_check(const struct queue *queue, struct err *err)
         ranked++;
     }
     last = NULL;
-    LIST_EACH (pos, &queue->by_age) {
+    LIST_EACH(pos, &queue->by_age)
+    {
         const struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (last && last->order >= req->order) {
             err_set(err, STATUS_INTERNAL, "queue: ages are out of order");

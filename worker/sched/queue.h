@@ -13,8 +13,8 @@
 
 #include "worker/sched/req.h"
 
-#define QUEUE_WINDOW 64
-#define QUEUE_STARVE_FACTOR 8
+#define QUEUE_WINDOW            64
+#define QUEUE_STARVE_FACTOR     8
 #define QUEUE_STARVE_DEFAULT_MS 30000 /* when age_ms is 0 */
 
 struct queue {

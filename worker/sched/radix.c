@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-void radix_init(struct radix *radix, struct pages *pages, struct cache_log *log,
-                uint32_t page_size, uint32_t locks_max, uint64_t fingerprint)
+void radix_init(struct radix *radix, struct pages *pages, struct cache_log *log, uint32_t page_size,
+                uint32_t locks_max, uint64_t fingerprint)
 {
     *radix = (struct radix){
         .pages = pages, .log = log, .page_size = page_size, .fingerprint = fingerprint};

@@ -23,8 +23,8 @@
 struct req;
 
 struct radix_node {
-    struct radix_node *parent; /* NULL: a root, which has no pages */
-    struct radix_node *child;  /* first child */
+    struct radix_node *parent;      /* NULL: a root, which has no pages */
+    struct radix_node *child;       /* first child */
     struct radix_node *prev, *next; /* siblings; of roots: the other roots */
     struct radix_node *bucket_next;
     uint64_t key;       /* hash of its first page; of a root: its namespace */
@@ -32,10 +32,10 @@ struct radix_node {
     uint64_t used;      /* radix.clock when it was last unlocked */
     uint64_t last_step; /* newest step that names its pages, as far as unlocked reqs know */
     uint32_t first, last, count; /* its pages */
-    uint32_t depth;     /* pages above it */
+    uint32_t depth;              /* pages above it */
     uint32_t locks;
-    uint32_t heap_at;   /* index in the heap, or PAGE_NONE */
-    struct {            /* scratch of groups.c, valid while epoch is the current one */
+    uint32_t heap_at; /* index in the heap, or PAGE_NONE */
+    struct {          /* scratch of groups.c, valid while epoch is the current one */
         uint64_t epoch;
         struct radix_node *child, *next;
         struct req *reqs;
@@ -50,10 +50,10 @@ struct radix {
     struct cache_log *log;
     uint32_t page_size;
     uint64_t fingerprint;
-    uint32_t *tokens;     /* [pages.count, page_size] of TREE pages */
-    uint64_t *hashes;     /* [pages.count] */
-    uint32_t *next, *prev; /* [pages.count] neighbours in the node's run */
-    struct radix_node *nodes; /* [node_max] */
+    uint32_t *tokens;              /* [pages.count, page_size] of TREE pages */
+    uint64_t *hashes;              /* [pages.count] */
+    uint32_t *next, *prev;         /* [pages.count] neighbours in the node's run */
+    struct radix_node *nodes;      /* [node_max] */
     struct radix_node *free_nodes; /* chained through `next` */
     struct radix_node *roots;
     struct radix_node **buckets; /* [bucket_mask + 1] */
@@ -61,12 +61,12 @@ struct radix {
     uint32_t node_max, bucket_mask, heap_count;
     uint32_t evictable; /* pages of nodes without locks */
     uint64_t clock;
-    uint64_t version;   /* grows when pages come or go */
-    uint64_t shape;     /* grows when nodes come, go or split */
+    uint64_t version; /* grows when pages come or go */
+    uint64_t shape;   /* grows when nodes come, go or split */
 };
 
-void radix_init(struct radix *radix, struct pages *pages, struct cache_log *log,
-                uint32_t page_size, uint32_t locks_max, uint64_t fingerprint);
+void radix_init(struct radix *radix, struct pages *pages, struct cache_log *log, uint32_t page_size,
+                uint32_t locks_max, uint64_t fingerprint);
 void radix_release(struct radix *radix);
 
 uint64_t radix_root_hash(const struct radix *radix, uint64_t namespace_hash);

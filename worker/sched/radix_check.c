@@ -20,8 +20,8 @@ static bool run_check(const struct radix *radix, const struct radix_node *node, 
     for (uint32_t i = 0; i < node->count; i++) {
         if (page >= radix->pages->count || radix->pages->owner[page] != PAGE_TREE)
             return fail(err, "a node has a page that is not the tree's");
-        hash = page_hash_next(hash, radix->tokens + (size_t)page * radix->page_size,
-                              radix->page_size);
+        hash =
+            page_hash_next(hash, radix->tokens + (size_t)page * radix->page_size, radix->page_size);
         if (radix->hashes[page] != hash)
             return fail(err, "a page's hash does not follow from its parent's");
         if (i == 0 && node->key != hash)

@@ -18,12 +18,12 @@
 enum req_state { REQ_UNUSED, REQ_WAITING, REQ_RUNNING };
 
 struct req {
-    uint64_t id;   /* generation << 32 | index in the pool */
+    uint64_t id; /* generation << 32 | index in the pool */
     uint64_t user;
     enum req_state state;
 
-    uint32_t *tokens;  /* [end_count] */
-    uint64_t *hashes;  /* [end_count / page_size] the first hash_count are known */
+    uint32_t *tokens; /* [end_count] */
+    uint64_t *hashes; /* [end_count / page_size] the first hash_count are known */
     uint32_t token_count, prompt_count, hash_count;
     uint32_t end_count; /* token_count at which the req ends by length */
     uint32_t tokens_min;
@@ -37,14 +37,14 @@ struct req {
     uint32_t score_next;  /* prompt index whose log probability is to be reported next; 0 = none */
     uint32_t *bias;       /* pairs: id, bits of an f32 */
     uint32_t bias_count;
-    uint32_t grammar;     /* 0 = none */
+    uint32_t grammar; /* 0 = none */
 
     /* waiting */
-    uint64_t order;       /* of arrival */
+    uint64_t order;                   /* of arrival */
     uint64_t wait_from_ms, waited_ms; /* this wait's start, earlier waits' sum */
-    uint64_t hint_version; /* of the tree, when hint_pages was looked up; 0 = never */
-    uint32_t hint_pages;   /* cached prefix, for ordering only */
-    uint64_t skip_plan;    /* not to be considered again in this plan */
+    uint64_t hint_version;            /* of the tree, when hint_pages was looked up; 0 = never */
+    uint32_t hint_pages;              /* cached prefix, for ordering only */
+    uint64_t skip_plan;               /* not to be considered again in this plan */
     bool retracted, starved;
     struct list by_rank, by_age;
 
@@ -56,8 +56,8 @@ struct req {
     uint32_t chunk;             /* tokens of the step being planned */
     uint32_t in_flight;         /* samples of uncommitted steps, also while waiting */
     uint32_t run;
-    uint64_t last_step;         /* newest step with a row of this run */
-    struct radix_node *node;    /* locked; NULL without a cache */
+    uint64_t last_step;      /* newest step with a row of this run */
+    struct radix_node *node; /* locked; NULL without a cache */
     struct req *group_next;
     bool setup_due; /* the device must learn history, bias or stops with its next sample */
 

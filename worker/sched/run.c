@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#define CAUTION_RAISE 0.5 /* after a retraction: expect more */
-#define CAUTION_MAX 8.0
+#define CAUTION_RAISE        0.5 /* after a retraction: expect more */
+#define CAUTION_MAX          8.0
 #define POOL_CEIL(s, tokens) DIV_CEIL(tokens, (s)->opts.page_size)
 
 uint32_t run_pages_expected(const struct scheduler *s, const struct req *req)

@@ -5,8 +5,8 @@
 #include "worker/sched/sched.h"
 
 #define USUAL_TOKENS_START 256
-#define CAUTION_DECAY 0.999 /* a plan */
-#define LOG_EVENTS_MIN 4096
+#define CAUTION_DECAY      0.999 /* a plan */
+#define LOG_EVENTS_MIN     4096
 
 static enum status opts_check(const struct sched_opts *opts, struct err *err)
 {
@@ -30,8 +30,8 @@ enum status scheduler_new(const struct sched_opts *opts, struct scheduler **out,
     s->opts = *opts;
     step_limits_init(&s->limits, opts->slots, opts->step_tokens, opts->context_max,
                      opts->page_size);
-    s->length_max = (uint32_t)MIN((uint64_t)opts->context_max,
-                                  (uint64_t)opts->pages * opts->page_size);
+    s->length_max =
+        (uint32_t)MIN((uint64_t)opts->context_max, (uint64_t)opts->pages * opts->page_size);
     s->pages_per_slot = DIV_CEIL(opts->context_max, opts->page_size);
     s->req_max = opts->slots + opts->waiting_max;
     pages_init(&s->pages, opts->pages);
@@ -142,8 +142,8 @@ enum status scheduler_add(struct scheduler *s, const struct req_spec *spec, uint
     TRY(spec_check(s, spec, err));
     if (s->req_free_count == 0)
         return err_set(err, STATUS_QUEUE_FULL, "All %u places for requests are taken", s->req_max);
-    uint32_t end_count = (uint32_t)MIN((uint64_t)spec->prompt_count + spec->tokens_max,
-                                       (uint64_t)s->length_max);
+    uint32_t end_count =
+        (uint32_t)MIN((uint64_t)spec->prompt_count + spec->tokens_max, (uint64_t)s->length_max);
     struct req *req = &s->reqs[s->req_free[--s->req_free_count]];
     req_fill(req, spec, end_count, s->opts.page_size,
              radix_root_hash(&s->radix, spec->namespace_hash));
@@ -280,7 +280,8 @@ void scheduler_load(const struct scheduler *s, struct sched_load *load)
         else
             load->decode_tokens += s->running[i]->token_count;
     }
-    LIST_EACH (pos, &s->waiting.by_age) {
+    LIST_EACH(pos, &s->waiting.by_age)
+    {
         const struct req *req = LIST_ITEM(pos, struct req, by_age);
         load->pending_prefill_tokens += req->token_count - req->hint_pages * s->opts.page_size;
     }

@@ -26,8 +26,8 @@ static void put_setup(struct step_builder *b, struct req *req)
 {
     uint32_t history = sampling_penalized(&req->sampling) ? req->token_count : 0;
     uint32_t text = req->grammar ? req->token_count - req->prompt_count : 0;
-    uint32_t stops = req_setup_words(req) - history - 2 * req->bias_count -
-                     (req->grammar ? 1 + text : 0);
+    uint32_t stops =
+        req_setup_words(req) - history - 2 * req->bias_count - (req->grammar ? 1 + text : 0);
     b->setups[b->setup_count++] = (struct step_setup){
         .slot = req->slot,
         .prompt_count = history ? req->prompt_count : 0,
@@ -93,8 +93,7 @@ static void put_row(struct scheduler *s, struct req *req, struct step_record *re
     if (known < count)
         b->tokens[b->token_count] = STEP_TOKEN_LAST;
     record->rows[row].score_index = MAX(req->planned + 1, req->score_next);
-    record->rows[row].score_count =
-        req_scores(req) ? put_scores(b, req, b->token_count, count) : 0;
+    record->rows[row].score_count = req_scores(req) ? put_scores(b, req, b->token_count, count) : 0;
     b->token_count += count;
     put_deltas(b, req);
     bool sampled = count == left;
@@ -163,9 +162,9 @@ static void take_computed(struct scheduler *s, struct req *req, uint32_t token_c
         return;
     uint32_t shared;
     req_hash(req, full, size);
-    req->node = radix_insert(&s->radix, req->node, req->tokens + (size_t)have * size,
-                             req->hashes + have, req->table + have, full - have, req->last_step,
-                             &shared);
+    req->node =
+        radix_insert(&s->radix, req->node, req->tokens + (size_t)have * size, req->hashes + have,
+                     req->table + have, full - have, req->last_step, &shared);
     req->tree_pages = full;
     if (shared > 0) { /* the device must learn of the tree's pages */
         req->synced = MIN(req->synced, have);

@@ -188,7 +188,8 @@ void rig_same(struct rig *rig, const struct rig_out *a, const struct rig_out *b,
     size_t at = 0;
     while (at < a->bytes && left[at] == right[at])
         at++;
-    EXPECT(rig, at == a->bytes, "%s: two runs differ, first at byte %zu of %zu", what, at, a->bytes);
+    EXPECT(rig, at == a->bytes, "%s: two runs differ, first at byte %zu of %zu", what, at,
+           a->bytes);
 }
 
 struct weight rig_weight(struct rig *rig, uint32_t n, uint32_t k, uint16_t **host)

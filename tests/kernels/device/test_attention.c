@@ -135,8 +135,8 @@ static void check_scene(struct rig *rig, const struct scene *s, const struct sce
         const struct attn_row *row = &s->rows[r];
         if (row->token_count == 0)
             continue;
-        uint32_t t = i % 4 == 0 ? row->token_count - 1
-                                : (uint32_t)rng_below(&rig->seed, row->token_count);
+        uint32_t t =
+            i % 4 == 0 ? row->token_count - 1 : (uint32_t)rng_below(&rig->seed, row->token_count);
         check_one(rig, s, d, got, row, t, (uint32_t)rng_below(&rig->seed, s->q_heads));
         done++;
     }
@@ -153,8 +153,8 @@ static void scene_run(struct rig *rig, const struct scene *s, const char *name)
     if (rig->cuda && s->head_dim != 64 && s->head_dim != 128)
         return; /* the cpu's alone */
     scene_fill(rig, s, &d);
-    size_t bytes = rig->ops->attn_plan_bytes(rig->device, &shape, s->row_count, s->tokens,
-                                             s->context);
+    size_t bytes =
+        rig->ops->attn_plan_bytes(rig->device, &shape, s->row_count, s->tokens, s->context);
     void *plan_host = rig_host(rig, bytes), *plan = NULL;
     size_t planned = rig->ops->attn_plan(rig->device, &shape, s->rows, s->row_count, s->groups,
                                          s->group_count, plan_host);
@@ -162,8 +162,8 @@ static void scene_run(struct rig *rig, const struct scene *s, const char *name)
     if (planned)
         plan = rig_up(rig, plan_host, planned);
     struct attn_args args = {
-        .qkv = rig_act(rig, d.qkv,
-                       (size_t)s->tokens * (s->q_heads + 2 * s->kv_heads) * s->head_dim),
+        .qkv =
+            rig_act(rig, d.qkv, (size_t)s->tokens * (s->q_heads + 2 * s->kv_heads) * s->head_dim),
         .qkv_stride = (s->q_heads + 2 * s->kv_heads) * s->head_dim,
         .rows = rig_up(rig, s->rows, s->row_count * sizeof(*s->rows)),
         .rows_host = s->rows,
@@ -185,7 +185,8 @@ static void scene_run(struct rig *rig, const struct scene *s, const char *name)
     rig_same(rig, &out[0], &out[1], "attention");
     check_scene(rig, s, &d, got);
     if (rig->failures > before)
-        printf("    in %s: heads %u/%u of %u, pages of %u, window %u, %u rows, %u tokens, context %u\n",
+        printf("    in %s: heads %u/%u of %u, pages of %u, window %u, %u rows, %u tokens, context "
+               "%u\n",
                name, s->q_heads, s->kv_heads, s->head_dim, s->page_size, s->window, s->row_count,
                s->tokens, s->context);
     rig->cases++;

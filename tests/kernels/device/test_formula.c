@@ -14,7 +14,12 @@ static uint16_t element(const struct formula_part *part, uint64_t row, uint64_t 
 static void run_formula(struct rig *rig)
 {
     static const struct formula_part parts[] = {
-        {.seed = 3, .row_first = 5, .row_count = 300, .zero_rows = 2, .col_first = 7, .stride = 90,
+        {.seed = 3,
+         .row_first = 5,
+         .row_count = 300,
+         .zero_rows = 2,
+         .col_first = 7,
+         .stride = 90,
          .scale = 0.21f},
         {.seed = UINT64_C(0xfedcba9876543210), .row_count = 17, .stride = 83, .scale = 1.7f},
     };

@@ -85,7 +85,8 @@ static void inputs_fill(struct rig *rig, uint32_t vocab, struct inputs *in)
                             SAMPLE_COUNT | SAMPLE_PENALTIES,
                             SAMPLE_COUNT | SAMPLE_BIAS | SAMPLE_BAN,
                             SAMPLE_MASK,
-                            SAMPLE_COUNT | SAMPLE_MASK | SAMPLE_BAN | SAMPLE_BIAS | SAMPLE_PENALTIES,
+                            SAMPLE_COUNT | SAMPLE_MASK | SAMPLE_BAN | SAMPLE_BIAS |
+                                SAMPLE_PENALTIES,
                             SAMPLE_COUNT | SAMPLE_PENALTIES};
         in->rows[r] = (struct sample_row){.slot = r == 6 ? SLOT_NONE : (r + 2) % 6,
                                           .position = 40,
@@ -122,16 +123,16 @@ static void half_init(struct half *half, const struct inputs *in)
     for (int step = 0; step < 2; step++)
         half->ops->logits_adjust(half->device, half->stream, half->logits, in->vocab, &half->state,
                                  half->masks, half->rows, ROWS);
-    struct logprob_args args = {half->logits,   half->targets, half->tops, half->logprobs,
-                                half->top_ids, half->top_logprobs, in->vocab, ROWS};
+    struct logprob_args args = {half->logits,  half->targets,      half->tops, half->logprobs,
+                                half->top_ids, half->top_logprobs, in->vocab,  ROWS};
     half->ops->logprobs(half->device, half->stream, &args);
 }
 
 static void half_drop(struct half *half)
 {
-    void *arrays[] = {half->last,  half->state.seen, half->state.lists, half->logits, half->rows,
-                      half->masks, half->tops,       half->targets,     half->logprobs,
-                      half->top_ids, half->top_logprobs};
+    void *arrays[] = {half->last,     half->state.seen, half->state.lists, half->logits,
+                      half->rows,     half->masks,      half->tops,        half->targets,
+                      half->logprobs, half->top_ids,    half->top_logprobs};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         half->ops->free(half->device, arrays[i]);
 }
@@ -159,7 +160,8 @@ static void check_logprobs(struct rig *rig, struct half *a, struct half *b, cons
         half_read(halves[i], ids[i], halves[i]->top_ids, sizeof(ids[i]));
     }
     for (uint32_t r = 0; r < ROWS; r++) {
-        bool both = lp[0][r] == lp[1][r] || fabsf(lp[0][r] - lp[1][r]) <= 1e-5f * (1 + fabsf(lp[1][r]));
+        bool both =
+            lp[0][r] == lp[1][r] || fabsf(lp[0][r] - lp[1][r]) <= 1e-5f * (1 + fabsf(lp[1][r]));
         EXPECT(rig, both, "logprob of row %u: %.8g, on the cpu %.8g", r, (double)lp[0][r],
                (double)lp[1][r]);
         uint32_t want = in->tops[r] ? MIN(in->tops[r] - 1, in->vocab) : 0;
@@ -167,7 +169,8 @@ static void check_logprobs(struct rig *rig, struct half *a, struct half *b, cons
             uint32_t at = r * SAMPLING_TOP_MAX + i;
             EXPECT(rig, ids[0][at] == ids[1][at], "row %u: likeliest %u is %u, on the cpu %u", r, i,
                    ids[0][at], ids[1][at]);
-            EXPECT(rig, tops[0][at] == tops[1][at] ||
+            EXPECT(rig,
+                   tops[0][at] == tops[1][at] ||
                        fabsf(tops[0][at] - tops[1][at]) <= 1e-5f * (1 + fabsf(tops[1][at])),
                    "row %u: logprob %u is %.8g, on the cpu %.8g", r, i, (double)tops[0][at],
                    (double)tops[1][at]);
@@ -180,7 +183,8 @@ static void run_extras(struct rig *rig)
     static const uint32_t vocabs[] = {33, 1000, 4097, 50257, 151936};
     struct half cpu = {.ops = ops_find("cpu")};
     struct err err = {0};
-    if (cpu.ops->open(&(struct device_opts){.threads = 1, .tp = 1}, &cpu.device, &err) != STATUS_OK) {
+    if (cpu.ops->open(&(struct device_opts){.threads = 1, .tp = 1}, &cpu.device, &err) !=
+        STATUS_OK) {
         rig_fail(rig, "%s", err.text);
         return;
     }

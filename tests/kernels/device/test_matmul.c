@@ -201,7 +201,8 @@ static void check_rows(const struct shape *s, uint32_t m)
     struct rig *rig = s->rig;
     uint32_t n = s->w.n, k = s->w.k;
     struct inputs in = {.m = m, .x = rig_values(rig, (size_t)m * k, 1.5f)};
-    in.all = (size_t)m * n * k <= (rig->effort == EFFORT_FULL ? 4u << 20 : 1u << 20) && m * n < 20000;
+    in.all =
+        (size_t)m * n * k <= (rig->effort == EFFORT_FULL ? 4u << 20 : 1u << 20) && m * n < 20000;
     in.picked = in.all ? m * n : k > 4096 ? SAMPLES / 2 : SAMPLES;
     in.normed = norm_rows(rig, in.x, s->norm_host, m, k, 1e-6f);
     in.x_act = rig_act(rig, in.x, (size_t)m * k);
@@ -227,12 +228,11 @@ static void run_small(struct rig *rig)
 /* Every number of rows for which a kernel exists, on widths beside its blocks. */
 static void run_ragged(struct rig *rig)
 {
-    static const uint32_t sizes[][2] = {/* n, k */
-                                        {2, 8},       {3, 16},      {33, 24},    {130, 40},
-                                        {66, 248},    {257, 256},   {514, 264},  {1000, 512},
-                                        {70, 1000},   {34, 1544},   {96, 2056},  {18, 4104},
-                                        {16, 8200},   {9, 9},       {12, 4097},  {4, 17408},
-                                        {8, 25608},   {1056, 1032}, {2112, 72}};
+    static const uint32_t sizes[][2] = {
+        /* n, k */
+        {2, 8},      {3, 16},    {33, 24},   {130, 40},    {66, 248},  {257, 256}, {514, 264},
+        {1000, 512}, {70, 1000}, {34, 1544}, {96, 2056},   {18, 4104}, {16, 8200}, {9, 9},
+        {12, 4097},  {4, 17408}, {8, 25608}, {1056, 1032}, {2112, 72}};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         struct shape s;
         if (rig->effort == EFFORT_TINY && i % 3 != 0)
@@ -254,14 +254,14 @@ static void run_models(struct rig *rig)
         enum effort effort;
         const char *name;
     } shapes[] = {
-        {960, 576, EFFORT_QUICK, "SmolLM2 qkv"},     {576, 576, EFFORT_QUICK, "SmolLM2 o"},
+        {960, 576, EFFORT_QUICK, "SmolLM2 qkv"},      {576, 576, EFFORT_QUICK, "SmolLM2 o"},
         {3072, 576, EFFORT_QUICK, "SmolLM2 gate_up"}, {576, 1536, EFFORT_QUICK, "SmolLM2 down"},
-        {4096, 1024, EFFORT_QUICK, "0.6B qkv"},      {1024, 2048, EFFORT_QUICK, "0.6B o"},
-        {6144, 1024, EFFORT_QUICK, "0.6B gate_up"},  {1024, 3072, EFFORT_QUICK, "0.6B down"},
-        {49152, 576, EFFORT_FULL, "SmolLM2 head"},   {151936, 1024, EFFORT_FULL, "0.6B head"},
-        {7168, 5120, EFFORT_FULL, "14B qkv"},        {5120, 5120, EFFORT_FULL, "14B o"},
-        {34816, 5120, EFFORT_FULL, "14B gate_up"},   {5120, 17408, EFFORT_FULL, "14B down"},
-        {6144, 4096, EFFORT_FULL, "8B qkv"},         {4096, 12288, EFFORT_FULL, "8B down"},
+        {4096, 1024, EFFORT_QUICK, "0.6B qkv"},       {1024, 2048, EFFORT_QUICK, "0.6B o"},
+        {6144, 1024, EFFORT_QUICK, "0.6B gate_up"},   {1024, 3072, EFFORT_QUICK, "0.6B down"},
+        {49152, 576, EFFORT_FULL, "SmolLM2 head"},    {151936, 1024, EFFORT_FULL, "0.6B head"},
+        {7168, 5120, EFFORT_FULL, "14B qkv"},         {5120, 5120, EFFORT_FULL, "14B o"},
+        {34816, 5120, EFFORT_FULL, "14B gate_up"},    {5120, 17408, EFFORT_FULL, "14B down"},
+        {6144, 4096, EFFORT_FULL, "8B qkv"},          {4096, 12288, EFFORT_FULL, "8B down"},
     };
     static const uint32_t rows[] = {1, 2, 3, 4, 5, 8, 16, 64, 100, 256, 700};
     for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
@@ -273,8 +273,8 @@ static void run_models(struct rig *rig)
                 (rig->effort == EFFORT_QUICK && rows[j] > 64))
                 continue;
             bool large = (size_t)shapes[i].n * shapes[i].k > 20u << 20;
-            if ((!rig->cuda && rows[j] > 16) || (large && rows[j] != 1 && rows[j] != 3 &&
-                                                 rows[j] != 8 && rows[j] != 64))
+            if ((!rig->cuda && rows[j] > 16) ||
+                (large && rows[j] != 1 && rows[j] != 3 && rows[j] != 8 && rows[j] != 64))
                 continue;
             shape_init(rig, shapes[i].n, shapes[i].k, j % 2 == 0, &s);
             check_rows(&s, rows[j]);

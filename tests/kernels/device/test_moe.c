@@ -15,8 +15,8 @@ static void norm_part_case(struct rig *rig, uint32_t rows, uint32_t stride, uint
     size_t count = (size_t)rows * stride;
     float *x = rig_values(rig, count, 2), *w = rig_values(rig, dim, 1);
     void *act = rig_act(rig, x, count);
-    rig->ops->norm_part(rig->device, rig->stream, act, rig_up(rig, w, dim * sizeof(*w)), rows, stride,
-                        dim, 1e-5f);
+    rig->ops->norm_part(rig->device, rig->stream, act, rig_up(rig, w, dim * sizeof(*w)), rows,
+                        stride, dim, 1e-5f);
     float *got = rig_read(rig, act, count);
     for (size_t r = 0; r < rows; r++) {
         const float *in = x + r * stride, *out = got + r * stride;
@@ -25,7 +25,8 @@ static void norm_part_case(struct rig *rig, uint32_t rows, uint32_t stride, uint
             squares += (double)in[i] * (double)in[i];
         for (uint32_t i = 0; i < dim; i++) {
             double want = (double)in[i] / sqrt(squares / dim + 1e-5) * (double)w[i];
-            rig_close(rig, out[i], want, act_ulp(rig) * fabs(want) + 1e-9, "norm_part", r * stride + i);
+            rig_close(rig, out[i], want, act_ulp(rig) * fabs(want) + 1e-9, "norm_part",
+                      r * stride + i);
         }
         EXPECT(rig, memcmp(out + dim, in + dim, (stride - dim) * sizeof(*in)) == 0,
                "norm_part: the rest of row %zu changed", r);
@@ -37,7 +38,10 @@ static void norm_part_case(struct rig *rig, uint32_t rows, uint32_t stride, uint
 static void run_norm_part(struct rig *rig)
 {
     static const uint32_t cases[][3] = {/* rows, stride, dim */
-                                        {1, 8, 8}, {3, 50, 33}, {5, 3072, 1024}, {2, 6144, 2048}};
+                                        {1, 8, 8},
+                                        {3, 50, 33},
+                                        {5, 3072, 1024},
+                                        {2, 6144, 2048}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         norm_part_case(rig, cases[i][0], cases[i][1], cases[i][2]);
 }
@@ -127,7 +131,8 @@ static void check_gate_up(struct rig *rig, const struct mixture *m, const struct
             double up = dot(in, first + (size_t)(dim + i) * k, k, &up_off);
             double silu = gate / (1 + exp(-gate)), want = silu * up;
             rig_close(rig, got[(size_t)s * dim + i], want,
-                      act_ulp(rig) * fabs(want) + 1.1 * gate_off * fabs(up) + fabs(silu) * up_off + 1e-6,
+                      act_ulp(rig) * fabs(want) + 1.1 * gate_off * fabs(up) + fabs(silu) * up_off +
+                          1e-6,
                       "experts_gate_up", (size_t)s * dim + i);
         }
     rig->ops->weight_free(rig->device, &w);
@@ -153,7 +158,8 @@ static void check_down(struct rig *rig, const struct mixture *m, const struct ex
             double want = 0, bound = 1e-6;
             for (uint32_t j = 0; j < m->top; j++) {
                 size_t s = (size_t)r * m->top + j;
-                double off, part = dot(a + s * k, bits + ((size_t)routed->ids[s] * n + i) * k, k, &off);
+                double off,
+                    part = dot(a + s * k, bits + ((size_t)routed->ids[s] * n + i) * k, k, &off);
                 want += (double)routed->weights[s] * part;
                 bound += (double)routed->weights[s] * (off + 0x1p-20 * fabs(part));
             }
@@ -181,15 +187,15 @@ static void check_gated(struct rig *rig, uint32_t rows, uint32_t dim)
 static void run_experts(struct rig *rig)
 {
     static const struct mixture cases[] = {
-        {1, 8, 2, 64, 32, true, false},      {5, 4, 4, 33, 17, false, false},
-        {70, 8, 2, 96, 72, true, true},      {3, 60, 4, 128, 88, false, false},
-        {40, 128, 8, 64, 48, true, false},   {130, 3, 1, 72, 66, false, true},
+        {1, 8, 2, 64, 32, true, false},       {5, 4, 4, 33, 17, false, false},
+        {70, 8, 2, 96, 72, true, true},       {3, 60, 4, 128, 88, false, false},
+        {40, 128, 8, 64, 48, true, false},    {130, 3, 1, 72, 66, false, true},
         {33, 128, 8, 2048, 768, true, false}, {600, 8, 2, 4096, 64, true, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         const struct mixture *m = &cases[i];
-        struct expert_args args = {.rows = m->rows, .top = m->top, .experts = m->experts,
-                                   .renormalize = m->renormalize};
+        struct expert_args args = {
+            .rows = m->rows, .top = m->top, .experts = m->experts, .renormalize = m->renormalize};
         if (m->hidden > 1000 && (!rig->cuda || rig->effort < EFFORT_FULL))
             continue;
         struct routed routed = check_route(rig, m, &args);

@@ -97,8 +97,8 @@ static void silu_case(struct rig *rig, uint32_t rows, uint32_t dim)
 
 static void run_silu(struct rig *rig)
 {
-    static const uint32_t real[][2] = {
-        {1, 3072}, {256, 3072}, {3, 17408}, {64, 17408}, {2, 25600}, {513, 1536}};
+    static const uint32_t real[][2] = {{1, 3072},   {256, 3072}, {3, 17408},
+                                       {64, 17408}, {2, 25600},  {513, 1536}};
     for (size_t i = 0; i < ARRAY_LEN(row_cases); i++)
         silu_case(rig, row_cases[i].rows, row_cases[i].dim);
     for (size_t i = 0; i < ARRAY_LEN(real) && rig->effort > EFFORT_TINY; i++)
@@ -157,7 +157,8 @@ static void rope_check(struct rig *rig, const struct rope_run *r, const float *a
                 stored += 2;
             } else if (slot != SLOT_NONE) {
                 const float *v = page_row(r, pool, slot, pos, kvh - c->kv_heads, true);
-                EXPECT(rig, memcmp(v, r->before + at, dim * sizeof(float)) == 0, "v of token %u", t);
+                EXPECT(rig, memcmp(v, r->before + at, dim * sizeof(float)) == 0, "v of token %u",
+                       t);
             }
         }
     size_t changed = 0;
@@ -221,10 +222,10 @@ static void rope_case_run(struct rig *rig, const struct rope_case *c, uint32_t p
 static void run_rope(struct rig *rig)
 {
     static const struct rope_case real[] = {
-        {1, 16, 8, 128, 16, true, 0},    {70, 16, 8, 128, 16, true, 0},
-        {3, 40, 8, 128, 16, true, 0},    {300, 9, 3, 64, 16, false, 0},
-        {5, 32, 8, 128, 16, false, 0},   {33, 64, 8, 128, 32, true, 0},
-        {9, 2, 1, 256, 16, true, 0},     {4, 12, 12, 80, 16, true, 0},
+        {1, 16, 8, 128, 16, true, 0},   {70, 16, 8, 128, 16, true, 0},
+        {3, 40, 8, 128, 16, true, 0},   {300, 9, 3, 64, 16, false, 0},
+        {5, 32, 8, 128, 16, false, 0},  {33, 64, 8, 128, 32, true, 0},
+        {9, 2, 1, 256, 16, true, 0},    {4, 12, 12, 80, 16, true, 0},
         {600, 16, 8, 128, 16, true, 0},
     };
     for (size_t i = 0; i < ARRAY_LEN(rope_cases); i++)
@@ -253,8 +254,8 @@ static void embed_case(struct rig *rig, uint32_t vocab, uint32_t dim, uint32_t c
     struct rig_out y = rig_out_act(rig, (size_t)count * dim);
     rig->ops->embed(rig->device, rig->stream, x.device, &table, rig_up(rig, ids, count * 4),
                     vocab_first, count);
-    rig->ops->gather_rows(rig->device, rig->stream, y.device, x.device,
-                          rig_up(rig, idx, count * 4), count, dim);
+    rig->ops->gather_rows(rig->device, rig->stream, y.device, x.device, rig_up(rig, idx, count * 4),
+                          count, dim);
     float *got = rig_out_read(rig, &x, rig->act, "embed");
     float *moved = rig_out_read(rig, &y, rig->act, "gather_rows");
     for (uint32_t r = 0; r < count; r++) {
@@ -304,21 +305,24 @@ static void weight_case(struct rig *rig, uint32_t k, uint32_t rows, uint32_t cut
             memcpy(&bits, &value, sizeof(bits));
             uint16_t half = (uint16_t)(bits >> 16); /* bf16 has 8 bits of the fraction, enough */
             if (dtypes[p] == DTYPE_F16)
-                half = (uint16_t)((bits >> 16 & 0x8000) | (magnitude > 0 ? (exponent + 14) << 10 : 0) |
-                                  (bits >> 13 & 0x3ff));
+                half =
+                    (uint16_t)((bits >> 16 & 0x8000) | (magnitude > 0 ? (exponent + 14) << 10 : 0) |
+                               (bits >> 13 & 0x3ff));
             if (dtypes[p] == DTYPE_F32)
                 memcpy(data + i * 4, &value, 4);
             else
                 memcpy(data + i * 2, &half, 2);
         }
-        parts[p] = (struct load_part){data + cut * dtype_bytes(dtypes[p]), dtypes[p], rows, p % 3,
-                                      stride};
+        parts[p] =
+            (struct load_part){data + cut * dtype_bytes(dtypes[p]), dtypes[p], rows, p % 3, stride};
         n += rows + p % 3;
     }
     struct weight w;
     struct err err = {0};
-    EXPECT(rig, rig->ops->weight_load(rig->device, parts, WEIGHT_PARTS_MAX, k, true, &w, &err) ==
-                    STATUS_OK, "%s", err.text);
+    EXPECT(rig,
+           rig->ops->weight_load(rig->device, parts, WEIGHT_PARTS_MAX, k, true, &w, &err) ==
+               STATUS_OK,
+           "%s", err.text);
     EXPECT(rig, w.n == n && w.k == k && !w.borrowed, "weight_load: [%u, %u]", w.n, w.k);
     uint32_t *ids = rig_host(rig, n * 4);
     for (uint32_t i = 0; i < n; i++)
@@ -375,9 +379,9 @@ static void run_tables(struct rig *rig)
         slots[i] = i * 7 % SLOTS;
     }
     struct rig_out out = rig_out_bytes(rig, sizeof(ids));
-    rig->ops->resolve_tokens(rig->device, rig->stream, out.device, rig_up(rig, tokens, sizeof(tokens)),
-                             rig_up(rig, slots, sizeof(slots)), rig_up(rig, last, sizeof(last)),
-                             TOKENS);
+    rig->ops->resolve_tokens(rig->device, rig->stream, out.device,
+                             rig_up(rig, tokens, sizeof(tokens)), rig_up(rig, slots, sizeof(slots)),
+                             rig_up(rig, last, sizeof(last)), TOKENS);
     rig_down(rig, ids, out.device, sizeof(ids));
     for (uint32_t i = 0; i < TOKENS; i++)
         EXPECT(rig, ids[i] == (i % 3 == 0 ? 5000 + slots[i] : i), "resolve_tokens: %u", i);
@@ -385,6 +389,11 @@ static void run_tables(struct rig *rig)
 }
 
 const struct rig_test row_tests[] = {
-    {"norm", run_norm},   {"silu_and_add", run_silu},      {"qk_rope_store", run_rope},
-    {"embed_and_gather", run_embed}, {"tables", run_tables}, {"weight_load", run_weights}, {NULL, NULL},
+    {"norm", run_norm},
+    {"silu_and_add", run_silu},
+    {"qk_rope_store", run_rope},
+    {"embed_and_gather", run_embed},
+    {"tables", run_tables},
+    {"weight_load", run_weights},
+    {NULL, NULL},
 };

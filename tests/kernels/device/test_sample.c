@@ -66,8 +66,8 @@ static struct verdict judge_cut(const struct entry *sorted, uint32_t vocab, doub
     return v;
 }
 
-static struct verdict judge(const float *logits, uint32_t vocab,
-                            const struct sample_row *row, uint32_t token)
+static struct verdict judge(const float *logits, uint32_t vocab, const struct sample_row *row,
+                            uint32_t token)
 {
     struct entry *sorted = malloc(vocab * sizeof(*sorted));
     double *p_by_id = malloc(vocab * sizeof(*p_by_id));
@@ -82,8 +82,7 @@ static struct verdict judge(const float *logits, uint32_t vocab,
         for (uint32_t i = 0; i < vocab; i++)
             sorted[i].p = exp(((double)sorted[i].logit - (double)sorted[0].logit) / t);
         for (int nudge = -1; nudge <= 1; nudge++) {
-            struct verdict v =
-                judge_cut(sorted, vocab, p_by_id, row, token, nudge * 2e-6);
+            struct verdict v = judge_cut(sorted, vocab, p_by_id, row, token, nudge * 2e-6);
             best.right |= v.right;
             best.exact |= nudge == 0 && v.exact;
         }
@@ -99,11 +98,11 @@ static struct sampling setting(uint32_t i)
         float temperature, top_p, min_p;
         uint32_t top_k;
     } settings[] = {
-        {0, 1, 0, 0},          {1, 1, 0, 0},          {0.6f, 1, 0, 0},      {0.6f, 0.95f, 0, 20},
-        {1, 0.9f, 0, 0},       {1, 1, 0, 1},          {1, 1, 0, 50},        {1, 1, 0.05f, 0},
-        {0.7f, 0.8f, 0, 20},   {2, 0.5f, 0.01f, 300}, {1, 0.0001f, 0, 0},   {1, 0.999f, 0, 0},
-        {1, 1, 0, 5000},       {0.3f, 0.7f, 0, 0},    {1.5f, 0.99f, 0, 4},  {1, 1, 0.9f, 0},
-        {5, 0.97f, 0, 0},      {1, 0.3f, 0.2f, 7},    {0.01f, 0.9f, 0, 40}, {3, 1, 0, 1000},
+        {0, 1, 0, 0},        {1, 1, 0, 0},          {0.6f, 1, 0, 0},      {0.6f, 0.95f, 0, 20},
+        {1, 0.9f, 0, 0},     {1, 1, 0, 1},          {1, 1, 0, 50},        {1, 1, 0.05f, 0},
+        {0.7f, 0.8f, 0, 20}, {2, 0.5f, 0.01f, 300}, {1, 0.0001f, 0, 0},   {1, 0.999f, 0, 0},
+        {1, 1, 0, 5000},     {0.3f, 0.7f, 0, 0},    {1.5f, 0.99f, 0, 4},  {1, 1, 0.9f, 0},
+        {5, 0.97f, 0, 0},    {1, 0.3f, 0.2f, 7},    {0.01f, 0.9f, 0, 40}, {3, 1, 0, 1000},
     };
     struct sampling s = sampling_default();
     i %= ARRAY_LEN(settings);
@@ -123,12 +122,23 @@ static void logits_fill(struct rig *rig, float *logits, uint32_t vocab, enum kin
     for (uint32_t i = 0; i < vocab; i++) {
         float x = rig_normal(rig);
         switch (kind) {
-        case KIND_NORMAL: logits[i] = 3 * x; break;
-        case KIND_FLAT: logits[i] = 0.1f * x; break;
-        case KIND_TIES: logits[i] = roundf(2 * x); break; /* thousands at each value */
-        case KIND_HOLES: logits[i] = i % 3 ? -INFINITY : 2 * x; break;
-        case KIND_PEAK: logits[i] = i == vocab / 2 ? 30 : i == 3 ? 28.5f : x; break;
-        default: logits[i] = -2.5f;
+        case KIND_NORMAL:
+            logits[i] = 3 * x;
+            break;
+        case KIND_FLAT:
+            logits[i] = 0.1f * x;
+            break;
+        case KIND_TIES:
+            logits[i] = roundf(2 * x);
+            break; /* thousands at each value */
+        case KIND_HOLES:
+            logits[i] = i % 3 ? -INFINITY : 2 * x;
+            break;
+        case KIND_PEAK:
+            logits[i] = i == vocab / 2 ? 30 : i == 3 ? 28.5f : x;
+            break;
+        default:
+            logits[i] = -2.5f;
         }
     }
 }

@@ -47,7 +47,8 @@ static void chain_init(struct rig *rig, uint32_t rows, struct chain *c)
     c->norm = rig_up(rig, ones, HIDDEN * sizeof(*ones));
     c->head_norm = rig_up(rig, ones, DIM * sizeof(*ones));
     c->cos_sin = rig_up(rig, cs, sizeof(cs));
-    uint32_t table[300 * PER_SLOT], positions[300], slots[300], tokens[300], idx[300], plan_rows = 0;
+    uint32_t table[300 * PER_SLOT], positions[300], slots[300], tokens[300], idx[300],
+        plan_rows = 0;
     struct sample_row samples[300];
     for (uint32_t r = 0; r < rows; r++) {
         bool padding = rig->cuda && rows > 2 && r == rows - 1;
@@ -81,8 +82,8 @@ static void chain_init(struct rig *rig, uint32_t rows, struct chain *c)
     c->act = rig_alloc(rig, rows * INTER * item);
     c->logits = rig_alloc(rig, rows * VOCAB * sizeof(float));
     struct attn_shape shape = {HEADS, KV_HEADS, DIM, PAGE, 0};
-    c->plan_host = rig_host(rig, rig->ops->attn_plan_bytes(rig->device, &shape, rows, rows,
-                                                           PER_SLOT * PAGE));
+    c->plan_host =
+        rig_host(rig, rig->ops->attn_plan_bytes(rig->device, &shape, rows, rows, PER_SLOT * PAGE));
     size_t bytes = rig->ops->attn_plan(rig->device, &shape, c->attn_rows_host, plan_rows, NULL, 0,
                                        c->plan_host);
     c->plan = bytes ? rig_up(rig, c->plan_host, bytes) : NULL;
@@ -101,8 +102,8 @@ static void chain_layer(struct chain *c, const struct layer *layer, enum mode mo
     const struct ops *ops = rig->ops;
     struct norm norm = {c->norm, 1e-6f};
     struct kv_view kv = {layer->pool, c->table, c->rows * PER_SLOT, PER_SLOT, PAGE, KV_HEADS, DIM};
-    struct qkv_args qkv = {c->qkv,       c->positions, c->slots, c->head_norm, c->head_norm, 1e-6f,
-                           c->cos_sin, c->rows,      HEADS};
+    struct qkv_args qkv = {c->qkv, c->positions, c->slots, c->head_norm, c->head_norm,
+                           1e-6f,  c->cos_sin,   c->rows,  HEADS};
     struct attn_args attn = {.out = c->attn,
                              .qkv = c->qkv,
                              .qkv_stride = QKV,
@@ -125,7 +126,8 @@ static void chain_layer(struct chain *c, const struct layer *layer, enum mode mo
     ops->norm_gate_up_silu(rig->device, rig->stream, c->act, c->x, &norm, &layer->gate_up, NULL,
                            c->rows, c->scratch);
     between(c, mode);
-    ops->matmul_add(rig->device, rig->stream, c->x, c->act, &layer->down, NULL, c->rows, c->scratch);
+    ops->matmul_add(rig->device, rig->stream, c->x, c->act, &layer->down, NULL, c->rows,
+                    c->scratch);
     between(c, mode);
 }
 
@@ -145,7 +147,8 @@ static void chain_step(struct chain *c, enum mode mode)
     between(c, mode);
     ops->matmul_f32(rig->device, rig->stream, c->logits, c->scratch, &c->embed, c->rows);
     between(c, mode);
-    ops->sample(rig->device, rig->stream, c->out, c->last, c->logits, VOCAB, c->sample_rows, c->rows);
+    ops->sample(rig->device, rig->stream, c->out, c->last, c->logits, VOCAB, c->sample_rows,
+                c->rows);
     between(c, mode);
 }
 
@@ -205,7 +208,8 @@ static void run_step(struct rig *rig)
                     wrong += !(got[at] == want[at]) && got[at] == got[at];
                 EXPECT(rig, wrong == 0, "%u rows, %s: %zu logits differ from a run with syncs",
                        c->rows, mode == MODE_GRAPH ? "graph" : "eager", wrong);
-                EXPECT(rig, memcmp(tokens, synced, real * 4) == 0, "%u rows: other tokens", c->rows);
+                EXPECT(rig, memcmp(tokens, synced, real * 4) == 0, "%u rows: other tokens",
+                       c->rows);
             }
         for (uint32_t l = 0; l < c->layers; l++) {
             struct weight *w[] = {&c->layer[l].qkv, &c->layer[l].o, &c->layer[l].gate_up,

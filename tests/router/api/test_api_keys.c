@@ -79,10 +79,18 @@ END_TEST
 START_TEST(wrong_files_are_refused_with_the_line)
 {
     static const char *const wrong[] = {
-        "a longenough nonsense=1\n",    "a short\n",    "a\n", "", "# nothing\n",
-        "a longenough streams=-1\n",    "a longenough streams=x\n",
-        "a longenough calls-per-minute=\n", "a/b longenough\n", "a longenough space=\n",
-        "a sha256:12345678\n",          "a longenough\na otherlong1\n",
+        "a longenough nonsense=1\n",
+        "a short\n",
+        "a\n",
+        "",
+        "# nothing\n",
+        "a longenough streams=-1\n",
+        "a longenough streams=x\n",
+        "a longenough calls-per-minute=\n",
+        "a/b longenough\n",
+        "a longenough space=\n",
+        "a sha256:12345678\n",
+        "a longenough\na otherlong1\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         struct api_keys keys;

@@ -25,7 +25,8 @@ static enum status parse(const char *text, enum api_kind kind)
 
 static void refuses(const char *text, enum status status, const char *param)
 {
-    ck_assert_msg(parse(text, API_CHAT) == status, "%s gave %s", text, status_name(error.err.status));
+    ck_assert_msg(parse(text, API_CHAT) == status, "%s gave %s", text,
+                  status_name(error.err.status));
     ck_assert_msg(error.param && strcmp(error.param, param) == 0, "%s named %s", text, error.param);
     ck_assert_msg(strstr(error.err.text, param) != NULL, "%s said: %s", text, error.err.text);
 }
@@ -38,10 +39,12 @@ START_TEST(test_defaults_and_nulls)
     ck_assert_uint_eq(params.tokens_max, 0);
     ck_assert(params.skip_special && !params.stream);
     ck_assert_uint_eq(params.sampling.seed, 99);
-    ck_assert_int_eq(parse("{\"temperature\":null,\"stop\":null,\"seed\":null,\"n\":null,\"top_p\":null,"
-                           "\"logprobs\":null,\"logit_bias\":null,\"max_tokens\":null,\"stream\":null,"
-                           "\"stop_token_ids\":null,\"response_format\":null,\"cache_salt\":null}",
-                           API_CHAT), STATUS_OK);
+    ck_assert_int_eq(
+        parse("{\"temperature\":null,\"stop\":null,\"seed\":null,\"n\":null,\"top_p\":null,"
+              "\"logprobs\":null,\"logit_bias\":null,\"max_tokens\":null,\"stream\":null,"
+              "\"stop_token_ids\":null,\"response_format\":null,\"cache_salt\":null}",
+              API_CHAT),
+        STATUS_OK);
     ck_assert(memcmp(&plain, &params, sizeof(params)) == 0);
     ck_assert_int_eq(parse("{\"user\":\"u\",\"metadata\":{}}", API_CHAT), STATUS_OK);
 }
@@ -49,11 +52,13 @@ END_TEST
 
 START_TEST(test_values)
 {
-    ck_assert_int_eq(parse("{\"temperature\":0.5,\"top_p\":0.25,\"top_k\":-1,\"min_p\":0.5,\"seed\":-1,\"n\":3,"
-                           "\"max_tokens\":7,\"max_completion_tokens\":9,\"min_tokens\":2,"
-                           "\"stop\":[\"a\",\"b\\u0000c\"],\"stop_token_ids\":[1,2],\"ignore_eos\":true,"
-                           "\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
-                           API_CHAT), STATUS_OK);
+    ck_assert_int_eq(
+        parse("{\"temperature\":0.5,\"top_p\":0.25,\"top_k\":-1,\"min_p\":0.5,\"seed\":-1,\"n\":3,"
+              "\"max_tokens\":7,\"max_completion_tokens\":9,\"min_tokens\":2,"
+              "\"stop\":[\"a\",\"b\\u0000c\"],\"stop_token_ids\":[1,2],\"ignore_eos\":true,"
+              "\"stream\":true,\"stream_options\":{\"include_usage\":true}}",
+              API_CHAT),
+        STATUS_OK);
     ck_assert_float_eq(params.sampling.temperature, 0.5f);
     ck_assert_float_eq(params.sampling.top_p, 0.25f);
     ck_assert_uint_eq(params.sampling.top_k, 0);
@@ -63,7 +68,8 @@ START_TEST(test_values)
     ck_assert_uint_eq(params.stops[1].len, 3);
     ck_assert_uint_eq(params.stop_id_count, 2);
     ck_assert(params.stream && params.include_usage && params.ignore_eos);
-    ck_assert_int_eq(parse("{\"max_tokens\":7,\"max_completion_tokens\":9}", API_COMPLETIONS), STATUS_OK);
+    ck_assert_int_eq(parse("{\"max_tokens\":7,\"max_completion_tokens\":9}", API_COMPLETIONS),
+                     STATUS_OK);
     ck_assert_uint_eq(params.tokens_max, 9);
     ck_assert_int_eq(parse("{\"temperature\":1e-9}", API_CHAT), STATUS_OK);
     ck_assert_float_eq(params.sampling.temperature, 0.0f);
@@ -91,16 +97,21 @@ START_TEST(test_wrong_values_are_named)
     refuses("{\"stream_options\":{\"include_usage\":true}}", STATUS_INVALID, "stream_options");
     refuses("{\"min_tokens\":5,\"max_tokens\":4}", STATUS_INVALID, "min_tokens");
     refuses("{\"cache_salt\":\"\"}", STATUS_INVALID, "cache_salt");
-    refuses("{\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
-            "\"a\",\"a\",\"a\",\"a\"]}", STATUS_INVALID, "stop");
+    refuses(
+        "{\"stop\":[\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\",\"a\","
+        "\"a\",\"a\",\"a\",\"a\"]}",
+        STATUS_INVALID, "stop");
 }
 END_TEST
 
 START_TEST(test_sampling_extras)
 {
-    ck_assert_int_eq(parse("{\"logprobs\":true,\"top_logprobs\":3,\"logit_bias\":{\"7\":-100,\"8\":1.5},"
-                           "\"presence_penalty\":-2,\"frequency_penalty\":0.5,"
-                           "\"repetition_penalty\":1.1,\"return_token_ids\":true}", API_CHAT), STATUS_OK);
+    ck_assert_int_eq(
+        parse("{\"logprobs\":true,\"top_logprobs\":3,\"logit_bias\":{\"7\":-100,\"8\":1.5},"
+              "\"presence_penalty\":-2,\"frequency_penalty\":0.5,"
+              "\"repetition_penalty\":1.1,\"return_token_ids\":true}",
+              API_CHAT),
+        STATUS_OK);
     ck_assert_uint_eq(params.logprobs, 4);
     ck_assert_uint_eq(params.bias_count, 2);
     ck_assert_uint_eq(params.bias[0].id, 7);
@@ -153,10 +164,12 @@ START_TEST(test_unsupported_is_named)
     ck_assert_str_eq(error.param, "max_tokens");
     ck_assert_int_eq(parse("{\"suffix\":\"x\"}", API_COMPLETIONS), STATUS_UNSUPPORTED);
     ck_assert_int_eq(parse("{\"echo\":true}", API_COMPLETIONS), STATUS_OK);
-    ck_assert_int_eq(parse("{\"logprobs\":false,\"logit_bias\":{},\"presence_penalty\":0,\"top_logprobs\":0,"
-                           "\"repetition_penalty\":1.0,\"response_format\":{\"type\":\"text\"},"
-                           "\"tool_choice\":\"auto\",\"modalities\":[\"text\"],\"best_of\":1}",
-                           API_CHAT), STATUS_OK);
+    ck_assert_int_eq(
+        parse("{\"logprobs\":false,\"logit_bias\":{},\"presence_penalty\":0,\"top_logprobs\":0,"
+              "\"repetition_penalty\":1.0,\"response_format\":{\"type\":\"text\"},"
+              "\"tool_choice\":\"auto\",\"modalities\":[\"text\"],\"best_of\":1}",
+              API_CHAT),
+        STATUS_OK);
 }
 END_TEST
 
@@ -171,7 +184,8 @@ START_TEST(test_table)
         ck_assert_msg(row->kind != PARAM_CUSTOM || row->parse, "%s has no rule", row->name);
         for (size_t k = 0; k < i; k++)
             ck_assert_msg(!(row->places & params_table[k].places) ||
-                              strcmp(row->name, params_table[k].name) != 0, "%s is twice", row->name);
+                              strcmp(row->name, params_table[k].name) != 0,
+                          "%s is twice", row->name);
     }
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
         struct buf text = {0};

@@ -14,8 +14,10 @@
 
 static enum status compile(const json_t *line, struct buf *out, struct err *err)
 {
-    const json_t *regex = json_object_get(line, "regex"), *choices = json_object_get(line, "choices");
-    const json_t *schema = json_object_get(line, "schema"), *without = json_object_get(line, "without");
+    const json_t *regex = json_object_get(line, "regex"),
+                 *choices = json_object_get(line, "choices");
+    const json_t *schema = json_object_get(line, "schema"),
+                 *without = json_object_get(line, "without");
     if (without)
         return grammar_without(without, out, err);
     if (regex)
@@ -26,7 +28,8 @@ static enum status compile(const json_t *line, struct buf *out, struct err *err)
 }
 
 /* One of the bytes that may come; when the text has grown long, those that close. */
-static int choose(const struct automaton *a, const struct automaton_at *at, bool close, uint64_t *rng)
+static int choose(const struct automaton *a, const struct automaton_at *at, bool close,
+                  uint64_t *rng)
 {
     static const char closers[] = "\"}]";
     bool seen[256] = {false};
@@ -102,7 +105,8 @@ static json_t *answer(const json_t *line, uint64_t *rng)
     json_object_set_new(out, "texts", texts);
     json_object_set_new(out, "accepts", passed);
     json_object_set_new(out, "bytes", json_integer((json_int_t)grammar.len));
-    json_object_set_new(out, "states", json_integer(status == STATUS_OK ? (json_int_t)a.states : 0));
+    json_object_set_new(out, "states",
+                        json_integer(status == STATUS_OK ? (json_int_t)a.states : 0));
     buf_release(&grammar);
     return out;
 }

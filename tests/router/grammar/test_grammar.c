@@ -26,7 +26,8 @@ END_TEST
 
 START_TEST(test_objects_of_many_properties_fit)
 {
-    json_t *schema = json_pack("{s:s,s:{},s:b}", "type", "object", "properties", "additionalProperties", 0);
+    json_t *schema =
+        json_pack("{s:s,s:{},s:b}", "type", "object", "properties", "additionalProperties", 0);
     json_t *properties = json_object_get(schema, "properties");
     struct buf out = {0};
     struct err err = {.text = ""};
@@ -44,8 +45,13 @@ END_TEST
 START_TEST(test_without_a_tool_there_is_no_call)
 {
     json_t *tools = json_pack("[{s:s,s:{s:s}}]", "type", "function", "function", "name", "f");
-    struct grammar_tools want = {.tools = tools, .only = "g", .begin = STR("["), .end = STR("]"),
-                                 .between = STR(", "), .name_key = "name", .arguments_key = "arguments"};
+    struct grammar_tools want = {.tools = tools,
+                                 .only = "g",
+                                 .begin = STR("["),
+                                 .end = STR("]"),
+                                 .between = STR(", "),
+                                 .name_key = "name",
+                                 .arguments_key = "arguments"};
     struct buf out = {0};
     ck_assert_int_eq(grammar_from_tools(&want, &out, NULL), STATUS_INVALID);
     want.only = "f";

@@ -12,8 +12,8 @@
 
 #include "common/json.h"
 #include "common/mem.h"
-#include "router/text/chat_template.h"
 #include "router/jinja/jinja.h"
+#include "router/text/chat_template.h"
 
 #define REQUEST_BYTES_MAX ((size_t)64 << 20)
 
@@ -28,8 +28,9 @@ static enum status render_vars(struct str source, const json_t *vars, struct buf
     size_t count = 0;
 
     TRY(jinja_compile(source, &tmpl, err));
-    json_object_foreach((json_t *)(uintptr_t)vars, name, value) if (count < ARRAY_LEN(items))
-        items[count++] = (struct jinja_var){name, value};
+    json_object_foreach ((json_t *)(uintptr_t)vars, name, value)
+        if (count < ARRAY_LEN(items))
+            items[count++] = (struct jinja_var){name, value};
     status = jinja_render(tmpl, items, count, NULL, out, err);
     jinja_free(tmpl);
     return status;

@@ -1,6 +1,6 @@
 /* test_answer - thinking, text and calls come out the same however the text is cut. */
-#include "router/text/answer_scan.h"
 #include "router/text/answer.h"
+#include "router/text/answer_scan.h"
 
 #include "common/rng.h"
 #include "tests/effort.h"
@@ -38,37 +38,75 @@ static const struct {
     const char *text, *want;
 } cases[] = {
     {{.format = TOOLS_NONE}, "plain <tool_call> text", "plain <tool_call> text||"},
-    {{.format = TOOLS_NONE, .reasoning = true}, "<think>\nhm, hm\n</think>\n\nYes.", "Yes.|hm, hm|"},
+    {{.format = TOOLS_NONE, .reasoning = true},
+     "<think>\nhm, hm\n</think>\n\nYes.",
+     "Yes.|hm, hm|"},
     {{.format = TOOLS_NONE, .reasoning = true}, "No <think> here", "No <think> here||"},
     {{.format = TOOLS_NONE, .reasoning = true}, "<think>never ends ", "|never ends|"},
     {{.format = TOOLS_NONE, .reasoning = true}, "<think></think>x", "x||"},
     {{.format = TOOLS_NONE, .reasoning = true}, "<think>a </thin b</think> c", "c|a </thin b|"},
     {{.format = TOOLS_NONE, .reasoning = true, .thinking = true}, "a\nb</think>c", "c|a\nb|"},
-    {{.format = TOOLS_HERMES}, "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>", "||f({\"x\": 1})"},
-    {{.format = TOOLS_HERMES}, "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": \"}<tool_call>\\\"\"}}\n</tool_call>",
+    {{.format = TOOLS_HERMES},
+     "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>",
+     "||f({\"x\": 1})"},
+    {{.format = TOOLS_HERMES},
+     "Let me see.\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": "
+     "\"}<tool_call>\\\"\"}}\n</tool_call>",
      "Let me see.||f({\"a\": \"}<tool_call>\\\"\"})"},
-    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>{\"arguments\": {\"y\": [1, {}]}, \"name\": \"g\"}</tool_call>",
+    {{.format = TOOLS_HERMES},
+     "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>{\"arguments\": {\"y\": "
+     "[1, {}]}, \"name\": \"g\"}</tool_call>",
      "||f({})g({\"y\": [1, {}]})"},
-    {{.format = TOOLS_HERMES, .one_call = true}, "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call><tool_call>{\"name\":\"g\"}</tool_call>", "||f({})"},
-    {{.format = TOOLS_HERMES}, "<tool_call>not json</tool_call>", "<tool_call>not json</tool_call>||"},
-    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"cut", "||f({\"x\": \"cut)"},
+    {{.format = TOOLS_HERMES, .one_call = true},
+     "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call><tool_call>{\"name\":\"g\"}</"
+     "tool_call>",
+     "||f({})"},
+    {{.format = TOOLS_HERMES},
+     "<tool_call>not json</tool_call>",
+     "<tool_call>not json</tool_call>||"},
+    {{.format = TOOLS_HERMES},
+     "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"cut",
+     "||f({\"x\": \"cut)"},
     {{.format = TOOLS_HERMES}, "<tool_call>{\"na", "<tool_call>{\"na||"},
     {{.format = TOOLS_HERMES}, "a <tool b <tool_c", "a <tool b <tool_c||"},
-    {{.format = TOOLS_HERMES, .reasoning = true}, "<think>t</think>\n\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>", "|t|f({})"},
+    {{.format = TOOLS_HERMES, .reasoning = true},
+     "<think>t</think>\n\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>",
+     "|t|f({})"},
     {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"f\"}</tool_call> bye", "bye||f({})"},
-    {{.format = TOOLS_LLAMA}, "{\"name\": \"f\", \"parameters\": {\"x\": \"y\"}}", "||f({\"x\": \"y\"})"},
-    {{.format = TOOLS_LLAMA}, "<|python_tag|>{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": {\"a\": 1}}", "||f({})g({\"a\": 1})"},
+    {{.format = TOOLS_LLAMA},
+     "{\"name\": \"f\", \"parameters\": {\"x\": \"y\"}}",
+     "||f({\"x\": \"y\"})"},
+    {{.format = TOOLS_LLAMA},
+     "<|python_tag|>{\"name\": \"f\", \"parameters\": {}}; {\"name\": \"g\", \"parameters\": "
+     "{\"a\": 1}}",
+     "||f({})g({\"a\": 1})"},
     {{.format = TOOLS_LLAMA}, "{\"answer\": 42}", "{\"answer\": 42}||"},
     {{.format = TOOLS_LLAMA}, "It is {\"name\": \"f\"}", "It is {\"name\": \"f\"}||"},
-    {{.format = TOOLS_MISTRAL}, "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]", "||f({\"x\": 1})g({})"},
-    {{.format = TOOLS_MISTRAL, .calling = true}, "[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]", "||f({\"x\": 1})"},
+    {{.format = TOOLS_MISTRAL},
+     "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": "
+     "{}}]",
+     "||f({\"x\": 1})g({})"},
+    {{.format = TOOLS_MISTRAL, .calling = true},
+     "[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]",
+     "||f({\"x\": 1})"},
     /* it goes wrong when the call was told of already: what is behind is text */
-    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>", "oops</tool_call>||f({\"x\": 1})"},
-    {{.format = TOOLS_HERMES, .one_call = true}, "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>", "||f({\"x\": 1})"},
-    {{.format = TOOLS_LLAMA}, "{\"name\": \"f\", \"parameters\": }}", "{\"name\": \"f\", \"parameters\": }}||"},
+    {{.format = TOOLS_HERMES},
+     "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>",
+     "oops</tool_call>||f({\"x\": 1})"},
+    {{.format = TOOLS_HERMES, .one_call = true},
+     "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>",
+     "||f({\"x\": 1})"},
+    {{.format = TOOLS_LLAMA},
+     "{\"name\": \"f\", \"parameters\": }}",
+     "{\"name\": \"f\", \"parameters\": }}||"},
     /* of two names or two lists of arguments the first counts */
-    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"name\":\"g\",\"parameters\":{\"long\": 1}}</tool_call>", "||f({})"},
-    {{.format = TOOLS_HERMES}, "<tool_call>{\"name\": \"gr\\u00f6\\\"\", \"arguments\": {}}</tool_call>", "||gr\xc3\xb6\"({})"},
+    {{.format = TOOLS_HERMES},
+     "<tool_call>{\"name\":\"f\",\"arguments\":{},\"name\":\"g\",\"parameters\":{\"long\": "
+     "1}}</tool_call>",
+     "||f({})"},
+    {{.format = TOOLS_HERMES},
+     "<tool_call>{\"name\": \"gr\\u00f6\\\"\", \"arguments\": {}}</tool_call>",
+     "||gr\xc3\xb6\"({})"},
 };
 
 START_TEST(test_any_cut)
@@ -88,10 +126,35 @@ END_TEST
  * pieces, and no byte of an answer without calls is lost or made up. */
 START_TEST(test_any_text)
 {
-    static const char *const parts[] = {
-        "<tool_call>", "</tool_call>", "<tool_", "call>", "<think>", "</think>", "</thi", "[TOOL_CALLS]", "[TOOL", "<|python_tag|>",
-        "{\"name\": \"f\", ", "\"arguments\": ", "\"parameters\": {", "{\"a\": [1, \"}\\\"\"]}", "}", "]", "[", "{", "\"", "\\", "\\u12", ",",
-        ";", " ", "\n", "text", "\xc3\xbc", "null", "1e9"};
+    static const char *const parts[] = {"<tool_call>",
+                                        "</tool_call>",
+                                        "<tool_",
+                                        "call>",
+                                        "<think>",
+                                        "</think>",
+                                        "</thi",
+                                        "[TOOL_CALLS]",
+                                        "[TOOL",
+                                        "<|python_tag|>",
+                                        "{\"name\": \"f\", ",
+                                        "\"arguments\": ",
+                                        "\"parameters\": {",
+                                        "{\"a\": [1, \"}\\\"\"]}",
+                                        "}",
+                                        "]",
+                                        "[",
+                                        "{",
+                                        "\"",
+                                        "\\",
+                                        "\\u12",
+                                        ",",
+                                        ";",
+                                        " ",
+                                        "\n",
+                                        "text",
+                                        "\xc3\xbc",
+                                        "null",
+                                        "1e9"};
     uint64_t rng = 11;
     for (uint32_t round = 0; round < effort(3000); round++) {
         struct answer_opts opts = {.format = (enum tool_format)rng_below(&rng, 4),
@@ -104,10 +167,12 @@ START_TEST(test_any_text)
         buf_char(&text, '\0');
         read_in(&opts, text.data, text.len, &whole);
         read_in(&opts, text.data, 1 + rng_below(&rng, 5), &pieces);
-        ck_assert_msg(strcmp(whole.data, pieces.data) == 0, "format %d: %s\nat once: %s\nin pieces: %s",
-                      opts.format, text.data, whole.data, pieces.data);
+        ck_assert_msg(strcmp(whole.data, pieces.data) == 0,
+                      "format %d: %s\nat once: %s\nin pieces: %s", opts.format, text.data,
+                      whole.data, pieces.data);
         if (opts.format == TOOLS_NONE && !opts.reasoning)
-            ck_assert(strncmp(whole.data, text.data, text.len - 1) == 0 && whole.len == text.len + 2);
+            ck_assert(strncmp(whole.data, text.data, text.len - 1) == 0 &&
+                      whole.len == text.len + 2);
         buf_release(&text);
         buf_release(&whole);
         buf_release(&pieces);
@@ -118,7 +183,8 @@ END_TEST
 /* Arguments can be told as they come, and never change what was told. */
 START_TEST(test_arguments_grow)
 {
-    const char *text = "<tool_call>{\"name\": \"f\", \"arguments\": {\"text\": \"one two three four\"}}";
+    const char *text =
+        "<tool_call>{\"name\": \"f\", \"arguments\": {\"text\": \"one two three four\"}}";
     struct answer answer;
     struct buf said = {0};
     uint32_t pieces = 0;
@@ -144,7 +210,9 @@ END_TEST
 /* What is long is not read again with each token. */
 START_TEST(test_long_arguments_cost_little)
 {
-    static const struct { const char *begin, *token; } texts[] = {
+    static const struct {
+        const char *begin, *token;
+    } texts[] = {
         {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"", "wo\\\""},
         {"<tool_call>{\"name\": \"f\", \"arguments\": [", "[1],"},
         {"hello", "    "},

@@ -113,8 +113,9 @@ END_TEST
 /* Random ids with many lead and continuation bytes, in random steps. */
 START_TEST(test_stream_equals_whole)
 {
-    static const unsigned char rich[] = {0xf0, 0x9f, 0x98, 0x80, 0xe4, 0xbd, 0xa0, 0xed, 0xa0, 0xc3,
-                                         0xa9, 0xf4, 0x90, 0xe0, 0x80, 0xff, 'a',  0xc0, 0xf1, 0x8f};
+    static const unsigned char rich[] = {0xf0, 0x9f, 0x98, 0x80, 0xe4, 0xbd, 0xa0,
+                                         0xed, 0xa0, 0xc3, 0xa9, 0xf4, 0x90, 0xe0,
+                                         0x80, 0xff, 'a',  0xc0, 0xf1, 0x8f};
     uint64_t rng = 11;
     for (uint64_t round = 0, rounds = effort(20000); round < rounds; round++) {
         uint32_t ids[24];
@@ -136,7 +137,8 @@ START_TEST(test_stream_equals_whole)
             i += step;
         }
         detokenizer_finish(&d, &stream);
-        ck_assert(str_eq((struct str){whole.data, whole.len}, (struct str){stream.data, stream.len}));
+        ck_assert(
+            str_eq((struct str){whole.data, whole.len}, (struct str){stream.data, stream.len}));
         detokenizer_release(&d);
         buf_release(&whole);
         buf_release(&stream);

@@ -47,27 +47,40 @@ static void with_file(const char *text, uint32_t spelled)
 
 START_TEST(test_byte_level)
 {
-    with_file("{\"added_tokens\":[{\"id\":7,\"content\":\"<end>\",\"special\":true,\"single_word\":false,"
-              "\"lstrip\":false,\"rstrip\":false,\"normalized\":false},{\"id\":8,\"content\":\"<tool_call>\","
-              "\"special\":false,\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false}],"
-              "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
-              "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,"
-              "\"\xc4\xa0\":1,\"\xc4\xa0" "a\":2,\"\xc3\xa9\":3,\"\xc4\x8a\":4,\"{\\\"\":5,\"\xc4\x80\":6},"
-              "\"merges\":[\"\xc4\xa0 a\"]}}", 8);
+    with_file(
+        "{\"added_tokens\":[{\"id\":7,\"content\":\"<end>\",\"special\":true,\"single_word\":false,"
+        "\"lstrip\":false,\"rstrip\":false,\"normalized\":false},{\"id\":8,\"content\":\"<tool_"
+        "call>\","
+        "\"special\":false,\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":"
+        "false}],"
+        "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":true},"
+        "\"decoder\":{\"type\":\"ByteLevel\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,"
+        "\"\xc4\xa0\":1,\"\xc4\xa0"
+        "a\":2,\"\xc3\xa9\":3,\"\xc4\x8a\":4,\"{\\\"\":5,\"\xc4\x80\":6},"
+        "\"merges\":[\"\xc4\xa0 a\"]}}",
+        8);
 }
 END_TEST
 
 START_TEST(test_pieces)
 {
-    with_file("{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true,\"single_word\":false,"
-              "\"lstrip\":false,\"rstrip\":false,\"normalized\":false}],"
-              "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"},"
-              "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]},"
-              "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\xe2\x96\x81\"},"
-              "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \","
-              "\"start\":1,\"stop\":0}]},\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_unk\":true,"
-              "\"unk_token\":\"<s>\",\"vocab\":{\"<s>\":0,\"<0x0A>\":1,\"<0xFF>\":2,\"a\":3,\"\xe2\x96\x81\":4,"
-              "\"\xe2\x96\x81" "a\":5,\"\xc3\xa9\":6},\"merges\":[\"\xe2\x96\x81 a\"]}}", 6);
+    with_file(
+        "{\"added_tokens\":[{\"id\":0,\"content\":\"<s>\",\"special\":true,\"single_word\":false,"
+        "\"lstrip\":false,\"rstrip\":false,\"normalized\":false}],"
+        "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":"
+        "\"\xe2\x96\x81\"},"
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\xe2\x96\x81\"}]},"
+        "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+        "\"String\":\"\xe2\x96\x81\"},"
+        "\"content\":\" "
+        "\"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \","
+        "\"start\":1,\"stop\":0}]},\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"fuse_unk\":"
+        "true,"
+        "\"unk_token\":\"<s>\",\"vocab\":{\"<s>\":0,\"<0x0A>\":1,\"<0xFF>\":2,\"a\":3,"
+        "\"\xe2\x96\x81\":4,"
+        "\"\xe2\x96\x81"
+        "a\":5,\"\xc3\xa9\":6},\"merges\":[\"\xe2\x96\x81 a\"]}}",
+        6);
 }
 END_TEST
 

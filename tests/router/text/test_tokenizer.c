@@ -173,19 +173,22 @@ static const struct refusal refusals[] = {
     {"normalizer", "[]", "an array"},
     {"pre_tokenizer", "{\"type\": \"UnicodeScripts\"}", "UnicodeScripts"},
     {"pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"ab\"}", "not one character"},
-    {"pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"a\", \"prepend_scheme\": \"often\"}",
-     "often"},
+    {"pre_tokenizer",
+     "{\"type\": \"Metaspace\", \"replacement\": \"a\", \"prepend_scheme\": \"often\"}", "often"},
     {"pre_tokenizer", "{\"type\": \"Sequence\"}", "no list"},
-    {"pre_tokenizer", "{\"type\": \"Split\", \"behavior\": \"Odd\", \"pattern\": {\"String\": \"a\"}}",
-     "Odd"},
-    {"pre_tokenizer", "{\"type\": \"Split\", \"behavior\": \"Isolated\", \"pattern\": \"a\"}", "pattern"},
+    {"pre_tokenizer",
+     "{\"type\": \"Split\", \"behavior\": \"Odd\", \"pattern\": {\"String\": \"a\"}}", "Odd"},
+    {"pre_tokenizer", "{\"type\": \"Split\", \"behavior\": \"Isolated\", \"pattern\": \"a\"}",
+     "pattern"},
     {"post_processor", "{\"type\": \"BertProcessing\"}", "\"cls\" has no id"},
     {"post_processor", "{\"type\": \"Odd\"}", "\"Odd\" is not supported"},
     {"post_processor", "{\"type\": \"TemplateProcessing\", \"single\": []}", "0 texts"},
     {"post_processor",
-     "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}]}", "no ids"},
+     "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"x\"}}]}",
+     "no ids"},
     {"decoder", "{\"type\": \"CTC\"}", "CTC"},
-    {"decoder", "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Fuse\"}, {\"type\": \"ByteFallback\"}]}",
+    {"decoder",
+     "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Fuse\"}, {\"type\": \"ByteFallback\"}]}",
      "ByteFallback behind Fuse"},
     {"decoder", "{\"type\": \"Strip\", \"content\": \" \", \"start\": 9999}", "start"},
     {"added_tokens", "{}", "added_tokens"},
@@ -226,14 +229,14 @@ END_TEST
 START_TEST(test_refused_regexes)
 {
     static const char *const patterns[] = {
-        "a(?i)b", "a{2}+", "[]a]",  "\\Kx",           "(?<n>a)",      "(*UTF)a", "[a",      "(a",
-        "\\",     "\\p{L", "\\xe9", "\\p{Nonsense}", "[[:foo:]]",    "(?",      "\\p{Emoji}", "\\1",
-        "[a&&]",  "[a[]]", "(?x:a)"};
+        "a(?i)b",     "a{2}+", "[]a]",  "\\Kx",  "(?<n>a)",       "(*UTF)a",   "[a",
+        "(a",         "\\",    "\\p{L", "\\xe9", "\\p{Nonsense}", "[[:foo:]]", "(?",
+        "\\p{Emoji}", "\\1",   "[a&&]", "[a[]]", "(?x:a)"};
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
         json_t *root = json_deep_copy(json_object_get(vectors, "base"));
         json_object_set_new(root, "pre_tokenizer",
-                            json_pack("{s:s, s:s, s:{s:s}}", "type", "Split", "behavior", "Isolated",
-                                      "pattern", "Regex", patterns[i]));
+                            json_pack("{s:s, s:s, s:{s:s}}", "type", "Split", "behavior",
+                                      "Isolated", "pattern", "Regex", patterns[i]));
         write_json(root);
         expect_refused(patterns[i], "regex");
         json_decref(root);
@@ -273,8 +276,15 @@ END_TEST
 /* Words of a megabyte, marks of a megabyte: linear or n log n, not minutes. */
 START_TEST(test_long_words)
 {
-    static const char *const units[] = {"a", " ", "th", "\n", "1", "=", "\xe4\xbd\xa0",
-                                        "\xcc\x81\xcc\x96", "\xe1\x84\x92\xe1\x85\xa1"};
+    static const char *const units[] = {"a",
+                                        " ",
+                                        "th",
+                                        "\n",
+                                        "1",
+                                        "=",
+                                        "\xe4\xbd\xa0",
+                                        "\xcc\x81\xcc\x96",
+                                        "\xe1\x84\x92\xe1\x85\xa1"};
     json_t *root = json_deep_copy(json_object_get(vectors, "base"));
     struct tokenizer *t;
     struct tokenizer_scratch *s;
@@ -289,8 +299,8 @@ START_TEST(test_long_words)
         while (text.len < 1000000)
             buf_str(&text, units[i]);
         ids.count = 0;
-        ck_assert_int_eq(tokenizer_encode(t, s, (struct str){text.data, text.len}, true, &ids, NULL),
-                         STATUS_OK);
+        ck_assert_int_eq(
+            tokenizer_encode(t, s, (struct str){text.data, text.len}, true, &ids, NULL), STATUS_OK);
         ck_assert_msg(clock_now_ms() - start < 20000, "a megabyte of \"%s\" took %llu ms", units[i],
                       (unsigned long long)(clock_now_ms() - start));
         buf_clear(&back);
@@ -325,7 +335,8 @@ static void *encode_many(void *arg)
         for (size_t j = 0; j < len; j++)
             text[j] = (char)rng_below(&rng, 256);
         ids.count = 0;
-        if (tokenizer_encode(w->tokenizer, s, (struct str){text, len}, true, &ids, NULL) != STATUS_OK)
+        if (tokenizer_encode(w->tokenizer, s, (struct str){text, len}, true, &ids, NULL) !=
+            STATUS_OK)
             return NULL;
         for (size_t j = 0; j < ids.count; j++)
             w->sum = w->sum * 31 + ids.ids[j];

@@ -12,7 +12,7 @@
 #include "tests/effort.h"
 
 #define VECTORS "tests/golden/tokenizer_vectors.json"
-#define ROUNDS 600
+#define ROUNDS  600
 
 static json_t *vectors;
 
@@ -74,7 +74,7 @@ static void mutate(json_t *json, uint64_t *rng)
 static json_t *mutant(uint64_t *rng)
 {
     static const char *const members[] = {"pre_tokenizer", "post_processor", "added_tokens",
-                                          "normalizer", "decoder", "model"};
+                                          "normalizer",    "decoder",        "model"};
     const json_t *cases = json_object_get(vectors, "cases");
     const json_t *chosen = json_array_get(cases, (size_t)rng_below(rng, json_array_size(cases)));
     json_t *root = json_object(), *source;

@@ -31,7 +31,8 @@ START_TEST(test_two_prompts)
     page_tree_add(&tree, 3, two, 2);
     page_tree_check(&tree);
     ck_assert_uint_eq(page_tree_top(&tree, 10, 0, out), 3);
-    const struct page_branch *top = branch_with(3, 1), *four = branch_with(3, 4), *six = branch_with(3, 6);
+    const struct page_branch *top = branch_with(3, 1), *four = branch_with(3, 4),
+                             *six = branch_with(3, 6);
     ck_assert(top && four && six);
     ck_assert_uint_eq(top->id, id); /* a split keeps the name of what is above it */
     ck_assert_uint_eq(top->parent, 0);

@@ -134,8 +134,8 @@ static UNUSED void fixture_generate(const struct fixture_req *req, uint32_t *out
     step_builder_init(&builder, &info->limits);
     for (uint32_t pos = 0; pos < req->prompt_count; pos += req->chunk) {
         uint32_t n = MIN(req->chunk, req->prompt_count - pos);
-        fixture_step(req, &builder, block, req->prompt + pos, n, pos,
-                     pos + n == req->prompt_count, &result);
+        fixture_step(req, &builder, block, req->prompt + pos, n, pos, pos + n == req->prompt_count,
+                     &result);
     }
     if (first_logits != NULL)
         memcpy(first_logits, engine_logits(req->engine), info->vocab * sizeof(*first_logits));

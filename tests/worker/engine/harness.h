@@ -8,7 +8,7 @@
 
 #include <pthread.h>
 
-#define HARNESS_REQS_MAX 16
+#define HARNESS_REQS_MAX  16
 #define HARNESS_RANKS_MAX 4
 
 /* What a client asks, and what comes back. */
@@ -16,7 +16,7 @@ struct harness_req {
     uint32_t prompt[FIXTURE_TOKENS_MAX]; /* earlier attempts' tokens follow the prompt */
     uint32_t token_count, prompt_count, tokens_max;
     struct sampling sampling;
-    uint32_t tokens_min;  /* not 0: harness_stops are stop tokens */
+    uint32_t tokens_min;                       /* not 0: harness_stops are stop tokens */
     uint32_t logprobs, score_from, bias_count; /* as in req_spec */
     uint32_t bias[8];
     float out_logprobs[FIXTURE_TOKENS_MAX], scores[FIXTURE_TOKENS_MAX];
@@ -93,7 +93,8 @@ static UNUSED void harness_init(struct harness *h, const char *dir, bool dummy, 
         .page_size = way->page_size,
         .slots = way->slots,
         .waiting_max = HARNESS_REQS_MAX,
-        .context_max = MIN(info->context_max, (way->pages ? way->pages : info->pages) * way->page_size),
+        .context_max =
+            MIN(info->context_max, (way->pages ? way->pages : info->pages) * way->page_size),
         .step_tokens = way->step_tokens,
         .chunk_tokens = way->chunk_tokens,
         .prefill_us_per_token = info->prefill_us_per_token,
@@ -186,7 +187,8 @@ static bool harness_submit(struct harness *h, struct harness_req *reqs)
         return false;
     for (uint32_t i = 0; i < h->tp; i++)
         ck_assert_msg(engine_submit(h->engines[i], packet, &h->tickets[h->steps % 2], &err) ==
-                          STATUS_OK, "%s", err.text);
+                          STATUS_OK,
+                      "%s", err.text);
     h->steps++;
     return true;
 }
@@ -197,7 +199,8 @@ static void harness_commit(struct harness *h, struct harness_req *reqs)
     struct step_result results[HARNESS_RANKS_MAX];
     for (uint32_t i = 0; i < h->tp; i++) {
         ck_assert_msg(engine_wait(h->engines[i], h->tickets[h->committed % 2], &results[i], &err) ==
-                          STATUS_OK, "%s", err.text);
+                          STATUS_OK,
+                      "%s", err.text);
         ck_assert_uint_eq(results[i].sample_count, results[0].sample_count);
         for (uint32_t j = 0; j < results[0].sample_count; j++)
             ck_assert_uint_eq(results[i].tokens[j], results[0].tokens[j]);
@@ -219,8 +222,9 @@ static UNUSED void harness_run(struct harness *h, struct harness_req *reqs, uint
     struct err err = {0};
     for (;;) {
         bool idle = h->steps == h->committed && !scheduler_runnable(h->scheduler);
-        while (added < req_count && (way->one_by_one ? idle
-                                     : idle || h->steps - first_step >= reqs[added].arrive_step)) {
+        while (
+            added < req_count &&
+            (way->one_by_one ? idle : idle || h->steps - first_step >= reqs[added].arrive_step)) {
             harness_add(h, &reqs[added], added);
             added++;
             idle = false;

@@ -52,7 +52,8 @@ static const struct step_packet *rig_packet(struct rig *rig, uint32_t token, uin
     step_builder_reset(&rig->builder);
     rig->builder.tokens[rig->builder.token_count++] = token;
     rig->builder.rows[rig->builder.row_count++] = (struct step_row){0, 0, 1, pos};
-    rig->builder.deltas[rig->builder.delta_count++] = (struct page_delta){0, pos / 16, 1 + pos / 16};
+    rig->builder.deltas[rig->builder.delta_count++] =
+        (struct page_delta){0, pos / 16, 1 + pos / 16};
     rig->builder.samples[rig->builder.sample_count++] =
         (struct step_sample){.row = 0, .position = pos + 1, .sampling = {.top_p = 1.0f}};
     return step_builder_finish(&rig->builder, pos + 1, rig->block);
@@ -102,7 +103,8 @@ START_TEST(two_in_flight)
     for (uint32_t i = 0; i <= 20; i++) {
         if (i < 20)
             ck_assert_int_eq(engine_submit(rig.engine, rig_packet(&rig, i ? STEP_TOKEN_LAST : 5, i),
-                                           &tickets[i % 2], &err), STATUS_OK);
+                                           &tickets[i % 2], &err),
+                             STATUS_OK);
         if (i > 0) {
             ck_assert_int_eq(engine_wait(rig.engine, tickets[(i - 1) % 2], &result, &err),
                              STATUS_OK);
@@ -190,18 +192,42 @@ END_TEST
 static void break_packet(struct step_packet *packet, int how)
 {
     switch (how) {
-    case 0: STEP_PART(uint32_t, packet, tokens_off)[0] = 320; break;
-    case 1: STEP_PART(uint32_t, packet, tokens_off)[0] = UINT32_MAX - 1; break;
-    case 2: STEP_PART(struct page_delta, packet, deltas_off)->page = 1u << 30; break;
-    case 3: STEP_PART(struct page_delta, packet, deltas_off)->idx = 16; break;
-    case 4: STEP_PART(struct page_delta, packet, deltas_off)->slot = 8; break;
-    case 5: STEP_PART(struct step_row, packet, rows_off)->pos_first = 256; break;
-    case 6: STEP_PART(struct step_row, packet, rows_off)->slot = 8; break;
-    case 7: STEP_PART(struct step_row, packet, rows_off)->token_count = 2; break;
-    case 8: STEP_PART(struct step_sample, packet, samples_off)->row = 1; break;
-    case 9: packet->rows_off = 1u << 20; break;
-    case 10: packet->token_count = 1u << 20; break;
-    default: packet->bytes = 8; break;
+    case 0:
+        STEP_PART(uint32_t, packet, tokens_off)[0] = 320;
+        break;
+    case 1:
+        STEP_PART(uint32_t, packet, tokens_off)[0] = UINT32_MAX - 1;
+        break;
+    case 2:
+        STEP_PART(struct page_delta, packet, deltas_off)->page = 1u << 30;
+        break;
+    case 3:
+        STEP_PART(struct page_delta, packet, deltas_off)->idx = 16;
+        break;
+    case 4:
+        STEP_PART(struct page_delta, packet, deltas_off)->slot = 8;
+        break;
+    case 5:
+        STEP_PART(struct step_row, packet, rows_off)->pos_first = 256;
+        break;
+    case 6:
+        STEP_PART(struct step_row, packet, rows_off)->slot = 8;
+        break;
+    case 7:
+        STEP_PART(struct step_row, packet, rows_off)->token_count = 2;
+        break;
+    case 8:
+        STEP_PART(struct step_sample, packet, samples_off)->row = 1;
+        break;
+    case 9:
+        packet->rows_off = 1u << 20;
+        break;
+    case 10:
+        packet->token_count = 1u << 20;
+        break;
+    default:
+        packet->bytes = 8;
+        break;
     }
 }
 
@@ -214,8 +240,8 @@ START_TEST(refuses_broken_packets)
     for (int how = 0; how < 12; how++) {
         struct step_packet *packet = (struct step_packet *)(uintptr_t)rig_packet(&rig, 7, 0);
         break_packet(packet, how);
-        ck_assert_msg(engine_submit(rig.engine, packet, &ticket, &err) == STATUS_INVALID,
-                      "case %d", how);
+        ck_assert_msg(engine_submit(rig.engine, packet, &ticket, &err) == STATUS_INVALID, "case %d",
+                      how);
         ck_assert(strlen(err.text) > 0);
     }
     ck_assert_int_eq(engine_submit(rig.engine, rig_packet(&rig, 7, 0), &ticket, &err), STATUS_OK);
@@ -227,19 +253,47 @@ END_TEST
 static void break_opts(struct engine_opts *opts, int how)
 {
     switch (how) {
-    case 0: opts->page_size = 0; break;
-    case 1: opts->page_size = 24; break;
-    case 2: opts->page_size = 512; break;
-    case 3: opts->slots = 0; break;
-    case 4: opts->step_tokens_max = 7; break;
-    case 5: opts->kv_bytes = 0; opts->memory_ratio = -0.5; break;
-    case 6: opts->kv_bytes = 0; opts->memory_ratio = 1.5; break;
-    case 7: opts->rank = 1; break;
-    case 8: opts->tp = 2; break;
-    case 9: opts->kv_bytes = 1; break;
-    case 10: opts->backend = "abacus"; break;
-    case 11: opts->model_dir = "/nonexistent"; break;
-    default: opts->dummy_weights = false; break;
+    case 0:
+        opts->page_size = 0;
+        break;
+    case 1:
+        opts->page_size = 24;
+        break;
+    case 2:
+        opts->page_size = 512;
+        break;
+    case 3:
+        opts->slots = 0;
+        break;
+    case 4:
+        opts->step_tokens_max = 7;
+        break;
+    case 5:
+        opts->kv_bytes = 0;
+        opts->memory_ratio = -0.5;
+        break;
+    case 6:
+        opts->kv_bytes = 0;
+        opts->memory_ratio = 1.5;
+        break;
+    case 7:
+        opts->rank = 1;
+        break;
+    case 8:
+        opts->tp = 2;
+        break;
+    case 9:
+        opts->kv_bytes = 1;
+        break;
+    case 10:
+        opts->backend = "abacus";
+        break;
+    case 11:
+        opts->model_dir = "/nonexistent";
+        break;
+    default:
+        opts->dummy_weights = false;
+        break;
     }
 }
 
@@ -297,8 +351,8 @@ static void writer_add(struct writer *writer, const char *name, uint64_t n, uint
     uint64_t rows = MAX(n, 1u), bytes = rows * k * dtype_bytes(writer->dtype);
     void *data = mem_alloc(bytes);
     source_read(&tensor, &(struct source_block){0, rows, 0, k}, writer->dtype, data);
-    buf_printf(&writer->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", writer->header.len ? "," : "{",
-               name, writer->dtype == DTYPE_F32 ? "F32" : "BF16");
+    buf_printf(&writer->header, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
+               writer->header.len ? "," : "{", name, writer->dtype == DTYPE_F32 ? "F32" : "BF16");
     if (n > 0)
         buf_printf(&writer->header, "%llu,", (unsigned long long)n);
     buf_printf(&writer->header, "%llu],\"data_offsets\":[%zu,%zu]}", (unsigned long long)k,
@@ -328,12 +382,12 @@ static void write_layer(struct writer *writer, int layer)
         const char *name;
         uint64_t n, k;
     } tensors[] = {
-        {"input_layernorm.weight", 0, 96},         {"post_attention_layernorm.weight", 0, 96},
-        {"self_attn.q_proj.weight", 6 * 64, 96},   {"self_attn.k_proj.weight", 2 * 64, 96},
-        {"self_attn.v_proj.weight", 2 * 64, 96},   {"self_attn.o_proj.weight", 96, 6 * 64},
-        {"self_attn.q_proj.bias", 0, 6 * 64},      {"self_attn.k_proj.bias", 0, 2 * 64},
-        {"self_attn.v_proj.bias", 0, 2 * 64},      {"mlp.gate_proj.weight", 112, 96},
-        {"mlp.up_proj.weight", 112, 96},           {"mlp.down_proj.weight", 96, 112},
+        {"input_layernorm.weight", 0, 96},       {"post_attention_layernorm.weight", 0, 96},
+        {"self_attn.q_proj.weight", 6 * 64, 96}, {"self_attn.k_proj.weight", 2 * 64, 96},
+        {"self_attn.v_proj.weight", 2 * 64, 96}, {"self_attn.o_proj.weight", 96, 6 * 64},
+        {"self_attn.q_proj.bias", 0, 6 * 64},    {"self_attn.k_proj.bias", 0, 2 * 64},
+        {"self_attn.v_proj.bias", 0, 2 * 64},    {"mlp.gate_proj.weight", 112, 96},
+        {"mlp.up_proj.weight", 112, 96},         {"mlp.down_proj.weight", 96, 112},
     };
     for (size_t i = 0; i < ARRAY_LEN(tensors); i++) {
         char name[128];
@@ -348,7 +402,8 @@ static void write_index(const char *dir)
     snprintf(path, sizeof(path), "%s/model.safetensors.index.json", dir);
     FILE *file = fopen(path, "w");
     fputs("{\"metadata\":{},\"weight_map\":{\"lm_head.weight\":\"part-0.safetensors\","
-          "\"model.layers.1.input_layernorm.weight\":\"part-1.safetensors\"}}", file);
+          "\"model.layers.1.input_layernorm.weight\":\"part-1.safetensors\"}}",
+          file);
     fclose(file);
 }
 

@@ -10,17 +10,17 @@
 
 /* The golden file has 16 prompts of 64 tokens, four of them with logits. Sanitizers slow the big
  * model tenfold and more: there, the start of the first of the four shows what they can show. */
-#define PROMPTS 16
+#define PROMPTS     16
 #define WITH_LOGITS 4
-#define TOKENS 64
+#define TOKENS      64
 #if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define PROMPTS_RUN 1
+#define PROMPTS_RUN     1
 #define WITH_LOGITS_RUN 1
-#define TOKENS_RUN 4
+#define TOKENS_RUN      4
 #else
-#define PROMPTS_RUN PROMPTS
+#define PROMPTS_RUN     PROMPTS
 #define WITH_LOGITS_RUN WITH_LOGITS
-#define TOKENS_RUN TOKENS
+#define TOKENS_RUN      TOKENS
 #endif
 
 /* Compares up to `most` tokens of one prompt of a golden file; returns the largest difference of a
@@ -55,12 +55,13 @@ static double check_prompt(struct engine *engine, const json_t *prompt, uint32_t
 }
 
 static const char *const tiny[] = {
-    "llama_g1_d64_tied",    "llama_g3_d64_biases",  "llama_g4_d128_llama3", "llama_g1_d128_linear",
-    "mistral_g4_d64_window", "mistral_g8_d64_full", "qwen2_g7_d64_tied",    "qwen2_g4_d128_window",
-    "qwen3_g8_d128_tied",   "qwen3_g2_d64_biases",  "llama_g2_d64_yarn",    "qwen3_g2_d128_yarn",
-    "llama_g1_d64_dynamic", "mixtral_g4_d64",       "qwen2moe_g2_d64_shared", "qwen3moe_g4_d128",
-    "smollm3_g4_d64_nope",  "olmo2_g2_d64",         "qwen2moe_g2_d64_dense",  "qwen3moe_g2_d64_dense",
-    "phi3_g2_d96_window",
+    "llama_g1_d64_tied",     "llama_g3_d64_biases",   "llama_g4_d128_llama3",
+    "llama_g1_d128_linear",  "mistral_g4_d64_window", "mistral_g8_d64_full",
+    "qwen2_g7_d64_tied",     "qwen2_g4_d128_window",  "qwen3_g8_d128_tied",
+    "qwen3_g2_d64_biases",   "llama_g2_d64_yarn",     "qwen3_g2_d128_yarn",
+    "llama_g1_d64_dynamic",  "mixtral_g4_d64",        "qwen2moe_g2_d64_shared",
+    "qwen3moe_g4_d128",      "smollm3_g4_d64_nope",   "olmo2_g2_d64",
+    "qwen2moe_g2_d64_dense", "qwen3moe_g2_d64_dense", "phi3_g2_d96_window",
 };
 
 #if defined(__SANITIZE_THREAD__) /* the threads are the same for all */
@@ -96,8 +97,8 @@ START_TEST(smollm2)
 {
     const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
     char dir[512], file[600];
-    snprintf(dir, sizeof(dir), "%s%s/models/SmolLM2-135M-Instruct", home ? home : (user ? user : ""),
-             home ? "" : "/.cache/msgl");
+    snprintf(dir, sizeof(dir), "%s%s/models/SmolLM2-135M-Instruct",
+             home ? home : (user ? user : ""), home ? "" : "/.cache/msgl");
     snprintf(file, sizeof(file), "%s/model.safetensors", dir);
     if (!file_exists(file)) {
         ck_assert_msg(getenv("MSGL_REQUIRE_MODEL") == NULL, "%s is not there", file);

@@ -7,7 +7,7 @@
 
 #include "common/rng.h"
 
-#define REQS 10
+#define REQS   10
 #define TOKENS 20
 
 static const char *const configs[] = {
@@ -26,7 +26,8 @@ static const char *const configs[] = {
     "{\"architectures\":[\"Qwen2MoeForCausalLM\"],\"hidden_size\":96,\"head_dim\":64,"
     "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"intermediate_size\":128,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,\"num_experts\":6,"
-    "\"num_experts_per_tok\":2,\"moe_intermediate_size\":40,\"shared_expert_intermediate_size\":56}",
+    "\"num_experts_per_tok\":2,\"moe_intermediate_size\":40,\"shared_expert_intermediate_size\":"
+    "56}",
     "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":288,"
     "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":136,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256}",
@@ -212,9 +213,9 @@ static void compare_extras(const char *name, const struct harness_req *want,
         for (uint32_t k = 0; k < HARNESS_STOPS && want->tokens_min; k++)
             ck_assert_uint_ne(got->out[j], harness_stop(k));
     }
-    ck_assert_uint_eq(got->score_count,
-                      want->score_from && want->score_from < want->prompt_count
-                          ? want->prompt_count - want->score_from : 0);
+    ck_assert_uint_eq(got->score_count, want->score_from && want->score_from < want->prompt_count
+                                            ? want->prompt_count - want->score_from
+                                            : 0);
     for (uint32_t j = 0; j < want->score_count; j++)
         ck_assert_float_eq_tol(want->scores[j], got->scores[j], 1e-3f);
 }

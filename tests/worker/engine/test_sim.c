@@ -13,11 +13,11 @@
 
 static struct fixture_dir make_dir(void)
 {
-    json_t *config = json_pack(
-        "{s:[s], s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f}", "architectures", "LlamaForCausalLM",
-        "hidden_size", 64, "num_hidden_layers", 2, "num_attention_heads", 4, "num_key_value_heads",
-        2, "intermediate_size", 128, "vocab_size", VOCAB, "max_position_embeddings", 512,
-        "rms_norm_eps", 1e-5);
+    json_t *config =
+        json_pack("{s:[s], s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f}", "architectures",
+                  "LlamaForCausalLM", "hidden_size", 64, "num_hidden_layers", 2,
+                  "num_attention_heads", 4, "num_key_value_heads", 2, "intermediate_size", 128,
+                  "vocab_size", VOCAB, "max_position_embeddings", 512, "rms_norm_eps", 1e-5);
     struct fixture_dir dir = fixture_dir_make(config);
     json_decref(config);
     return dir;
@@ -26,7 +26,8 @@ static struct fixture_dir make_dir(void)
 /* A table by hand: 1 ms a step, whatever is in it. */
 static void write_table(const struct fixture_dir *dir, const char *text, char path[128])
 {
-    snprintf(path, 128, "%s/model.safetensors", dir->path); /* a name that fixture_dir_remove knows */
+    snprintf(path, 128, "%s/model.safetensors",
+             dir->path); /* a name that fixture_dir_remove knows */
     FILE *file = fopen(path, "w");
     ck_assert_ptr_nonnull(file);
     fputs(text, file);
@@ -76,8 +77,8 @@ static void put_row(struct world *w, uint32_t slot, uint32_t first_page, const u
     struct step_builder *b = &w->builder;
     for (uint32_t i = pos; i < pos + count; i++)
         if (i == pos || i % w->page_size == 0)
-            b->deltas[b->delta_count++] = (struct page_delta){slot, i / w->page_size,
-                                                              first_page + i / w->page_size};
+            b->deltas[b->delta_count++] =
+                (struct page_delta){slot, i / w->page_size, first_page + i / w->page_size};
     uint32_t row = b->row_count++;
     b->rows[row] = (struct step_row){slot, b->token_count, count, pos};
     for (uint32_t i = 0; i < count; i++)
@@ -237,8 +238,8 @@ END_TEST
 
 START_TEST(the_table_adds_up)
 {
-    static const struct sim_table table = {.launch_us = 5, .weights_us = 100, .token_us = 2,
-                                           .attention_us = 0.5, .kv_us = 0.25};
+    static const struct sim_table table = {
+        .launch_us = 5, .weights_us = 100, .token_us = 2, .attention_us = 0.5, .kv_us = 0.25};
     struct world w;
     uint32_t tokens[100] = {0};
     world_init(&w, 16, FAST, 1);

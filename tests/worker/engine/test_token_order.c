@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TOKENS 600
-#define VOCAB  590
-#define STATES 5
+#define TOKENS  600
+#define VOCAB   590
+#define STATES  5
 #define CLASSES 5
 
 /* value = a+ | b+ a | "[" value* "]":  a, [, ] and b have classes, all else the last.
@@ -76,7 +76,8 @@ START_TEST(masks_are_exact)
     struct automaton automaton;
     struct token_order order;
     struct err err = {0};
-    ck_assert_msg(automaton_open(&automaton, (struct str){data, len}, &err) == STATUS_OK, "%s", err.text);
+    ck_assert_msg(automaton_open(&automaton, (struct str){data, len}, &err) == STATUS_OK, "%s",
+                  err.text);
     token_order_init(&order, &tokens, VOCAB);
     uint32_t let = 0, deepest = 0;
     for (uint32_t answer = 0; answer < 30; answer++) {
@@ -87,13 +88,14 @@ START_TEST(masks_are_exact)
             token_order_mask(&order, &automaton, &at, mask);
             for (uint32_t id = 0; id < VOCAB; id++) {
                 bool want = may_come(&automaton, at, tokens.of[id]);
-                ck_assert_msg((mask[id / 32] >> id % 32 & 1) == want, "answer %u, step %u, token %u: want %d",
-                              answer, step, id, want);
+                ck_assert_msg((mask[id / 32] >> id % 32 & 1) == want,
+                              "answer %u, step %u, token %u: want %d", answer, step, id, want);
                 let += want;
             }
             struct automaton_at next = at;
             static const char moves[] = "[[[[a]b";
-            if (automaton_step(&automaton, &next, (uint8_t)moves[rng_below(&rng, sizeof(moves) - 1)]))
+            if (automaton_step(&automaton, &next,
+                               (uint8_t)moves[rng_below(&rng, sizeof(moves) - 1)]))
                 at = next;
             deepest = MAX(deepest, (uint32_t)at.depth);
         }

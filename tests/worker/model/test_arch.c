@@ -114,8 +114,8 @@ END_TEST
 
 START_TEST(experts_and_others)
 {
-    struct model_config config = parse_ok(
-        "{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":8,\"num_experts_per_tok\":2}");
+    struct model_config config = parse_ok("{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_"
+                                          "experts\":8,\"num_experts_per_tok\":2}");
     ck_assert_uint_eq(config.experts, 8);
     ck_assert_uint_eq(config.experts_top, 2);
     ck_assert_uint_eq(config.expert_intermediate, 100);
@@ -129,21 +129,24 @@ START_TEST(experts_and_others)
     ck_assert_uint_eq(config.intermediate, 0);
     ck_assert_uint_eq(config.shared, 48);
     ck_assert(config.qkv_bias && !config.renormalize);
-    config = parse_ok("{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_local_experts\":128,"
-                      "\"num_experts_per_tok\":8,\"moe_intermediate_size\":24,\"norm_topk_prob\":true}");
+    config =
+        parse_ok("{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_local_experts\":128,"
+                 "\"num_experts_per_tok\":8,\"moe_intermediate_size\":24,\"norm_topk_prob\":true}");
     ck_assert_uint_eq(config.experts, 128);
     ck_assert(config.renormalize && config.shared == 0);
     config = parse_ok("{\"architectures\":[\"SmolLM3ForCausalLM\"],\"num_hidden_layers\":9}");
     ck_assert(config.tied && !config.no_rope[0] && config.no_rope[3] && config.no_rope[7]);
-    config = parse_ok("{\"architectures\":[\"SmolLM3ForCausalLM\"],\"no_rope_layers\":[0,1,1,0],"
-                      "\"tie_word_embeddings\":false,\"use_sliding_window\":true,\"sliding_window\":8}");
+    config =
+        parse_ok("{\"architectures\":[\"SmolLM3ForCausalLM\"],\"no_rope_layers\":[0,1,1,0],"
+                 "\"tie_word_embeddings\":false,\"use_sliding_window\":true,\"sliding_window\":8}");
     ck_assert(!config.tied && config.no_rope[0] && !config.no_rope[1]);
     ck_assert_uint_eq(config.window[0], 8);
     ck_assert_uint_eq(config.window[1], 0);
     config = parse_ok("{\"architectures\":[\"Olmo2ForCausalLM\"]}");
     ck_assert(config.arch->post_norm && config.arch->qk_norm == ARCH_QK_NORM_WIDE);
-    config = parse_ok("{\"architectures\":[\"Phi3ForCausalLM\"],\"sliding_window\":8,\"rms_norm_eps\":null,"
-                      "\"rope_scaling\":null,\"partial_rotary_factor\":1.0,\"attention_bias\":true}");
+    config = parse_ok(
+        "{\"architectures\":[\"Phi3ForCausalLM\"],\"sliding_window\":8,\"rms_norm_eps\":null,"
+        "\"rope_scaling\":null,\"partial_rotary_factor\":1.0,\"attention_bias\":true}");
     ck_assert(config.arch->fused && !config.qkv_bias && !config.tied);
     ck_assert_float_eq(config.norm_eps, 1e-5f);
     ck_assert_uint_eq(config.window[3], 8);
@@ -152,8 +155,9 @@ END_TEST
 
 START_TEST(dense_layers_between)
 {
-    const char *with = "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_hidden_layers\":6,"
-                       "\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_size\":24,%s}";
+    const char *with =
+        "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_hidden_layers\":6,"
+        "\"num_experts\":4,\"num_experts_per_tok\":2,\"moe_intermediate_size\":24,%s}";
     char text[512];
     snprintf(text, sizeof(text), with, "\"mlp_only_layers\":[0,3,9]");
     struct model_config config = parse_ok(text);
@@ -214,7 +218,8 @@ static const struct {
     {"{\"tie_word_embeddings\":1}", STATUS_INVALID, "tie_word_embeddings"},
     {"{\"rope_theta\":-1}", STATUS_INVALID, "rope_theta"},
     {"{\"rope_scaling\":\"yes\"}", STATUS_INVALID, "rope_scaling"},
-    {"{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4}}", STATUS_UNSUPPORTED, "longrope"},
+    {"{\"rope_scaling\":{\"rope_type\":\"longrope\",\"factor\":4}}", STATUS_UNSUPPORTED,
+     "longrope"},
     {"{\"architectures\":[\"Phi3ForCausalLM\"],\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
      STATUS_UNSUPPORTED, "yarn"},
     {"{\"architectures\":[\"Phi3ForCausalLM\"],\"partial_rotary_factor\":0.75}", STATUS_UNSUPPORTED,
@@ -224,12 +229,14 @@ static const struct {
     {"{\"architectures\":[\"MixtralForCausalLM\"]}", STATUS_INVALID, "num_local_experts"},
     {"{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":4}", STATUS_INVALID,
      "num_experts_per_tok"},
-    {"{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":4,\"num_experts_per_tok\":5}",
+    {"{\"architectures\":[\"MixtralForCausalLM\"],\"num_local_experts\":4,\"num_experts_per_tok\":"
+     "5}",
      STATUS_INVALID, "num_experts_per_tok"},
     {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2}",
      STATUS_INVALID, "moe_intermediate_size"},
     {"{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2,"
-     "\"moe_intermediate_size\":8,\"mlp_only_layers\":[true]}", STATUS_INVALID, "mlp_only_layers"},
+     "\"moe_intermediate_size\":8,\"mlp_only_layers\":[true]}",
+     STATUS_INVALID, "mlp_only_layers"},
     {"{\"architectures\":[\"Qwen2MoeForCausalLM\"],\"num_experts\":4,\"num_experts_per_tok\":2,"
      "\"moe_intermediate_size\":8,\"shared_expert_intermediate_size\":8,\"decoder_sparse_step\":0}",
      STATUS_INVALID, "decoder_sparse_step"},
@@ -238,11 +245,14 @@ static const struct {
     {"{\"rope_scaling\":{\"rope_type\":\"linear\"}}", STATUS_INVALID, "factor"},
     {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}", STATUS_INVALID, "original"},
     {"{\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":4,"
-     "\"high_freq_factor\":1,\"original_max_position_embeddings\":64}}", STATUS_INVALID, "below"},
+     "\"high_freq_factor\":1,\"original_max_position_embeddings\":64}}",
+     STATUS_INVALID, "below"},
     {"{\"architectures\":[\"Qwen2ForCausalLM\"],\"use_sliding_window\":true,"
-     "\"sliding_window\":4,\"layer_types\":[\"full_attention\"]}", STATUS_INVALID, "layer_types"},
+     "\"sliding_window\":4,\"layer_types\":[\"full_attention\"]}",
+     STATUS_INVALID, "layer_types"},
     {"{\"architectures\":[\"Qwen2ForCausalLM\"],\"use_sliding_window\":true,\"sliding_window\":4,"
-     "\"layer_types\":[\"a\",\"b\",\"c\",\"d\"]}", STATUS_UNSUPPORTED, "layer_types"},
+     "\"layer_types\":[\"a\",\"b\",\"c\",\"d\"]}",
+     STATUS_UNSUPPORTED, "layer_types"},
 };
 
 START_TEST(refuses_by_name)

@@ -62,13 +62,12 @@ static void put_tensors(const struct folder *folder, const char *name, const cha
     buf_release(&buf);
 }
 
-static const char good[] =
-    "{\"__metadata__\":{\"format\":\"pt\"},"
-    "\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
-    "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
-    "\"ids\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[28,36]},"
-    "\"none\":{\"dtype\":\"F16\",\"shape\":[0,7],\"data_offsets\":[36,36]},"
-    "\"new\":{\"dtype\":\"F4_X\",\"shape\":[4],\"data_offsets\":[36,38]}}";
+static const char good[] = "{\"__metadata__\":{\"format\":\"pt\"},"
+                           "\"b\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
+                           "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
+                           "\"ids\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[28,36]},"
+                           "\"none\":{\"dtype\":\"F16\",\"shape\":[0,7],\"data_offsets\":[36,36]},"
+                           "\"new\":{\"dtype\":\"F4_X\",\"shape\":[4],\"data_offsets\":[36,38]}}";
 
 START_TEST(reads_one_file)
 {
@@ -152,19 +151,24 @@ static const struct {
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[16,0]}}", "outside"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[17],\"data_offsets\":[0,17]}}", "outside"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[9223372036854775800,"
-     "9223372036854775807]}}", "outside"},
+     "9223372036854775807]}}",
+     "outside"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[15],\"data_offsets\":[0,16]}}", "elements of type"},
     {"{\"x\":{\"dtype\":\"F32\",\"shape\":[16],\"data_offsets\":[0,16]}}", "elements of type"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[15],\"data_offsets\":[0,15]}}", "at the end"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[15],\"data_offsets\":[1,16]}}", "before tensor"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[9],\"data_offsets\":[0,9]},"
-     "\"y\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[8,16]}}", "overlap"},
+     "\"y\":{\"dtype\":\"U8\",\"shape\":[8],\"data_offsets\":[8,16]}}",
+     "overlap"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]},"
-     "\"y\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "overlap"},
+     "\"y\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}",
+     "overlap"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},"
-     "\"y\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[12,16]}}", "before tensor"},
+     "\"y\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[12,16]}}",
+     "before tensor"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]},"
-     "\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "not JSON"},
+     "\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}",
+     "not JSON"},
     {"{\"x\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}} trailing", "not JSON"},
     {"{\"\xff\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "not JSON"},
     {"{\"a\\u0000b\":{\"dtype\":\"U8\",\"shape\":[16],\"data_offsets\":[0,16]}}", "not JSON"},
@@ -205,8 +209,8 @@ END_TEST
 
 START_TEST(refuses_absurd_header_lengths)
 {
-    static const uint64_t lengths[] = {17, 1u << 20, SAFETENSORS_HEADER_MAX + 1, UINT64_MAX,
-                                       UINT64_MAX - 7, (uint64_t)INT64_MAX + 1};
+    static const uint64_t lengths[] = {17,         1u << 20,       SAFETENSORS_HEADER_MAX + 1,
+                                       UINT64_MAX, UINT64_MAX - 7, (uint64_t)INT64_MAX + 1};
     struct folder folder = folder_make();
     struct safetensors *set = NULL;
     struct err err = {0};
@@ -296,8 +300,7 @@ static const struct {
     {"{\"weight_map\":{\"x\":\"\"}}", shard_a, shard_b, STATUS_CORRUPT, "no plain file"},
     {"{\"weight_map\":{\"x\":\"../a.safetensors\"}}", shard_a, shard_b, STATUS_CORRUPT,
      "no plain file"},
-    {"{\"weight_map\":{\"x\":\"/etc/passwd\"}}", shard_a, shard_b, STATUS_CORRUPT,
-     "no plain file"},
+    {"{\"weight_map\":{\"x\":\"/etc/passwd\"}}", shard_a, shard_b, STATUS_CORRUPT, "no plain file"},
     {"{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"b.safetensors\"}}", shard_a, NULL,
      STATUS_NOT_FOUND, "b.safetensors"},
     {"{\"weight_map\":{\"x\":\"a.safetensors\",\"y\":\"a.safetensors\"}}", shard_a, shard_b,
@@ -318,8 +321,7 @@ START_TEST(refuses_broken_sets)
     ck_assert_int_ne(status, STATUS_OK);
     if (broken_sets[_i].status != STATUS_COUNT)
         ck_assert_int_eq(status, broken_sets[_i].status);
-    ck_assert_msg(strstr(err.text, broken_sets[_i].word) != NULL, "case %d says: %s", _i,
-                  err.text);
+    ck_assert_msg(strstr(err.text, broken_sets[_i].word) != NULL, "case %d says: %s", _i, err.text);
     folder_remove(&folder);
 }
 END_TEST

@@ -183,7 +183,8 @@ static void check_rank(const struct weights *w, const struct model_config *c)
     ck_assert_uint_eq(layer->down.k, s->intermediate);
     check_block(&layer->down, 0, h, "model.layers.1.mlp.down_proj.weight", h, c->intermediate, 0,
                 s->intermediate_first);
-    check_block(&w->embed, 0, s->vocab, "model.embed_tokens.weight", c->vocab, h, s->vocab_first, 0);
+    check_block(&w->embed, 0, s->vocab, "model.embed_tokens.weight", c->vocab, h, s->vocab_first,
+                0);
     if (!c->tied)
         check_block(&w->head, 0, s->vocab, "lm_head.weight", c->vocab, h, s->vocab_first, 0);
     ck_assert_int_eq(layer->qkv_bias != NULL, c->qkv_bias);
@@ -215,16 +216,17 @@ static void check_fused_rank(const struct weights *w, const struct model_config 
 
 START_TEST(fused_tensors)
 {
-    struct model_config config = config_of(
-        "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":24,\"head_dim\":8,"
-        "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":20,"
-        "\"num_hidden_layers\":2,\"vocab_size\":40,\"max_position_embeddings\":64}");
+    struct model_config config =
+        config_of("{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":24,\"head_dim\":8,"
+                  "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":20,"
+                  "\"num_hidden_layers\":2,\"vocab_size\":40,\"max_position_embeddings\":64}");
     for (uint32_t tp = 1; tp <= 4; tp *= 2) {
         for (uint32_t rank = 0; rank < tp; rank++) {
             struct device device = {0};
             struct weights weights;
             struct err err = {0};
-            ck_assert_msg(load(&device, &config, rank, tp, &weights, &err) == STATUS_OK, "%s", err.text);
+            ck_assert_msg(load(&device, &config, rank, tp, &weights, &err) == STATUS_OK, "%s",
+                          err.text);
             check_fused_rank(&weights, &config);
             weights_release(&weights);
             ck_assert_uint_eq(device.live, 0);
@@ -285,9 +287,9 @@ START_TEST(odd_cuts)
     static const struct {
         uint32_t heads, kv_heads, intermediate, vocab, tp;
     } cases[] = {
-        {9, 3, 1536, 49152, 2}, {9, 3, 1536, 49152, 4},   {9, 3, 1536, 49152, 9},
+        {9, 3, 1536, 49152, 2},   {9, 3, 1536, 49152, 4},    {9, 3, 1536, 49152, 9},
         {14, 2, 4864, 151936, 3}, {28, 4, 18944, 152064, 8}, {40, 8, 17408, 151936, 16},
-        {15, 5, 2560, 49153, 2}, {32, 32, 11008, 32000, 3}, {7, 1, 20, 43, 4},
+        {15, 5, 2560, 49153, 2},  {32, 32, 11008, 32000, 3}, {7, 1, 20, 43, 4},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct model_config config = config_of(config_text);

@@ -8,7 +8,8 @@
 #include <check.h>
 #include <string.h>
 
-static const struct step_limits limits = {.rows = 4, .tokens = 16, .deltas = 6, .groups = 2, .words = 12};
+static const struct step_limits limits = {
+    .rows = 4, .tokens = 16, .deltas = 6, .groups = 2, .words = 12};
 
 /* Two decode rows in a group, and a chunk. */
 static const struct step_packet *example(struct step_builder *b, void *block)
@@ -32,8 +33,12 @@ static const struct step_packet *example(struct step_builder *b, void *block)
     b->scores[0] = (struct step_score){.token = 3, .target = 104, .logprobs = 1};
     b->scores[1] = (struct step_score){.token = 4, .target = 105, .logprobs = 6};
     b->score_count = 2;
-    b->setups[0] = (struct step_setup){.slot = 2, .prompt_count = 2, .history_count = 3,
-                                       .stop_first = 3, .stop_count = 1, .bias_first = 4,
+    b->setups[0] = (struct step_setup){.slot = 2,
+                                       .prompt_count = 2,
+                                       .history_count = 3,
+                                       .stop_first = 3,
+                                       .stop_count = 1,
+                                       .bias_first = 4,
                                        .bias_count = 2};
     b->setup_count = 1;
     for (uint32_t i = 0; i < 8; i++)
@@ -100,11 +105,11 @@ START_TEST(damage_is_refused)
         change;                                                                                    \
         ck_assert_msg(!step_packet_valid(block, bytes, &limits, 4), #change);                      \
     } while (0)
-#define ROW(i) ((struct step_row *)(uintptr_t)step_rows(p))[i]
+#define ROW(i)    ((struct step_row *)(uintptr_t)step_rows(p))[i]
 #define SAMPLE(i) ((struct step_sample *)(uintptr_t)step_samples(p))[i]
-#define GROUP(i) ((struct prefix_group *)(uintptr_t)step_groups(p))[i]
-#define SCORE(i) ((struct step_score *)(uintptr_t)step_scores(p))[i]
-#define SETUP ((struct step_setup *)(uintptr_t)step_setups(p))[0]
+#define GROUP(i)  ((struct prefix_group *)(uintptr_t)step_groups(p))[i]
+#define SCORE(i)  ((struct step_score *)(uintptr_t)step_scores(p))[i]
+#define SETUP     ((struct step_setup *)(uintptr_t)step_setups(p))[0]
     REFUSED(bytes -= 1);
     REFUSED(p->score_count = 3);
     REFUSED(p->setup_count = 4);

@@ -163,8 +163,8 @@ START_TEST(a_lone_leaf_grows_in_place)
     uint64_t shape = radix.shape;
     for (uint32_t i = 1; i < 3; i++) {
         seq.table[i] = pages_take(&pages);
-        struct radix_node *grown = radix_insert(&radix, node, seq.tokens + i * SIZE,
-                                                seq.hashes + i, seq.table + i, 1, 0, &shared);
+        struct radix_node *grown = radix_insert(&radix, node, seq.tokens + i * SIZE, seq.hashes + i,
+                                                seq.table + i, 1, 0, &shared);
         ck_assert_ptr_eq(grown, node);
     }
     ck_assert_uint_eq(node->count, 3);

@@ -18,10 +18,18 @@ struct rig {
 
 static struct sched_opts opts_default(void)
 {
-    return (struct sched_opts){
-        .pages = 64, .page_size = 4, .slots = 8, .waiting_max = 100, .context_max = 128,
-        .step_tokens = 64, .prefill_us_per_token = 100, .decode_us_per_row = 100, .cache = true,
-        .prefix_groups = true, .age_ms = 1000, .fingerprint = 3};
+    return (struct sched_opts){.pages = 64,
+                               .page_size = 4,
+                               .slots = 8,
+                               .waiting_max = 100,
+                               .context_max = 128,
+                               .step_tokens = 64,
+                               .prefill_us_per_token = 100,
+                               .decode_us_per_row = 100,
+                               .cache = true,
+                               .prefix_groups = true,
+                               .age_ms = 1000,
+                               .fingerprint = 3};
 }
 
 static struct rig rig_new(const struct sched_opts *opts)
@@ -46,8 +54,7 @@ static void rig_free(struct rig *rig)
 static bool rig_plan(struct rig *rig)
 {
     rig->event_count = ARRAY_LEN(rig->events);
-    rig->packet =
-        scheduler_plan(rig->s, rig->now_ms, rig->block, rig->events, &rig->event_count);
+    rig->packet = scheduler_plan(rig->s, rig->now_ms, rig->block, rig->events, &rig->event_count);
     return rig->packet != NULL;
 }
 
@@ -75,8 +82,11 @@ static struct req_spec spec_of(uint32_t *tokens, uint64_t user, uint32_t base, u
 {
     for (uint32_t i = 0; i < count; i++)
         tokens[i] = base + i;
-    return (struct req_spec){.user = user, .tokens = tokens, .token_count = count,
-                             .prompt_count = count, .tokens_max = tokens_max,
+    return (struct req_spec){.user = user,
+                             .tokens = tokens,
+                             .token_count = count,
+                             .prompt_count = count,
+                             .tokens_max = tokens_max,
                              .sampling = sampling_default()};
 }
 
@@ -523,7 +533,7 @@ START_TEST(overlap_rows)
     ck_assert_uint_eq(rig.packet->row_count, 2);
     ck_assert_uint_eq(step_tokens(rig.packet)[0], STEP_TOKEN_LAST);
     ck_assert(!rig_plan(&rig)); /* two in flight are enough */
-    rig_commit(&rig, 2); /* req 1 stops */
+    rig_commit(&rig, 2);        /* req 1 stops */
     ck_assert_uint_eq(rig.event_count, 2);
     ck_assert_uint_eq(rig.events[0].finish + rig.events[1].finish, SCHED_STOP);
     ck_assert(!rig_plan(&rig)); /* req 2 ends by length in the step in flight: no row */

@@ -20,8 +20,14 @@ static inline float __bfloat162float(__nv_bfloat16 x)
 {
     return __uint_as_float((uint32_t)x.bits << 16);
 }
-static inline __nv_bfloat16 __float2bfloat16(float x) { return __nv_bfloat16(x); }
-static inline __nv_bfloat16 __float2bfloat16_rn(float x) { return __nv_bfloat16(x); }
+static inline __nv_bfloat16 __float2bfloat16(float x)
+{
+    return __nv_bfloat16(x);
+}
+static inline __nv_bfloat16 __float2bfloat16_rn(float x)
+{
+    return __nv_bfloat16(x);
+}
 static inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y)
 {
     return {__nv_bfloat16(x), __nv_bfloat16(y)};

@@ -9,7 +9,7 @@
 
 #include <type_traits>
 
-#define __CUDA_ARCH__ 900
+#define __CUDA_ARCH__             900
 #define __CUDA_ARCH_FEAT_SM90_ALL 1
 
 #define __global__ static
@@ -75,24 +75,65 @@ template <typename To, typename From> static inline To emu_bits(From from)
     memcpy(&to, &from, sizeof(to));
     return to;
 }
-static inline float __uint_as_float(unsigned x) { return emu_bits<float>(x); }
-static inline unsigned __float_as_uint(float x) { return emu_bits<unsigned>(x); }
+static inline float __uint_as_float(unsigned x)
+{
+    return emu_bits<float>(x);
+}
+static inline unsigned __float_as_uint(float x)
+{
+    return emu_bits<unsigned>(x);
+}
 #define __expf expf /* libm has that name for itself */
-static inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-static inline float __fadd_rn(float a, float b) { return a + b; }
-static inline float __fsub_rn(float a, float b) { return a - b; }
-static inline float __fmul_rn(float a, float b) { return a * b; }
-static inline float __fdiv_rn(float a, float b) { return a / b; }
-static inline int __popc(unsigned x) { return __builtin_popcount(x); }
-static inline int __ffs(int x) { return __builtin_ffs(x); }
+static inline float rsqrtf(float x)
+{
+    return 1.0f / sqrtf(x);
+}
+static inline float __fadd_rn(float a, float b)
+{
+    return a + b;
+}
+static inline float __fsub_rn(float a, float b)
+{
+    return a - b;
+}
+static inline float __fmul_rn(float a, float b)
+{
+    return a * b;
+}
+static inline float __fdiv_rn(float a, float b)
+{
+    return a / b;
+}
+static inline int __popc(unsigned x)
+{
+    return __builtin_popcount(x);
+}
+static inline int __ffs(int x)
+{
+    return __builtin_ffs(x);
+}
 
-template <typename T> static inline T __ldg(const T *from) { return *from; }
-template <typename T> static inline T __ldcg(const T *from) { return *from; }
+template <typename T> static inline T __ldg(const T *from)
+{
+    return *from;
+}
+template <typename T> static inline T __ldcg(const T *from)
+{
+    return *from;
+}
 
 /* ---- threads ---- */
-static inline void __syncthreads() { emu_block_meet(0, 0); }
-static inline void __syncwarp(unsigned mask = 0xffffffffu) { emu_warp_meet(mask, NULL, NULL); }
-static inline void __threadfence() {}
+static inline void __syncthreads()
+{
+    emu_block_meet(0, 0);
+}
+static inline void __syncwarp(unsigned mask = 0xffffffffu)
+{
+    emu_warp_meet(mask, NULL, NULL);
+}
+static inline void __threadfence()
+{
+}
 
 struct emu_shuffle {
     uint64_t value, result;
@@ -138,7 +179,8 @@ template <typename T> static inline T __shfl_down_sync(unsigned mask, T value, u
 struct emu_vote {
     unsigned value, result;
 };
-template <typename F> static inline void emu_vote_all(void **args, uint32_t lanes, unsigned result, F fold)
+template <typename F>
+static inline void emu_vote_all(void **args, uint32_t lanes, unsigned result, F fold)
 {
     for (int i = 0; i < 32; i++)
         if (lanes >> i & 1)
@@ -155,8 +197,14 @@ static inline unsigned __ballot_sync(unsigned mask, bool value)
     });
     return vote.result;
 }
-static inline bool __any_sync(unsigned mask, bool value) { return __ballot_sync(mask, value) != 0; }
-static inline bool __all_sync(unsigned mask, bool value) { return __ballot_sync(mask, !value) == 0; }
+static inline bool __any_sync(unsigned mask, bool value)
+{
+    return __ballot_sync(mask, value) != 0;
+}
+static inline bool __all_sync(unsigned mask, bool value)
+{
+    return __ballot_sync(mask, !value) == 0;
+}
 static inline unsigned __reduce_min_sync(unsigned mask, unsigned value)
 {
     struct emu_vote vote = {value, 0};
@@ -215,11 +263,19 @@ enum cudaError_t {
 typedef struct emu_stream *cudaStream_t;
 typedef struct emu_event *cudaEvent_t;
 typedef struct emu_graph *cudaGraph_t, *cudaGraphExec_t;
-enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+enum cudaMemcpyKind {
+    cudaMemcpyHostToDevice,
+    cudaMemcpyDeviceToHost,
+    cudaMemcpyDeviceToDevice,
+    cudaMemcpyDefault
+};
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaEnableDefault = 0 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 enum cudaDriverEntryPointQueryResult { cudaDriverEntryPointSuccess };
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaFuncAttributePreferredSharedMemoryCarveout };
+enum cudaFuncAttribute {
+    cudaFuncAttributeMaxDynamicSharedMemorySize,
+    cudaFuncAttributePreferredSharedMemoryCarveout
+};
 enum { cudaSharedmemCarveoutMaxShared = 100 };
 enum cudaLaunchAttributeID {
     cudaLaunchAttributeProgrammaticStreamSerialization,
@@ -255,8 +311,8 @@ cudaError_t cudaRuntimeGetVersion(int *version);
 cudaError_t cudaGetDeviceCount(int *count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int device);
-cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **out, unsigned version, int flags,
-                                             cudaDriverEntryPointQueryResult *result);
+cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **out, unsigned version,
+                                             int flags, cudaDriverEntryPointQueryResult *result);
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total_bytes);
 cudaError_t cudaMalloc(void **out, size_t bytes);
 template <typename T> static inline cudaError_t cudaMalloc(T **out, size_t bytes)
@@ -268,17 +324,24 @@ template <typename T> static inline cudaError_t cudaMallocHost(T **out, size_t b
     return cudaMalloc((void **)out, bytes);
 }
 cudaError_t cudaFree(void *ptr);
-static inline cudaError_t cudaFreeHost(void *ptr) { return cudaFree(ptr); }
+static inline cudaError_t cudaFreeHost(void *ptr)
+{
+    return cudaFree(ptr);
+}
 cudaError_t cudaMemset(void *to, int byte, size_t bytes);
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned flags);
-static inline cudaError_t cudaEventCreate(cudaEvent_t *out) { return cudaEventCreateWithFlags(out, 0); }
+static inline cudaError_t cudaEventCreate(cudaEvent_t *out)
+{
+    return cudaEventCreateWithFlags(out, 0);
+}
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
@@ -301,10 +364,12 @@ static inline cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, 
 
 /* Runs it, or keeps it for the graph that the stream records. */
 cudaError_t emu_submit(cudaStream_t stream, const std::function<void()> &work);
-cudaError_t emu_launch(const cudaLaunchConfig_t *config, const char *name, const std::function<void()> &thread);
+cudaError_t emu_launch(const cudaLaunchConfig_t *config, const char *name,
+                       const std::function<void()> &thread);
 
 template <typename... P, typename... A>
-static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...), A... args)
+static inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t *config, void (*kernel)(P...),
+                                             A... args)
 {
     return emu_launch(config, __PRETTY_FUNCTION__, [=]() { kernel(P(args)...); });
 }

@@ -5,32 +5,83 @@
 #include <cuda.h>
 #include <stdint.h>
 
-static inline uint32_t smem_addr(const void *ptr) { return emu_shared_address(ptr); }
+static inline uint32_t smem_addr(const void *ptr)
+{
+    return emu_shared_address(ptr);
+}
 
-static inline void pdl_wait() { emu_pdl_wait(); }
-static inline void pdl_launch() {}
+static inline void pdl_wait()
+{
+    emu_pdl_wait();
+}
+static inline void pdl_launch()
+{
+}
 
-static inline uint32_t cluster_rank() { return emu_cluster_rank(); }
-static inline uint32_t cluster_size() { return emu_cluster_size(); }
-static inline void cluster_sync() { emu_cluster_meet(); }
+static inline uint32_t cluster_rank()
+{
+    return emu_cluster_rank();
+}
+static inline uint32_t cluster_size()
+{
+    return emu_cluster_size();
+}
+static inline void cluster_sync()
+{
+    emu_cluster_meet();
+}
 template <typename T> static inline T *cluster_map(T *here, uint32_t rank)
 {
     return (T *)emu_cluster_map(here, rank);
 }
 
-static inline void consumers_sync(uint32_t threads) { emu_block_meet(1, threads); }
-static inline void barrier_init(uint32_t bar, uint32_t arrivals) { emu_mbarrier_init(bar, arrivals); }
-static inline void barrier_init_fence() {}
-static inline void barrier_expect(uint32_t bar, uint32_t bytes) { emu_mbarrier_arrive(bar, bytes); }
-static inline void barrier_arrive(uint32_t bar) { emu_mbarrier_arrive(bar, 0); }
-static inline void barrier_wait(uint32_t bar, uint32_t parity) { emu_mbarrier_wait(bar, parity); }
-static inline void barrier_init(uint64_t *bar, uint32_t arrivals) { barrier_init(smem_addr(bar), arrivals); }
-static inline void barrier_expect(uint64_t *bar, uint32_t bytes) { barrier_expect(smem_addr(bar), bytes); }
-static inline void barrier_arrive(uint64_t *bar) { barrier_arrive(smem_addr(bar)); }
-static inline void barrier_wait(uint64_t *bar, uint32_t parity) { barrier_wait(smem_addr(bar), parity); }
-static inline void proxy_fence() {}
+static inline void consumers_sync(uint32_t threads)
+{
+    emu_block_meet(1, threads);
+}
+static inline void barrier_init(uint32_t bar, uint32_t arrivals)
+{
+    emu_mbarrier_init(bar, arrivals);
+}
+static inline void barrier_init_fence()
+{
+}
+static inline void barrier_expect(uint32_t bar, uint32_t bytes)
+{
+    emu_mbarrier_arrive(bar, bytes);
+}
+static inline void barrier_arrive(uint32_t bar)
+{
+    emu_mbarrier_arrive(bar, 0);
+}
+static inline void barrier_wait(uint32_t bar, uint32_t parity)
+{
+    emu_mbarrier_wait(bar, parity);
+}
+static inline void barrier_init(uint64_t *bar, uint32_t arrivals)
+{
+    barrier_init(smem_addr(bar), arrivals);
+}
+static inline void barrier_expect(uint64_t *bar, uint32_t bytes)
+{
+    barrier_expect(smem_addr(bar), bytes);
+}
+static inline void barrier_arrive(uint64_t *bar)
+{
+    barrier_arrive(smem_addr(bar));
+}
+static inline void barrier_wait(uint64_t *bar, uint32_t parity)
+{
+    barrier_wait(smem_addr(bar), parity);
+}
+static inline void proxy_fence()
+{
+}
 
-static inline uint64_t policy_evict_first() { return 1; }
+static inline uint64_t policy_evict_first()
+{
+    return 1;
+}
 static inline void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_t *bar, uint64_t)
 {
     if ((uintptr_t)to % 16 || (uintptr_t)from % 16 || bytes % 16 || bytes == 0)
@@ -39,9 +90,13 @@ static inline void bulk_copy(void *to, const void *from, uint32_t bytes, uint64_
 }
 
 /* Where byte `at` of a box lies: bits 4 to 6 of the address, exclusive or bits 7 to 9. */
-static inline uint32_t emu_swizzle(uint32_t at) { return at ^ (at >> 7 & 7) << 4; }
+static inline uint32_t emu_swizzle(uint32_t at)
+{
+    return at ^ (at >> 7 & 7) << 4;
+}
 
-static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t bar, const int (&c)[5])
+static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t bar,
+                               const int (&c)[5])
 {
     const CUtensorMap m = *map;
     uint32_t rows = m.box[1] * m.box[2] * m.box[3] * m.box[4], row_bytes = m.box[0] * 2;
@@ -53,7 +108,8 @@ static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t ba
     emu_copy_later(bar, rows * row_bytes, [=]() {
         for (uint32_t r = 0; r < rows; r++) {
             uint64_t left = r, offset = first[0] * 2;
-            bool inside = true; /* out of bounds: zeros; the innermost dimension is all or nothing here */
+            bool inside =
+                true; /* out of bounds: zeros; the innermost dimension is all or nothing here */
             for (int i = 1; i < 5; i++) {
                 uint64_t at = first[i] + left % m.box[i];
                 left /= m.box[i];
@@ -71,17 +127,19 @@ static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t ba
         }
     });
 }
-static inline void tensor_load_5d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0, int c1,
-                                  int c2, int c3, int c4)
+static inline void tensor_load_5d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0,
+                                  int c1, int c2, int c3, int c4)
 {
     tensor_load(dst, map, bar, {c0, c1, c2, c3, c4});
 }
-static inline void tensor_load_3d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0, int c1,
-                                  int c2)
+static inline void tensor_load_3d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0,
+                                  int c1, int c2)
 {
     tensor_load(dst, map, bar, {c0, c1, c2, 0, 0});
 }
-static inline void tensor_prefetch(const CUtensorMap *) {}
+static inline void tensor_prefetch(const CUtensorMap *)
+{
+}
 
 /* Two bf16 of a register, the low one first. */
 static inline float emu_half(uint32_t pair, uint32_t high)
@@ -155,8 +213,8 @@ static inline void emu_mma_all(void **args, uint32_t lanes)
             ((struct emu_mma *)args[row % 8 * 4 + col / 2])->c[row / 8 * 2 + col % 2] += sum[col];
     }
 }
-static inline void mma_16816(float *c, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                             uint32_t b1)
+static inline void mma_16816(float *c, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                             uint32_t b0, uint32_t b1)
 {
     struct emu_mma mma = {c, {a0, a1, a2, a3}, {b0, b1}};
     emu_warp_meet(0xffffffffu, &mma, emu_mma_all);
@@ -166,9 +224,19 @@ static inline void mma_16816(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
     mma_16816(c, a[0], a[1], a[2], a[3], b0, b1);
 }
 
-static inline void shared_zero16(uint32_t addr) { memset(emu_shared_pointer(addr), 0, 16); }
-template <int COUNT> static inline void registers_release() {}
-template <int COUNT> static inline void registers_take() {}
-static inline float exp2_fast(float x) { return exp2f(x); }
+static inline void shared_zero16(uint32_t addr)
+{
+    memset(emu_shared_pointer(addr), 0, 16);
+}
+template <int COUNT> static inline void registers_release()
+{
+}
+template <int COUNT> static inline void registers_take()
+{
+}
+static inline float exp2_fast(float x)
+{
+    return exp2f(x);
+}
 
 #endif

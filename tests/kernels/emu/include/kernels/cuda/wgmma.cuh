@@ -9,10 +9,18 @@ static inline uint64_t wgmma_matrix(uint32_t addr, uint32_t lbo, uint32_t sbo)
 {
     return addr | (uint64_t)(lbo >> 4) << 32 | (uint64_t)(sbo >> 4) << 48;
 }
-static inline void wgmma_fence() {}
-static inline void wgmma_commit() {}
-template <int LEFT> static inline void wgmma_wait() {}
-template <int N> static inline void wgmma_hold(float (&)[N]) {}
+static inline void wgmma_fence()
+{
+}
+static inline void wgmma_commit()
+{
+}
+template <int LEFT> static inline void wgmma_wait()
+{
+}
+template <int N> static inline void wgmma_hold(float (&)[N])
+{
+}
 
 /* Element (row, k) of a swizzled matrix with k along the 128 bytes: SBO from 8 rows to the next. */
 static inline float emu_k_along(uint64_t matrix, uint32_t row, uint32_t k)
@@ -45,7 +53,8 @@ template <int N> static inline void emu_wgmma_all(void **args)
     const struct emu_wgmma *one = (const struct emu_wgmma *)args[0];
     for (uint32_t k = 0; k < 16; k++) {
         for (uint32_t n = 0; n < N; n++)
-            b[k][n] = one->n_along ? emu_n_along(one->b_matrix, n, k) : emu_k_along(one->b_matrix, n, k);
+            b[k][n] =
+                one->n_along ? emu_n_along(one->b_matrix, n, k) : emu_k_along(one->b_matrix, n, k);
         for (uint32_t row = 0; row < 64 && !one->a; row++)
             a[row][k] = emu_k_along(one->a_matrix, row, k);
     }
