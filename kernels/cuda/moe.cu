@@ -31,7 +31,7 @@ __device__ __forceinline__ uint64_t warp_max_key(uint64_t key)
 }
 
 /* The likeliest expert below `limit`: the logit's bits in order, then the complement of its id. */
-__device__ uint64_t best_below(const float *logits, uint32_t experts, uint64_t limit)
+__device__ uint64_t expert_below(const float *logits, uint32_t experts, uint64_t limit)
 {
     uint64_t best = 0;
     for (uint32_t e = threadIdx.x % 32; e < experts; e += 32) {
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(THREADS)
     sum = warp_sum(sum);
     uint64_t key = UINT64_MAX;
     for (uint32_t j = 0; j < args.top; j++) {
-        key = best_below(logits, args.experts, key);
+        key = expert_below(logits, args.experts, key);
         uint32_t id = min(~(uint32_t)key, args.experts - 1);
         float weight = expf(logits[id] - most) / sum;
         chosen += weight;
