@@ -189,7 +189,7 @@ static const char *given_up(const struct stream *stream, uint64_t now_ms, struct
                  (unsigned long long)call->limit_ms);
         return "reason=\"deadline\"";
     }
-    if (now_ms - stream->queued_ms <= wait_ms)
+    if (now_ms <= stream->queued_ms + wait_ms) /* queued later than now_ms, maybe: in this very tick */
         return NULL;
     if (anyone) {
         api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",
