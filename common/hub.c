@@ -129,7 +129,7 @@ static bool snapshot_has_weights(const struct hub *hub)
     } else {
         json_t *map = json_object_get(index, "weight_map");
         has = json_object_size(map) > 0;
-        json_object_foreach (map, key, file)
+        json_object_foreach(map, key, file)
             has = has && json_is_string(file) && !strchr(json_string_value(file), '/') &&
                   snapshot_has(hub, json_string_value(file));
     }
@@ -201,7 +201,7 @@ static bool lists(const json_t *siblings, const char *file)
     size_t i;
     json_t *sibling;
 
-    json_array_foreach (siblings, i, sibling) {
+    json_array_foreach(siblings, i, sibling) {
         const char *name = json_string_value(json_object_get(sibling, "rfilename"));
         if (name && strcmp(name, file) == 0)
             return true;
@@ -223,7 +223,7 @@ static enum status fetch_weights(struct hub *hub, const json_t *siblings, struct
         return hub_fetch(hub, "model.safetensors", err);
     }
     TRY(hub_fetch(hub, INDEX_FILE, err));
-    json_array_foreach (siblings, i, sibling) {
+    json_array_foreach(siblings, i, sibling) {
         const char *name = json_string_value(json_object_get(sibling, "rfilename"));
         size_t len = name ? strlen(name) : 0;
         if (len > 18 && hub_is_name(name, len) && strncmp(name, "model-", 6) == 0 &&

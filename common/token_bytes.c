@@ -85,7 +85,7 @@ static enum status count_tokens(const json_t *vocab, const json_t *added, struct
     const char *key;
     json_t *id;
     bool fits = true;
-    json_object_foreach ((json_t *)(uintptr_t)vocab, key, id)
+    json_object_foreach((json_t *)(uintptr_t)vocab, key, id)
         fits &= raise_count(out, id);
     for (size_t i = 0; i < json_array_size(added); i++)
         fits &= raise_count(out, json_object_get(json_array_get(added, i), "id"));
@@ -100,7 +100,7 @@ static size_t text_bytes(const json_t *vocab, const json_t *added)
     size_t bytes = 1;
     const char *key;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)vocab, key, value)
+    json_object_foreach((json_t *)(uintptr_t)vocab, key, value)
         bytes += strlen(key);
     for (size_t i = 0; i < json_array_size(added); i++)
         bytes += json_string_length(json_object_get(json_array_get(added, i), "content"));
@@ -119,7 +119,7 @@ static enum status read_tokens(const json_t *root, struct token_bytes *out, stru
         return err_set(err, STATUS_UNSUPPORTED, "tokenizer.json has no vocabulary of the BPE kind");
     TRY(count_tokens(vocab, added, out, err));
     char *at = out->text = mem_alloc(text_bytes(vocab, added));
-    json_object_foreach ((json_t *)(uintptr_t)vocab, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)vocab, key, value) {
         size_t len = strlen(key);
         size_t n = level ? spell_byte_level(key, len, at) : spell_pieces(key, len, at);
         out->of[json_integer_value(value)] = (struct str){at, n};

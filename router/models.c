@@ -27,7 +27,7 @@ static void add_eos(struct model *model, const json_t *value)
     size_t i;
     json_t *item;
     if (json_is_array(value)) {
-        json_array_foreach (value, i, item)
+        json_array_foreach(value, i, item)
             add_eos(model, item);
         return;
     }

@@ -107,7 +107,7 @@ uint32_t queue_retry_s(const struct router *router)
 {
     uint64_t since_ms = clock_now_ms(), now_ms = since_ms;
     LIST_EACH(node, &router->queue)
-    since_ms = MIN(since_ms, stream_at(node)->queued_ms);
+        since_ms = MIN(since_ms, stream_at(node)->queued_ms);
     return (uint32_t)MIN(MAX((now_ms - since_ms + 999) / 1000, 1u), router->config.queue_wait_s);
 }
 
@@ -133,8 +133,7 @@ static struct stream *next_in_turn(struct router *router, const bool full[MODELS
                                    uint64_t now_ns)
 {
     struct stream *best = NULL;
-    LIST_EACH(node, &router->queue)
-    {
+    LIST_EACH(node, &router->queue) {
         struct stream *stream = stream_at(node);
         if (stream->round == router->queue_round || full[model_of(stream)] ||
             stream->failures > STREAM_FAILURES_MAX || call_is_late(stream->call, now_ns))
@@ -189,7 +188,8 @@ static const char *given_up(const struct stream *stream, uint64_t now_ms, struct
                  (unsigned long long)call->limit_ms);
         return "reason=\"deadline\"";
     }
-    if (now_ms <= stream->queued_ms + wait_ms) /* queued later than now_ms, maybe: in this very tick */
+    if (now_ms <=
+        stream->queued_ms + wait_ms) /* queued later than now_ms, maybe: in this very tick */
         return NULL;
     if (anyone) {
         api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",

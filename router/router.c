@@ -24,8 +24,7 @@
 static void expire_calls(struct router *router)
 {
     uint64_t now_ns = clock_now_ns();
-    LIST_EACH_SAFE(node, next, &router->call_list)
-    {
+    LIST_EACH_SAFE(node, next, &router->call_list) {
         struct call *call = LIST_ITEM(node, struct call, node);
         if (call->working || now_ns - call->began_ns <= call->limit_ms * 1000000u)
             continue;
@@ -38,8 +37,7 @@ static void expire_calls(struct router *router)
 
 static void end_drain(struct router *router)
 {
-    LIST_EACH_SAFE(node, next, &router->call_list)
-    {
+    LIST_EACH_SAFE(node, next, &router->call_list) {
         struct call *call = LIST_ITEM(node, struct call, node);
         struct api_error error = {0};
         if (call->working)

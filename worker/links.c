@@ -43,8 +43,7 @@ enum status links_init(struct worker *worker, struct err *err)
 
 static void link_free(struct worker *worker, struct link *link)
 {
-    LIST_EACH_SAFE(node, tmp, &link->reqs)
-    {
+    LIST_EACH_SAFE(node, tmp, &link->reqs) {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         entry->link = NULL;
         list_remove(node);
@@ -141,8 +140,7 @@ void link_restart(struct worker *worker, struct link *link, uint64_t delay_ms, c
 {
     uint32_t dropped = 0;
 
-    LIST_EACH_SAFE(node, tmp, &link->reqs)
-    {
+    LIST_EACH_SAFE(node, tmp, &link->reqs) {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         entry->link = NULL;
         list_remove(node);

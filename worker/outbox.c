@@ -100,7 +100,7 @@ static void send_cache(struct worker *worker)
 
     run_list_finish(&outbox->runs);
     OPEN_LINKS_EACH(link, worker)
-    outbox_send(worker, link, &frame);
+        outbox_send(worker, link, &frame);
 }
 
 static void send_snapshot(struct worker *worker, struct link *link);
@@ -124,7 +124,7 @@ void outbox_cache(struct worker *worker)
     if (lost) {
         outbox->cache_seq++;
         OPEN_LINKS_EACH(link, worker)
-        send_snapshot(worker, link);
+            send_snapshot(worker, link);
     }
 }
 
@@ -219,12 +219,12 @@ void outbox_drain(struct worker *worker)
 {
     struct frame frame = {.type = FRAME_DRAIN, .drain = {.draining = worker->draining}};
     OPEN_LINKS_EACH(link, worker)
-    outbox_send(worker, link, &frame);
+        outbox_send(worker, link, &frame);
 }
 
 void outbox_bye(struct worker *worker, const char *why)
 {
     struct frame frame = {.type = FRAME_BYE, .bye = {.reason = str_from(why)}};
     OPEN_LINKS_EACH(link, worker)
-    outbox_send(worker, link, &frame);
+        outbox_send(worker, link, &frame);
 }

@@ -153,8 +153,7 @@ static uint32_t collect(struct worker *worker, const struct link *link,
     }
     if (link->gather_ms == 0)
         return item_count;
-    LIST_EACH(node, &link->reqs)
-    {
+    LIST_EACH(node, &link->reqs) {
         struct req_entry *entry = LIST_ITEM(node, struct req_entry, node);
         if (entry->held_count > 0)
             put_item(worker, entry, &item_count);
@@ -235,7 +234,7 @@ void outbox_events(struct worker *worker, const struct sched_event *events, uint
     if (result)
         reserve_words(&worker->outbox, events, count);
     OPEN_LINKS_EACH(link, worker)
-    take_events(worker, link, events, count, result);
+        take_events(worker, link, events, count, result);
     for (uint32_t i = 0; i < count; i++) {
         struct req_entry *entry = entry_of(worker, &events[i]);
         if (entry->first_ms == 0 && events[i].has_token) {

@@ -35,7 +35,7 @@ static uint64_t data_end(const char *header, size_t len)
 
     if (json_parse(header, len, &json, NULL) != STATUS_OK)
         return 0;
-    json_object_foreach (json, key, tensor) {
+    json_object_foreach(json, key, tensor) {
         json_t *last = json_array_get(json_object_get(tensor, "data_offsets"), 1);
         if (strcmp(key, "__metadata__") != 0)
             end = MAX(end, (uint64_t)json_integer_value(last));
@@ -84,10 +84,10 @@ static uint64_t check_weights(struct doctor *doctor, const char *folder)
     if (!index) {
         bytes = check_weights_file(doctor, folder, "model.safetensors");
     } else {
-        json_object_foreach (map, key, file)
+        json_object_foreach(map, key, file)
             if (json_is_string(file))
                 json_object_set_new(seen, json_string_value(file), json_true());
-        json_object_foreach (seen, key, file)
+        json_object_foreach(seen, key, file)
             bytes += check_weights_file(doctor, folder, key);
     }
     json_decref(seen);

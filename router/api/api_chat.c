@@ -23,7 +23,7 @@ static enum status join_parts(const json_t *parts, size_t at, struct buf *out,
 {
     size_t i;
     const json_t *part;
-    json_array_foreach (parts, i, part) {
+    json_array_foreach(parts, i, part) {
         const char *type = json_string_value(json_object_get(part, "type"));
         const json_t *text = json_object_get(part, "text");
         if (!json_is_object(part) || !type)
@@ -50,7 +50,7 @@ static void open_arguments(json_t *calls)
 {
     size_t i;
     json_t *call;
-    json_array_foreach (calls, i, call) {
+    json_array_foreach(calls, i, call) {
         json_t *function = json_object_get(call, "function");
         const json_t *text = json_object_get(function, "arguments");
         if (!json_is_string(text))

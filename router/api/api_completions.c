@@ -8,7 +8,7 @@ static enum status take_ids(const json_t *ids, const char *key, struct model *mo
 {
     size_t i;
     const json_t *id;
-    json_array_foreach (ids, i, id) {
+    json_array_foreach(ids, i, id) {
         if (!json_is_integer(id))
             return api_fail(error, STATUS_INVALID, key,
                             "%s mixes token ids with something else at index %zu", key, i);

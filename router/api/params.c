@@ -130,7 +130,7 @@ static enum status refuse_unknown(const json_t *body, enum param_place place, st
 {
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)body, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)body, name, value) {
         if (known(name, place))
             continue;
         size_t len = MIN(strlen(name), (size_t)100);

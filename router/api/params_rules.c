@@ -106,7 +106,7 @@ PARAM_RULE(rule_logit_bias)
                         SAMPLING_BIAS_MAX);
     if (count > 0)
         out->bias = arena_array(arena, count, sizeof(*out->bias));
-    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
         char *end;
         unsigned long long id = strtoull(key, &end, 10);
         double bias = json_number_value(item);
@@ -166,7 +166,7 @@ PARAM_RULE(rule_stop)
     size_t i;
     if (!json_is_array(value))
         return add_stop(value, arena, out, error);
-    json_array_foreach (value, i, item)
+    json_array_foreach(value, i, item)
         TRY(add_stop(item, arena, out, error));
     return STATUS_OK;
 }
@@ -179,7 +179,7 @@ PARAM_RULE(rule_stop_token_ids)
         return api_fail(error, STATUS_INVALID, "stop_token_ids",
                         "stop_token_ids must be a list of at most %d token ids",
                         PROTO_STOP_IDS_MAX / 2);
-    json_array_foreach (value, i, item) {
+    json_array_foreach(value, i, item) {
         if (!json_is_integer(item) || json_integer_value(item) < 0 ||
             json_integer_value(item) > UINT32_MAX)
             return api_fail(error, STATUS_INVALID, "stop_token_ids",
@@ -202,7 +202,7 @@ PARAM_RULE(rule_stream_options)
     }
     const char *key;
     json_t *item;
-    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
         bool hidden = strcmp(key, "include_obfuscation") == 0 && !json_is_true(item);
         if (!hidden && !out->ignore_unknown && strcmp(key, "include_usage") != 0 &&
             strcmp(key, "continuous_usage_stats") != 0)
@@ -357,7 +357,7 @@ PARAM_RULE(rule_bad_words)
     size_t i;
     if (!json_is_array(value))
         return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings", name);
-    json_array_foreach (value, i, item)
+    json_array_foreach(value, i, item)
         if (!json_is_string(item) || json_string_length(item) == 0)
             return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings, none empty",
                             name);
@@ -375,7 +375,7 @@ PARAM_RULE(rule_structured_outputs)
     if (!json_is_object(value))
         return api_fail(error, STATUS_INVALID, name, "%s must be an object, not %s", name,
                         json_type_name(value));
-    json_object_foreach ((json_t *)(uintptr_t)value, key, item) {
+    json_object_foreach((json_t *)(uintptr_t)value, key, item) {
         size_t i = 0;
         while (i < ARRAY_LEN(known) && strcmp(known[i].key, key) != 0)
             i++;

@@ -305,7 +305,7 @@ static enum status put_object(struct schema *s, const json_t *schema, uint32_t f
         !json_is_false(others))
         return put_map(s, others, open, to);
     struct members at = {open, NFA_NONE};
-    json_object_foreach ((json_t *)(uintptr_t)properties, name, property)
+    json_object_foreach((json_t *)(uintptr_t)properties, name, property)
         TRY(put_member(s, name, property, is_required(required, name), &at));
     for (size_t i = 0; i < json_array_size(required); i++) {
         const char *needed = json_string_value(json_array_get(required, i));
@@ -365,7 +365,7 @@ static bool reaches(const struct schema *s, const json_t *from, const json_t *ta
                 return true;
         return false;
     }
-    json_object_foreach ((json_t *)(uintptr_t)from, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)from, key, value) {
         if (strcmp(key, "$defs") == 0 || strcmp(key, "definitions") == 0)
             continue;
         const json_t *next = value;
@@ -445,7 +445,7 @@ static bool disjoint(const struct schema *s, const json_t *a, const json_t *b)
                        (strcmp(type_b, "integer") == 0 && strcmp(type_a, "number") == 0);
         return !numbers;
     }
-    json_object_foreach (json_object_get(a, "properties"), name, property) {
+    json_object_foreach(json_object_get(a, "properties"), name, property) {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
         const json_t *mine = json_object_get(property, "const"),
                      *theirs = json_object_get(other, "const");

@@ -43,8 +43,7 @@ static void on_rest_sent(h2o_socket_t *sock, const char *error)
 {
     h2o_conn_t *conn = sock->data; /* h2o's connections begin with it */
     struct http_server *server = CONTAINER_OF(conn->ctx, struct http_server, context);
-    LIST_EACH(node, &server->exchanges)
-    {
+    LIST_EACH(node, &server->exchanges) {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
         if (exchange->req->conn != conn)
             continue;

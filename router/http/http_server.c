@@ -150,15 +150,13 @@ void http_server_stop(struct http_server *server)
 void http_server_close(struct http_server *server)
 {
     http_server_stop(server);
-    LIST_EACH(node, &server->conns)
-    {
+    LIST_EACH(node, &server->conns) {
         struct http_conn *conn = LIST_ITEM(node, struct http_conn, node);
         uv_os_fd_t fd;
         if (uv_fileno((uv_handle_t *)&conn->tcp, &fd) == 0)
             shutdown(fd, SHUT_RDWR);
     }
-    LIST_EACH_SAFE(node, next, &server->exchanges)
-    {
+    LIST_EACH_SAFE(node, next, &server->exchanges) {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
         http_exchange_lost(exchange);
     }
@@ -198,8 +196,7 @@ void http_server_sweep(struct http_server *server)
     }
     size_t count = 0;
     uint64_t now_ms = clock_now_ms();
-    LIST_EACH(node, &server->exchanges)
-    {
+    LIST_EACH(node, &server->exchanges) {
         struct http_exchange *exchange = LIST_ITEM(node, struct http_exchange, node);
         if (exchange->answered) {
             /* The rest waits for a reader that does not read: not for ever. */

@@ -84,8 +84,7 @@ void http_tls_sweep(struct http_server *server)
 {
     if (!server->accept.ssl_ctx)
         return;
-    LIST_EACH_SAFE(node, next, &server->conns)
-    {
+    LIST_EACH_SAFE(node, next, &server->conns) {
         struct http_conn *conn = LIST_ITEM(node, struct http_conn, node);
         uv_stream_t *stream = (uv_stream_t *)&conn->tcp;
         if (stream->data && !uv_is_closing((uv_handle_t *)stream) && !uv_is_writable(stream))

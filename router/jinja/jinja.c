@@ -125,7 +125,7 @@ static enum status from_object(struct interp *in, const json_t *json, unsigned d
     const char *key;
     json_t *value;
 
-    json_object_foreach ((json_t *)(uintptr_t)json, key, value) {
+    json_object_foreach((json_t *)(uintptr_t)json, key, value) {
         struct val v;
         TRY(from_json(in, value, depth + 1, &v));
         TRY(dict_put(in, dict, val_cstr(&in->arena, key), v));

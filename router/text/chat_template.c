@@ -74,7 +74,7 @@ static const json_t *named(const json_t *list, const char *name)
     size_t i;
     const json_t *item;
 
-    json_array_foreach (list, i, item) {
+    json_array_foreach(list, i, item) {
         const json_t *text = json_object_get(item, "template");
         const char *key = json_string_value(json_object_get(item, "name"));
         if (key && strcmp(key, name) == 0 && json_is_string(text))
@@ -182,7 +182,7 @@ static json_t *join_parts(const json_t *content)
     const json_t *part;
     size_t i;
 
-    json_array_foreach (content, i, part) {
+    json_array_foreach(content, i, part) {
         const json_t *type = json_object_get(part, "type"), *words = json_object_get(part, "text");
         if ((type && strcmp(json_string_value(type) ? json_string_value(type) : "", "text") != 0) ||
             !json_is_string(words))
@@ -251,7 +251,7 @@ static enum status prepare(const json_t *messages, bool parts, json_t **out, str
     if (!json_is_array(messages))
         return err_set(err, STATUS_INVALID, "'messages' must be an array");
     *out = json_array();
-    json_array_foreach (messages, i, from) {
+    json_array_foreach(messages, i, from) {
         json_t *message, *content, *calls;
         if (!json_is_object(from))
             return err_set(err, STATUS_INVALID, "messages[%zu] must be an object", i);
@@ -361,7 +361,7 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     const char *name;
     json_t *value;
 
-    json_object_foreach (tmpl->tokens, name, value)
+    json_object_foreach(tmpl->tokens, name, value)
         add_var(vars, name, value);
     add_var(vars, "messages", messages);
     add_var(vars, "tools", opts->tools);
@@ -375,7 +375,7 @@ static enum status add_vars(struct vars *vars, const struct chat_template *tmpl,
     if (json_object_size(opts->kwargs) > VARS_MAX / 2)
         return err_set(err, STATUS_TOO_LARGE, "'chat_template_kwargs' has more than %d entries",
                        VARS_MAX / 2);
-    json_object_foreach ((json_t *)(uintptr_t)opts->kwargs, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)opts->kwargs, name, value) {
         if (strcmp(name, "messages") == 0)
             return err_set(err, STATUS_INVALID, "'chat_template_kwargs' may not set 'messages'");
         add_var(vars, name, value);

@@ -93,14 +93,14 @@ START_TEST(test_list)
     list_remove(&items[0].node); /* in no list: harmless */
     list_prepend(&head, &items[0].node);
     LIST_EACH(pos, &head)
-    sum = sum * 10 + LIST_ITEM(pos, struct item, node)->value;
+        sum = sum * 10 + LIST_ITEM(pos, struct item, node)->value;
     ck_assert_int_eq(sum, 1234);
     LIST_EACH_SAFE(pos, tmp, &head)
-    if (LIST_ITEM(pos, struct item, node)->value % 2)
-        list_remove(pos);
+        if (LIST_ITEM(pos, struct item, node)->value % 2)
+            list_remove(pos);
     sum = 0;
     LIST_EACH(pos, &head)
-    sum = sum * 10 + LIST_ITEM(pos, struct item, node)->value;
+        sum = sum * 10 + LIST_ITEM(pos, struct item, node)->value;
     ck_assert_int_eq(sum, 24);
 }
 END_TEST

@@ -10,7 +10,7 @@ from browser import Browser, Keys
 from conftest import BUILD, MODEL, NAME, ROOT, wait_for
 from scripted_worker import ScriptedWorker, ids_of
 
-MODULES = sorted(f for f in os.listdir(os.path.join(ROOT, "router", "ui")))
+MODULES = sorted(f for f in os.listdir(os.path.join(ROOT, "router", "web", "ui")))
 ANSWER = "article.assistant"
 DONE = ANSWER + ":last-child .foot button"
 
@@ -332,5 +332,5 @@ def test_built_page_is_this_page():
     with open(os.path.join(BUILD, "msgl-router"), "rb") as f:
         binary = f.read()
     for name in MODULES:
-        with open(os.path.join(ROOT, "router", "ui", name), "rb") as f:
+        with open(os.path.join(ROOT, "router", "web", "ui", name), "rb") as f:
             assert f.read() in binary, name

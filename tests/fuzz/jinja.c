@@ -19,7 +19,7 @@ static enum status render(const struct jinja_template *tmpl, const json_t *vars,
     const char *name;
     json_t *value;
     size_t count = 0;
-    json_object_foreach ((json_t *)(uintptr_t)vars, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)vars, name, value) {
         if (count < VARS_MAX)
             items[count++] = (struct jinja_var){name, value};
     }

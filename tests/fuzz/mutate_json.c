@@ -29,13 +29,13 @@ static void collect(struct nodes *nodes, json_t *json)
     const char *key;
     json_t *value;
     size_t at;
-    json_object_foreach (json, key, value) {
+    json_object_foreach(json, key, value) {
         if (nodes->count == NODES_MAX)
             return;
         nodes->items[nodes->count++] = (struct node){json, key, 0, value};
         collect(nodes, value);
     }
-    json_array_foreach (json, at, value) {
+    json_array_foreach(json, at, value) {
         if (nodes->count == NODES_MAX)
             return;
         nodes->items[nodes->count++] = (struct node){json, NULL, at, value};

@@ -575,7 +575,7 @@ static void take_json(const char *data, size_t len, struct texts *texts)
     json_t *root = json_loadb(data, len, JSON_ALLOW_NUL, NULL), *choice;
     size_t i;
     CHECK(root);
-    json_array_foreach (json_object_get(root, "choices"), i, choice) {
+    json_array_foreach(json_object_get(root, "choices"), i, choice) {
         json_int_t index = json_integer_value(json_object_get(choice, "index"));
         const json_t *text = json_object_get(choice, "text");
         CHECK(index >= 0 && index < (json_int_t)ARRAY_LEN(texts->of));

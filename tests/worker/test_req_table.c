@@ -81,7 +81,7 @@ START_TEST(agrees_with_a_plain_array)
     }
     uint32_t listed = 0;
     LIST_EACH(node, &link_reqs)
-    listed++;
+        listed++;
     ck_assert_uint_eq(listed, count);
     req_table_release(&table);
 }

@@ -123,7 +123,7 @@ static enum status collect_files(struct safetensors *set, const json_t *weight_m
     set->files = mem_array(SAFETENSORS_FILES_MAX, sizeof(*set->files));
     const char *tensor;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)weight_map, tensor, value) {
+    json_object_foreach((json_t *)(uintptr_t)weight_map, tensor, value) {
         const char *name = json_string_value(value);
         if (name == NULL || name[0] == '\0' || name[0] == '.' || strchr(name, '/') != NULL)
             return err_set(err, STATUS_CORRUPT,
@@ -149,7 +149,7 @@ static enum status check_index(const struct safetensors *set, const json_t *weig
 {
     const char *name;
     json_t *value;
-    json_object_foreach ((json_t *)(uintptr_t)weight_map, name, value) {
+    json_object_foreach((json_t *)(uintptr_t)weight_map, name, value) {
         const struct tensor *tensor = safetensors_find(set, name);
         const char *file = json_string_value(value);
         if (tensor == NULL || strcmp(set->files[tensor->file].name, file) != 0)

@@ -179,7 +179,7 @@ enum status safetensors_header_parse(const char *json, size_t len, uint64_t data
 
     const char *name;
     json_t *entry;
-    json_object_foreach (root, name, entry) {
+    json_object_foreach(root, name, entry) {
         if (strcmp(name, "__metadata__") == 0)
             continue;
         struct tensor *tensor = list_add(list);

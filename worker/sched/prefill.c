@@ -81,8 +81,7 @@ static void hints_refresh(struct scheduler *s)
     uint32_t window = MIN(s->waiting.count, QUEUE_WINDOW);
     uint32_t turns = MAX(1u, DIV_CEIL(window, HINTS_PER_PLAN));
     uint32_t from = (uint32_t)(s->plans % turns) * HINTS_PER_PLAN, at = 0;
-    LIST_EACH(pos, &s->waiting.by_rank)
-    {
+    LIST_EACH(pos, &s->waiting.by_rank) {
         if (at >= from + HINTS_PER_PLAN || at >= window)
             return;
         if (at++ >= from)

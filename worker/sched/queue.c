@@ -54,8 +54,7 @@ void queue_age(struct queue *queue, uint64_t now_ms)
     uint64_t limit_ms =
         queue->age_ms ? (uint64_t)queue->age_ms * QUEUE_STARVE_FACTOR : QUEUE_STARVE_DEFAULT_MS;
     uint32_t looked = 0;
-    LIST_EACH(pos, &queue->by_age)
-    {
+    LIST_EACH(pos, &queue->by_age) {
         struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (!req->starved && looked++ == STARVE_LOOK)
             return;
@@ -86,8 +85,7 @@ static bool eligible(const struct req *req, uint64_t plan)
 struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_max, uint64_t now_ms)
 {
     uint32_t looked = 0;
-    LIST_EACH(pos, &queue->by_age)
-    { /* the oldest starved one, if any */
+    LIST_EACH(pos, &queue->by_age) { /* the oldest starved one, if any */
         struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (!req->starved && looked++ == STARVE_LOOK)
             break;
@@ -96,8 +94,7 @@ struct req *queue_best(const struct queue *queue, uint64_t plan, uint32_t left_m
     }
     struct req *best = NULL;
     looked = 0;
-    LIST_EACH(pos, &queue->by_rank)
-    {
+    LIST_EACH(pos, &queue->by_rank) {
         struct req *req = LIST_ITEM(pos, struct req, by_rank);
         if (looked++ == QUEUE_WINDOW || (best && best->priority > req->priority))
             break;
@@ -113,8 +110,7 @@ bool queue_check(const struct queue *queue, struct err *err)
 {
     uint32_t ranked = 0, aged = 0;
     const struct req *last = NULL;
-    LIST_EACH(pos, &queue->by_rank)
-    {
+    LIST_EACH(pos, &queue->by_rank) {
         const struct req *req = LIST_ITEM(pos, struct req, by_rank);
         if (req->state != REQ_WAITING || (last && !rank_before(last, req))) {
             err_set(err, STATUS_INTERNAL, "queue: a req is out of order or not waiting");
@@ -124,8 +120,7 @@ bool queue_check(const struct queue *queue, struct err *err)
         ranked++;
     }
     last = NULL;
-    LIST_EACH(pos, &queue->by_age)
-    {
+    LIST_EACH(pos, &queue->by_age) {
         const struct req *req = LIST_ITEM(pos, struct req, by_age);
         if (last && last->order >= req->order) {
             err_set(err, STATUS_INTERNAL, "queue: ages are out of order");

@@ -280,8 +280,7 @@ void scheduler_load(const struct scheduler *s, struct sched_load *load)
         else
             load->decode_tokens += s->running[i]->token_count;
     }
-    LIST_EACH(pos, &s->waiting.by_age)
-    {
+    LIST_EACH(pos, &s->waiting.by_age) {
         const struct req *req = LIST_ITEM(pos, struct req, by_age);
         load->pending_prefill_tokens += req->token_count - req->hint_pages * s->opts.page_size;
     }

@@ -30,7 +30,7 @@ static inline enum status case_render(struct str source, const char *vars,
     err->text[0] = 0;
     TRY(jinja_compile(source, &tmpl, err));
     ck_assert_int_eq(json_parse(vars, strlen(vars), &json, NULL), STATUS_OK);
-    json_object_foreach (json, name, value)
+    json_object_foreach(json, name, value)
         items[count++] = (struct jinja_var){name, value};
     status = jinja_render(tmpl, items, count, limits, out, err);
     json_decref(json);

@@ -28,7 +28,7 @@ static enum status render_vars(struct str source, const json_t *vars, struct buf
     size_t count = 0;
 
     TRY(jinja_compile(source, &tmpl, err));
-    json_object_foreach ((json_t *)(uintptr_t)vars, name, value)
+    json_object_foreach((json_t *)(uintptr_t)vars, name, value)
         if (count < ARRAY_LEN(items))
             items[count++] = (struct jinja_var){name, value};
     status = jinja_render(tmpl, items, count, NULL, out, err);

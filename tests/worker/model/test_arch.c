@@ -22,7 +22,7 @@ static enum status parse(const char *changes, struct model_config *config, struc
     const char *key;
     ck_assert_ptr_nonnull(root);
     ck_assert_msg(over != NULL, "case is not JSON: %s", changes);
-    json_object_foreach (over, key, value) {
+    json_object_foreach(over, key, value) {
         if (json_is_null(value))
             json_object_del(root, key);
         else
