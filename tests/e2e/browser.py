@@ -1,14 +1,16 @@
 """A real browser for tests: Debian's Chromium without a window, driven by its own chromedriver."""
 import json
+import os
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from conftest import SLOW, wait_for
+from conftest import ROOT, SLOW, wait_for
 
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+PICTURES = os.environ.get("MSGL_SCREENSHOTS") == "1"  # the pictures in docs/ are to be taken anew
 
 
 class Browser:
@@ -83,11 +85,13 @@ class Browser:
                 found.append(message["params"]["request"]["url"])
         return found
 
-    def screenshot(self, path):
-        self.driver.save_screenshot(path)
+    def picture(self, name):
+        """docs/name.png, where it was asked for: the tests leave the tree as it is."""
+        if PICTURES:
+            self.driver.save_screenshot(os.path.join(ROOT, "docs", name + ".png"))
 
     def close(self):
         self.driver.quit()
 
 
-__all__ = ["Browser", "Keys"]
+__all__ = ["PICTURES", "Browser", "Keys"]

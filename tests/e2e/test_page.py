@@ -6,6 +6,7 @@ import re
 
 import pytest
 import requests
+from accessible import check_contrast, check_keys, check_names, check_narrow
 from browser import Browser, Keys
 from conftest import BUILD, MODEL, NAME, ROOT, wait_for
 from scripted_worker import ScriptedWorker, ids_of
@@ -278,6 +279,86 @@ def test_hostile_text_stays_text(cluster, told, page, tmp_path):
     assert p.count(ANSWER + " strong") == 1 and p.count(ANSWER + " li") == 2 and p.count(ANSWER + " td") == 2
     # The copy button has what the model wrote.
     assert p.text(ANSWER + " .code-head span") == "html"
+
+
+ANSWERED = """<think>
+They want the rule, an example and how to try it. The cost is in tokens, so the example should be, too.
+</think>
+
+It takes the worker with the **lowest cost**, in tokens that are still to be computed:
+
+1. what the worker does not hold of the prompt,
+2. what waits before it,
+3. a share for every stream that it runs.
+
+| worker | holds | waits | cost |
+|---|---|---|---|
+| a | 480 of 530 | 0 | 50 |
+| b | 0 of 530 | 0 | 530 |
+
+So `a` computes 50 tokens where `b` would compute 530. To see it:
+
+```python
+for turn in ("Hello!", "And then?"):
+    messages.append({"role": "user", "content": turn})
+    answer = client.chat.completions.create(model=model, messages=messages)
+    print(answer.usage.prompt_tokens_details.cached_tokens)
+```
+"""
+
+
+PIECES = """
+const done = arguments[arguments.length - 1], texts = arguments[0];
+import("/ui/markdown.js").then(({ Markdown }) => {
+    const read = (text, sizes) => {
+        const root = document.createElement("div"), markdown = new Markdown(root);
+        for (let at = 0, i = 0; at < text.length; i++) {
+            const end = at + sizes[i % sizes.length];
+            markdown.push(text.slice(at, end));
+            at = end;
+        }
+        markdown.finish();
+        return root.innerHTML;
+    };
+    done(texts.map((text) => [[1], [2, 3], [7, 1, 4]].map((sizes) => [read(text, [text.length]), read(text, sizes)])));
+}, (error) => done(String(error)));
+"""
+
+
+def test_text_reads_the_same_in_any_pieces(shared, page):
+    """A token may end anywhere, also in the sign of a list's next item."""
+    p = page(shared.url())
+    texts = [ANSWERED.split("</think>")[1], HOSTILE, "- a\n- b\n  - c\n  - d\n- e\ntext\n", "1. a\n2. b\n   more of b\n10. c\n\n11) d\n",
+             "> one\n> two\nthree\n\na | b\n---|---\nc | d\nlong enough | f\n\n# head\n***\n~~~\ncode\n~~~\n* x\n**bold**\n"]
+    for text, tries in zip(texts, p.driver.execute_async_script(PIECES, texts)):
+        for at_once, in_pieces in tries:
+            assert in_pieces == at_once, text
+
+
+def test_an_answer_with_all_in_it(cluster, told, page, tmp_path):
+    """Each part is what it says, to the eye, to a screen reader and to the keyboard, in both colours and on a phone."""
+    c = cluster(workers=0, start=False, model=thinking_model(tmp_path))
+    told(c, ANSWERED)
+    p = page(c.url())
+    ask(p, "How does the router choose a worker?")
+    answered(p)
+    assert [p.count(ANSWER + " " + part) for part in ("ol > li", "table tr", "pre", "strong", "details.thought")] == [3, 3, 1, 1, 1]
+    assert "They want the rule" in p.text(ANSWER + " details p") and "They want" not in p.text(ANSWER + " .body")
+    p.picture("page-chat")
+    p.find(ANSWER + " details summary").click()
+    check_names(p, "How does the router choose a worker?")
+    check_contrast(p)
+    check_keys(p)
+    check_narrow(p, "#chat")
+    p.find("#show-side").click()
+    check_contrast(p)
+    p.find("#new").click()
+    check_names(p, "New chat")
+    check_contrast(p)
+    p.find("#show-settings").click()
+    check_contrast(p)
+    names = p.js("return [...document.querySelectorAll('#settings [name]')].map(n => n.labels[0]?.textContent.trim())")
+    assert len(names) == 7 and all(names)
 
 
 def test_a_megabyte_in_one_line(cluster, told, page):

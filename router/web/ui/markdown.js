@@ -17,6 +17,10 @@ const HEADING = /^(#{1,6})\s+(.*)$/;
 const RULE = /^ {0,3}([-*_])( *\1){2,} *$/;
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;
 const QUOTE = /^ {0,3}> ?/;
+// The beginning of a line of which more is to come, and then it may be one of these.
+const ITEM_BEGINS = /^\s*([-*+]|\d{1,9}[.)]?)?\s*$/;
+const QUOTE_BEGINS = /^ {0,3}$/;
+const ROW_BEGINS = /^[^|]{0,40}$/;
 const TABLE_RULE = /^ *\|? *:?-+:? *(\| *:?-+:? *)*\|? *$/;
 
 export class Markdown {
@@ -121,10 +125,10 @@ function nextBlock(text, start, final) {
     if (heading && line.length < PIECE)
         return { end: reader.next, settled: over, make: () => el(`h${Math.min(heading[1].length + 2, 6)}`, {}, ...inline(heading[2])) };
     if (RULE.test(line)) return { end: reader.next, settled: over, make: () => el("hr") };
-    if (QUOTE.test(line)) return gather(reader, final, (l) => QUOTE.test(l), quote);
-    if (ITEM.test(line)) return gather(reader, final, (l) => ITEM.test(l) || /^\s{2,}\S/.test(l), list);
+    if (QUOTE.test(line)) return gather(reader, final, (l) => QUOTE.test(l), quote, QUOTE_BEGINS);
+    if (ITEM.test(line)) return gather(reader, final, (l) => ITEM.test(l) || /^\s{2,}\S/.test(l), list, ITEM_BEGINS);
     if (line.includes("|") && reader.peek() !== null && TABLE_RULE.test(reader.peek()))
-        return gather(reader, final, (l) => l.includes("|"), table);
+        return gather(reader, final, (l) => l.includes("|"), table, ROW_BEGINS);
     return gather(reader, final, (l) => l.trim() !== "" && !FENCE.test(l) && !HEADING.test(l) && !ITEM.test(l) && !QUOTE.test(l), paragraph);
 }
 
@@ -149,18 +153,26 @@ class Lines {
         return this.text.slice(this.next, end < 0 ? undefined : end);
     }
 
+    /** No line break has ended the next line yet. */
+    peekGrows() {
+        return this.text.indexOf("\n", this.next) < 0;
+    }
+
     advance() {
         this.#take(this.next);
     }
 }
 
-/** A block of the lines that belong to it; settled once another line follows, or cut when it is long. */
-function gather(reader, final, belongs, make) {
+/**
+ * A block of the lines that belong to it; settled once another line follows, or cut when it is long.
+ * A line that has only just begun, as `begins` says, may come to belong to it.
+ */
+function gather(reader, final, belongs, make, begins = null) {
     const { text, at: start } = reader;
     while (reader.next - start < PIECE && reader.complete && reader.next < text.length && belongs(reader.peek()))
         reader.advance();
     let end = reader.next;
-    let settled = final || (reader.complete && reader.next < text.length);
+    let settled = final || (reader.complete && reader.next < text.length && !(begins?.test(reader.peek()) && reader.peekGrows()));
     if (end - start > PIECE) {
         end = cutAt(text, start);
         settled = true;
