@@ -1,11 +1,15 @@
 """The view of the cluster in a real browser: what it shows, while workers die and with many of them."""
 import os
+import random
+import threading
 import time
 
 import pytest
-from browser import Browser, Keys
+from accessible import check_contrast, check_keys, check_names, check_narrow
+from browser import PICTURES, Browser, Keys
 from conftest import MODEL, NAME, wait_for
 from crowd import Crowd, plant
+from traffic import TABLE, Texts, expected
 
 FRAMES = """
 const done = arguments[arguments.length - 1], stamps = [];
@@ -112,6 +116,94 @@ def test_decisions_and_tree(crowd, page):
     wait_for(lambda: p.count(".largest tbody tr") == 12, 10)
     shares = p.js("return [...document.querySelectorAll('.largest tbody th')].map(n => parseFloat(n.textContent))")
     assert shares == sorted(shares, reverse=True) and shares[0] > 10
+
+
+class Talkers:
+    """Clients that talk on: a few system prompts, examples under some of them, conversations of some turns under these."""
+
+    def __init__(self, c, count, seed=3):
+        self.c, self.vocab, self.errors, self.stopping = c, Texts(c.model).vocab, [], False
+        draw = random.Random(seed)
+        self.heads = [self.words(draw, draw.randrange(160, 700, 16)) for _ in range(5)]
+        self.heads += [head + self.words(draw, draw.randrange(96, 400, 16)) for head in self.heads for _ in range(2)]
+        self.threads = [threading.Thread(target=self.talk, args=(random.Random(seed + i),), daemon=True) for i in range(count)]
+        for thread in self.threads:
+            thread.start()
+
+    def words(self, draw, count):
+        return [draw.randrange(1000, 30000) for _ in range(count)]
+
+    def talk(self, draw):
+        try:
+            while not self.stopping:
+                ids = draw.choices(self.heads, range(len(self.heads), 0, -1))[0]
+                for _ in range(draw.randrange(1, 5)):
+                    ids = ids + self.words(draw, draw.randrange(30, 250))
+                    count = draw.randrange(30, 120)
+                    self.c.complete(ids, count, ignore_eos=True)
+                    ids = ids + expected(ids, count, self.vocab)
+                    if self.stopping:
+                        return
+        except Exception as error:  # noqa: BLE001 - told by stop()
+            self.errors.append(error)
+
+    def stop(self):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join(60)
+        assert not self.errors, self.errors
+
+
+def test_traffic_is_seen(cluster, page, tmp_path):
+    """Workers that take a device's time, clients that talk on: every figure moves, and has a history."""
+    (tmp_path / "table.json").write_text(TABLE % 12000)
+    c = cluster(workers=6 if PICTURES else 2, worker_args=["--engine", "sim", "--sim-table", str(tmp_path / "table.json")])
+    c.wait_ready(len(c.workers))
+    p = page(c, width=1280, height=1360)
+    wait_for(lambda: len(names(p)) == len(c.workers), 20)
+    talkers = Talkers(c, 24 if PICTURES else 6)
+    try:
+        totals = "return Object.fromEntries([...document.querySelectorAll('.totals > div')].map(n => [...n.children].map(c => c.textContent)))"
+        wait_for(lambda: all(p.js(totals)[name] not in ("0", "\u2013") for name in ("Streams", "Tokens/s", "Hit rate", "Cached pages")), 30)
+        # A history has a point for each second, and they are not all on the floor.
+        paths = "return [...document.querySelectorAll('.totals .spark-line, tbody tr .spark-line')].map(n => n.getAttribute('d') ?? '')"
+        rose = lambda path: len({point.split(",")[1] for point in path.split("L")}) > 1 if path else False  # noqa: E731
+        wait_for(lambda: all(map(rose, p.js(paths))), 60)
+        assert len(p.js(paths)) == 1 + 3 * len(c.workers)
+        if PICTURES:
+            time.sleep(35)
+            c.workers[-1].kill()
+            p.wait_text(".events", "died")
+            c.start_worker(len(c.workers) - 1)
+            time.sleep(25)
+        p.picture("page-cluster")
+    finally:
+        talkers.stop()
+    # All is quiet again, and says so.
+    wait_for(lambda: p.js(totals)["Streams"] == "0" and p.js(totals)["Tokens/s"] == "0", 30)
+
+
+def test_the_cluster_without_eyes_or_mouse(crowd, page):
+    """Names, headings, contrast in both colours, every control by Tab, a phone's width."""
+    c, workers = crowd(6, 60)
+    p = page(c)
+    wait_for(lambda: len(names(p)) == 6, 20)
+    for i in range(3):
+        c.complete("One two three four five six seven " * 12 * (i + 1), 4)
+    wait_for(lambda: p.count(".decisions > li") == 3 and p.count(".events > li") == 6, 20)
+    p.find(".largest summary").click()
+    p.find(".decisions summary").click()
+    rows = check_names(p, "Cluster")
+    assert {"Workers", "Cached prefixes", "Where prompts went", "Events"} <= {name for role, name, _ in rows if role == "heading"}
+    assert {name for role, name, _ in rows if role == "columnheader"} >= {"Worker", "Tokens/s", "Hit rate", "Held by", "Cost"}
+    check_contrast(p)
+    check_keys(p)
+    # What Tab comes to answers to Enter.
+    p.js("document.querySelectorAll('.decisions summary')[1].focus()")
+    p.press(Keys.ENTER)
+    assert p.count(".decisions details[open]") == 2
+    check_narrow(p, "#cluster")
+    check_contrast(p)
 
 
 def test_fifty_workers_and_a_thousand_branches(crowd, page):

@@ -1,7 +1,7 @@
 // layout - where each branch of the tree lies, which one is under a point, which one a key leads to.
 // No drawing in here: numbers in, numbers out.
 
-const COLUMN_MIN = 16, COLUMN_MAX = 230, GAP = 3;
+const COLUMN_MIN = 16, COLUMN_MAX = 480, GAP = 3;
 
 /**
  * Boxes in order of depth: {node, depth, x, y, height, from, fromY, fromHeight, room, children, above}.
