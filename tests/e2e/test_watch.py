@@ -1,6 +1,7 @@
 """/cluster/events as a tool sees it: all of it, then only what changes, the same for every listener."""
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -94,6 +95,7 @@ def test_death_and_resumed_streams(fleet):
     busy = wait_for(lambda: next((w for w in c.scripted if w.reqs and next(iter(w.reqs.values())).done > 3), None), 10)
     other = next(w for w in c.scripted if w is not busy)
     wait_for(lambda: mirror.worker(busy.name)["streams"] == 1, 10)
+    other.step_s = 0.002
     busy.kill()
     assert b"data: [DONE]" in list(lines)
     wait_for(lambda: "died" in mirror.kinds(busy.name) and "resumed" in mirror.kinds(other.name), 10)
@@ -146,6 +148,7 @@ def test_slow_readers_are_cut_off(fleet):
     for _ in range(3):
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)  # else the kernel takes megabytes in the readers' stead
         s.connect(("127.0.0.1", int(c.admin().rsplit(":", 1)[1])))
         s.sendall(b"GET /cluster/events HTTP/1.1\r\nHost: x\r\n\r\n")
         sockets.append(s)
@@ -167,7 +170,8 @@ def test_slow_readers_are_cut_off(fleet):
 def test_listeners_come_and_go(fleet):
     c = fleet(workers=1)
     for round_number in range(2):
-        mirrors = [c.mirror() for _ in range(20)]
+        with ThreadPoolExecutor(20) as pool:  # each is answered with a tick of the router
+            mirrors = list(pool.map(lambda _: c.mirror(), range(20)))
         c.complete(LONG + "x" * round_number, 4)
         wait_for(lambda: all(m.decisions and len(m.decisions) == round_number + 1 for m in mirrors), 20)
         for mirror in mirrors:
