@@ -67,5 +67,5 @@ void admin_request(void *ctx, struct http_exchange *exchange)
     else
         api_reply_error(exchange, STATUS_NOT_FOUND, 404,
                         "there is nothing at this path: /metrics, /cluster, /cluster/events, "
-                        "/health and  /ready are here");
+                        "/health and /ready are here");
 }

@@ -139,6 +139,47 @@ def test_api_keys_limits_and_spaces(cluster, tmp_path):
     assert "secret" not in c.routers[0].text()
 
 
+@pytest.mark.sanitize
+def test_keys_and_limits_on_the_admin_ports_chat(cluster, tmp_path):
+    """The page's chat calls the admin port: the same keys, limits and spaces, counted together with those of the API port."""
+    path = tmp_path / "keys"
+    path.write_text("alice secret-alice streams=2\nbob secret-bob space=team calls-per-minute=5\n"
+                    "carol secret-carol space=team\ndave secret-dave tokens-per-minute=200\n")
+    c = cluster(workers=1, worker_args=SIM, router_args=["--api-key-file", str(path), "--admin-key", "secret-admin"])
+
+    def chat(url, key, **fields):
+        body = {"model": c.name, "messages": [{"role": "user", "content": "word " * 120}], "max_tokens": 4, "ignore_eos": True, **fields}
+        return requests.post(url + "/v1/chat/completions", json=body, timeout=60 * SLOW, stream=fields.get("stream", False),
+                             headers={"Authorization": "Bearer " + key} if key else {})
+    admin, api = c.admin(), c.url()
+    # The admin key opens the cluster's view, which API keys then do not, and no calls.
+    for key in (None, "secret-alic", "secret-admin"):
+        reply = chat(admin, key)
+        assert reply.status_code == 401 and reply.json()["error"]["code"] == "invalid_api_key", (key, reply.text)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        assert requests.get(admin + "/v1/models", timeout=5, headers=headers).status_code == 401
+    # Spaces: what was asked at one port is in the cache for the other, for those who share it.
+    assert cached(chat(api, "secret-alice")) == 0 and cached(chat(admin, "secret-alice")) > 90
+    assert cached(chat(admin, "secret-bob")) == 0 and cached(chat(api, "secret-carol")) > 90 and cached(chat(admin, "secret-carol")) > 90
+    # Limits: bob has four calls left at either port, alice two streams at both, dave his tokens.
+    replies = [chat(url, "secret-bob") for url in (admin, api, admin, api, admin, api)]
+    assert [reply.status_code for reply in replies] == [200] * 4 + [429] * 2
+    assert all(int(reply.headers["Retry-After"]) >= 1 for reply in replies[4:])
+    with chat(admin, "secret-alice", n=2, temperature=1, stream=True, max_tokens=1200) as running:
+        assert running.status_code == 200, running.text
+        assert next(running.iter_lines())
+        for url in (api, admin):
+            reply = chat(url, "secret-alice")
+            assert reply.status_code == 429 and "streams" in reply.json()["error"]["message"]
+    wait_for(lambda: chat(admin, "secret-alice").status_code == 200, 10)  # the page's tab was closed
+    assert [chat(url, "secret-dave").status_code for url in (admin, api)] == [200, 429]
+    # A changed file counts here, too.
+    path.write_text("alice secret-new\n")
+    wait_for(lambda: chat(admin, "secret-alice").status_code == 401, 5)
+    assert chat(admin, "secret-new").status_code == 200
+    assert "secret" not in c.routers[0].text()
+
+
 def certificate(folder, name):
     cert, key = str(folder / "tls.crt"), str(folder / "tls.key")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
