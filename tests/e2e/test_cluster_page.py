@@ -202,7 +202,7 @@ def test_the_cluster_without_eyes_or_mouse(crowd, page):
     p.js("document.querySelectorAll('.decisions summary')[1].focus()")
     p.press(Keys.ENTER)
     assert p.count(".decisions details[open]") == 2
-    check_narrow(p, "#cluster")
+    check_narrow(p)
     check_contrast(p)
 
 

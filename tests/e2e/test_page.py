@@ -349,7 +349,7 @@ def test_an_answer_with_all_in_it(cluster, told, page, tmp_path):
     check_names(p, "How does the router choose a worker?")
     check_contrast(p)
     check_keys(p)
-    check_narrow(p, "#chat")
+    check_narrow(p)
     p.find("#show-side").click()
     check_contrast(p)
     p.find("#new").click()
@@ -359,6 +359,23 @@ def test_an_answer_with_all_in_it(cluster, told, page, tmp_path):
     check_contrast(p)
     names = p.js("return [...document.querySelectorAll('#settings [name]')].map(n => n.labels[0]?.textContent.trim())")
     assert len(names) == 7 and all(names)
+
+
+@pytest.mark.parametrize("check,harm", [
+    (lambda p: check_names(p, "New chat"), "document.querySelector('label[for=input]').remove(); input.placeholder = ''"),
+    (lambda p: check_names(p, "New chat"), "title.setAttribute('role', 'presentation')"),
+    (lambda p: check_names(p, "New chat"), "document.querySelector('header nav').removeAttribute('aria-label')"),
+    (check_contrast, "document.querySelector('.welcome').style.color = '#888'"),
+    (check_contrast, "document.querySelector('.welcome').style.opacity = 0.6"),
+    (check_keys, "send.tabIndex = -1"),
+    (check_narrow, "log.style.width = '400px'"),
+])
+def test_what_is_wrong_is_found(shared, page, check, harm):
+    """The checks above, on a page that is not as it should be."""
+    p = page(shared.url())
+    p.js("const [input, title, send, log] = ['input', 'title', 'send', 'log'].map(id => document.getElementById(id));" + harm)
+    with pytest.raises(AssertionError):
+        check(p)
 
 
 def test_a_megabyte_in_one_line(cluster, told, page):
