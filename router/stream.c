@@ -17,7 +17,7 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     list_init(&stream->worker_node);
     /* These families' marks are special tokens. */
     enum tool_format format = stream->prompt->parses ? stream->prompt->answer.format : TOOLS_NONE;
-    bool marks = format == TOOLS_LLAMA || format == TOOLS_MISTRAL;
+    bool marks = format == TOOLS_LLAMA || tools_mistral(format);
     detokenizer_init(&stream->detokenizer, call->model->tokenizer,
                      call->params.skip_special && !marks);
     if (stream->prompt->parses)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/hash.h"
+
 void response_error(const struct api_error *error, struct buf *out)
 {
     buf_str(out, "{\"error\":{\"message\":");
@@ -112,6 +114,22 @@ static void put_string(const char *key, const struct buf *text, struct buf *out)
     buf_json_string(out, text->data ? text->data : "", text->len);
 }
 
+/* Unique: the call's name, the choice, the number in it. Mistral's templates take a call back only when
+ * its id is nine letters and digits. */
+static void put_call_id(const struct stream *stream, uint32_t i, struct buf *out)
+{
+    char text[128];
+    int len =
+        snprintf(text, sizeof(text), "call_%s_%u_%u", stream->call->name + 9, stream->choice, i);
+    if (!tools_mistral(stream->call->model->tools)) {
+        buf_append(out, text, (size_t)len);
+        return;
+    }
+    uint64_t hash = hash_bytes(text, (size_t)len);
+    for (int k = 0; k < 9; k++, hash /= 36)
+        buf_char(out, "0123456789abcdefghijklmnopqrstuvwxyz"[hash % 36]);
+}
+
 /* One call of a tool. `from`: bytes of arguments that were told before; `whole`: with its name. */
 static void put_call(const struct stream *stream, uint32_t i, size_t from, bool whole, bool chunk,
                      struct buf *out)
@@ -123,9 +141,9 @@ static void put_call(const struct stream *stream, uint32_t i, size_t from, bool 
     if (chunk)
         buf_printf(out, "\"index\":%u,", i);
     if (whole) {
-        /* Unique: the call's name, the choice, the number in it. */
-        buf_printf(out, "\"id\":\"call_%s_%u_%u\",\"type\":\"function\",", stream->call->name + 9,
-                   stream->choice, i);
+        buf_str(out, "\"id\":\"");
+        put_call_id(stream, i, out);
+        buf_str(out, "\",\"type\":\"function\",");
     }
     buf_str(out, "\"function\":{");
     if (whole) {

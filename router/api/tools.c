@@ -6,9 +6,9 @@
 #include "router/grammar/grammar.h"
 
 static bool render(const struct model *model, const json_t *messages, const json_t *tools,
-                   struct buf *out)
+                   bool generate, struct buf *out)
 {
-    struct chat_render_opts opts = {.add_generation_prompt = true, .tools = tools};
+    struct chat_render_opts opts = {.add_generation_prompt = generate, .tools = tools};
     struct err err = {.text = ""};
     return chat_template_render(model->tmpl, messages, &opts, out, &err) == STATUS_OK;
 }
@@ -27,19 +27,39 @@ static enum tool_format format_of(const struct buf *text)
     return contains(text, "\"parameters\": dictionary") ? TOOLS_LLAMA : TOOLS_NONE;
 }
 
+/* Which of Mistral's two forms: as the template writes a call that was made; where it writes none, the
+ * newer one's mark in the vocabulary tells. */
+static enum tool_format mistral_form(const struct model *model, const json_t *tools)
+{
+    struct buf text = {0};
+    uint32_t id;
+    json_t *messages =
+        json_pack("[{s:s,s:s},{s:s,s:s,s:[{s:s,s:s,s:{s:s,s:{}}}]}]", "role", "user", "content",
+                  "Hi", "role", "assistant", "content", "", "tool_calls", "id", "probe0000", "type",
+                  "function", "function", "name", "probe_tool", "arguments");
+    bool newer = render(model, messages, tools, false, &text) && contains(&text, "[TOOL_CALLS]")
+                     ? contains(&text, "[TOOL_CALLS]probe_tool")
+                     : tokenizer_find(model->tokenizer, STR("[ARGS]"), &id);
+    json_decref(messages);
+    buf_release(&text);
+    return newer ? TOOLS_MISTRAL_ARGS : TOOLS_MISTRAL;
+}
+
 void tools_probe(struct model *model, uint32_t format, bool thinking)
 {
-    static const char *const names[] = {"none", "hermes", "llama", "mistral"};
+    static const char *const names[] = {"none", "hermes", "llama", "mistral", "mistral-args"};
     uint32_t id;
     struct buf plain = {0}, with = {0};
     json_t *messages = json_pack("[{s:s,s:s}]", "role", "user", "content", "Hi");
     json_t *tools =
         json_pack("[{s:s,s:{s:s,s:s,s:{s:s,s:{}}}}]", "type", "function", "function", "name",
                   "probe_tool", "description", "d", "parameters", "type", "object", "properties");
-    if (model->tmpl && render(model, messages, NULL, &plain) &&
-        render(model, messages, tools, &with)) {
+    if (model->tmpl && render(model, messages, NULL, true, &plain) &&
+        render(model, messages, tools, true, &with)) {
         model->takes_tools = contains(&with, "probe_tool");
         model->tools = format_of(&with);
+        if (model->tools == TOOLS_MISTRAL)
+            model->tools = mistral_form(model, tools);
     }
     if (format > 0)
         model->tools = (enum tool_format)(format - 1);
@@ -109,6 +129,20 @@ static enum tool_format format_for(const struct params *params, const struct mod
                                                                               : model->tools;
 }
 
+/* The newer form of Mistral's has no quotes around a name. */
+static enum status names_fit(const struct grammar_tools *want, struct err *err)
+{
+    for (size_t i = 0; i < json_array_size(want->tools); i++) {
+        const json_t *function = json_object_get(json_array_get(want->tools, i), "function"),
+                     *name = json_object_get(function, "name");
+        struct str text = {json_string_value(name), json_string_length(name)};
+        if ((!want->only || strcmp(text.data, want->only) == 0) && !answer_name_fits(text))
+            return err_set(err, STATUS_UNSUPPORTED,
+                           "the model's form of a call cannot hold the name of tools[%zu]", i);
+    }
+    return STATUS_OK;
+}
+
 enum status tools_grammar(const struct params *params, const struct model *model, struct buf *out,
                           struct err *err)
 {
@@ -130,6 +164,12 @@ enum status tools_grammar(const struct params *params, const struct model *model
         want.begin = STR("[");
         want.end = STR("]");
         want.between = STR(", ");
+        break;
+    case TOOLS_MISTRAL_ARGS: /* a grammar spells no special token: the marks come as letters */
+        TRY(names_fit(&want, err));
+        want.behind_name = STR("[ARGS]");
+        want.begin = want.end = STR("");
+        want.between = STR("[TOOL_CALLS]");
         break;
     default:
         want.begin = STR("<tool_call>\n");
@@ -158,7 +198,7 @@ bool tools_answer_opts(const struct params *params, const struct model *model, s
         .reasoning = model->thinks && params->separate_reasoning && !bound,
         .thinking =
             model->thinks && params->separate_reasoning && !bound && ends_with(prompt, "<think>"),
-        .calling = params->tool_choice >= TOOL_REQUIRED && format == TOOLS_MISTRAL,
+        .calling = params->tool_choice >= TOOL_REQUIRED && tools_mistral(format),
         .one_call = !params->parallel_calls,
     };
     return params->kind == API_CHAT && (format != TOOLS_NONE || out->reasoning);

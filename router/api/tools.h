@@ -6,7 +6,7 @@
 #include "router/models.h"
 #include "router/text/answer.h"
 
-#define TOOL_FORMATS "auto|none|hermes|llama|mistral"
+#define TOOL_FORMATS "auto|none|hermes|llama|mistral|mistral-args"
 
 /* Sets model->tools, takes_tools and thinks. Renders the chat template with and without a tool and
  * looks for the families' marks; `format` other than auto (0) and `thinking` off decide instead. */

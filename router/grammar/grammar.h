@@ -31,7 +31,7 @@ struct grammar_tools {
     const char *only;    /* NULL: any of them */
     struct str begin, end, between;
     const char *name_key, *arguments_key; /* "name", "arguments" or "parameters" */
-    bool list;                            /* one JSON list holds all calls */
+    struct str behind_name;               /* empty, or what makes it NAME behind_name {arguments} */
     bool parallel;
 };
 enum status MUST_USE grammar_from_tools(const struct grammar_tools *tools, struct buf *out,

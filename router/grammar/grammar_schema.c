@@ -644,11 +644,32 @@ out:
     return status;
 }
 
+static enum status put_arguments(struct schema *s, const json_t *function, uint32_t from,
+                                 uint32_t *to)
+{
+    const json_t *parameters = json_object_get(function, "parameters");
+    s->root = parameters;
+    s->ref_count = 0;
+    if (json_object_size(parameters) > 0)
+        return put(s, parameters, from, to);
+    *to = json_any_object(&s->rules, from);
+    return STATUS_OK;
+}
+
+/* f[ARGS]{…} */
+static enum status put_bare_tool(struct schema *s, const struct grammar_tools *want,
+                                 const json_t *function, uint32_t from, uint32_t *to)
+{
+    const json_t *name = json_object_get(function, "name");
+    uint32_t at = nfa_text(s->nfa, from, json_string_value(name), json_string_length(name));
+    at = nfa_text(s->nfa, at, want->behind_name.data, want->behind_name.len);
+    return put_arguments(s, function, at, to);
+}
+
 /* {"name": "f", "arguments": …} with the tool's own schema. */
 static enum status put_tool(struct schema *s, const struct grammar_tools *want,
                             const json_t *function, uint32_t from, uint32_t *to)
 {
-    const json_t *parameters = json_object_get(function, "parameters");
     json_t *name_key = json_string(want->name_key),
            *arguments_key = json_string(want->arguments_key);
     uint32_t at = json_space(&s->rules, json_char(&s->rules, from, '{'));
@@ -657,12 +678,7 @@ static enum status put_tool(struct schema *s, const struct grammar_tools *want,
     at = json_mark(&s->rules, json_literal(&s->rules, at, arguments_key), ':');
     json_decref(name_key);
     json_decref(arguments_key);
-    s->root = parameters;
-    s->ref_count = 0;
-    if (json_object_size(parameters) > 0)
-        TRY(put(s, parameters, at, &at));
-    else
-        at = json_any_object(&s->rules, at);
+    TRY(put_arguments(s, function, at, &at));
     *to = json_char(&s->rules, json_space(&s->rules, at), '}');
     return STATUS_OK;
 }
@@ -681,7 +697,8 @@ enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out
         uint32_t end;
         if (!name || (want->only && strcmp(name, want->only) != 0))
             continue;
-        TRY_OUT(put_tool(&s, want, function, call, &end));
+        TRY_OUT(want->behind_name.len > 0 ? put_bare_tool(&s, want, function, call, &end)
+                                          : put_tool(&s, want, function, call, &end));
         nfa_empty(&nfa, end, done);
         count++;
     }

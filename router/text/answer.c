@@ -166,9 +166,11 @@ static bool step_reasoning(struct answer *answer, bool end)
     return false;
 }
 
-static void begin_call(struct answer *answer)
+static void begin_call(struct answer *answer, bool marked)
 {
     buf_clear(&answer->raw);
+    answer->marked = marked;
+    answer->bare_name = false;
     answer->state = ANSWER_CALL;
 }
 
@@ -184,7 +186,7 @@ static bool step_content(struct answer *answer, bool end)
     if (answer->opts.format == TOOLS_LLAMA && !answer->spoke &&
         skip < MIN(held->len, (size_t)SPACES_MAX) && held->data[skip] == '{') {
         buf_consume(held, skip);
-        begin_call(answer);
+        begin_call(answer, false);
         return true;
     }
     struct str mark = opener(answer);
@@ -193,7 +195,7 @@ static bool step_content(struct answer *answer, bool end)
         size_t space = spaces_before(held, at);
         answer->spoke |= at > space;
         move(answer, at - space, &answer->content, space + mark.len);
-        begin_call(answer);
+        begin_call(answer, true);
         return true;
     }
     size_t keep = end ? 0 : maybe(held, mark);
@@ -208,8 +210,7 @@ static bool step_content(struct answer *answer, bool end)
 static bool no_call(struct answer *answer)
 {
     struct str mark = opener(answer);
-    bool bare = answer->opts.calling || (answer->opts.format == TOOLS_LLAMA && !answer->spoke);
-    if (!bare)
+    if (answer->marked)
         buf_append(&answer->content, mark.data, mark.len);
     buf_append(&answer->content, answer->raw.data, answer->raw.len);
     buf_clear(&answer->raw);
@@ -255,14 +256,25 @@ static bool arguments_go_on(struct answer *answer)
     return true;
 }
 
+/* Of Mistral's two forms the first byte tells. */
+static enum scan_end scan_call(struct answer *answer, struct answer_scan *scan)
+{
+    const char *text = answer->raw.data ? answer->raw.data : "";
+    size_t at = 0, len = answer->raw.len;
+    while (at < len && is_space(text[at]))
+        at++;
+    answer->bare_name =
+        tools_mistral(answer->opts.format) && at < len && text[at] != '[' && text[at] != '{';
+    return answer->bare_name ? answer_scan_named(text, len, scan) : answer_scan(text, len, scan);
+}
+
 static bool step_call(struct answer *answer, bool end)
 {
     struct answer_scan scan;
     move(answer, answer->held.len, &answer->raw, 0);
     if (arguments_go_on(answer))
         return false;
-    enum scan_end state =
-        answer_scan(answer->raw.data ? answer->raw.data : "", answer->raw.len, &scan);
+    enum scan_end state = scan_call(answer, &scan);
     bool known = answer->raw_named, bad = state == SCAN_BAD;
     if (scan.name.len > 0 && (scan.arguments.data || state == SCAN_DONE)) {
         take_call(answer, &scan, !known);
@@ -300,7 +312,7 @@ static bool step_call(struct answer *answer, bool end)
 static bool step_after(struct answer *answer, bool end)
 {
     struct buf *held = &answer->held;
-    enum tool_format format = answer->opts.format;
+    bool list = answer->opts.format != TOOLS_HERMES && !answer->bare_name;
     if (answer->over) {
         buf_clear(held);
         return false;
@@ -309,7 +321,7 @@ static bool step_after(struct answer *answer, bool end)
     if (held->len == 0)
         return false;
     char c = held->data[0];
-    if (format != TOOLS_HERMES && (c == ',' || c == ';' || c == ']')) {
+    if (list && (c == ',' || c == ';' || c == ']')) {
         buf_consume(held, 1);
         return true;
     }
@@ -321,11 +333,11 @@ static bool step_after(struct answer *answer, bool end)
     if (!end &&
         (may_begin(held->data, held->len, hermes_end) || may_begin(held->data, held->len, mark)))
         return false;
-    if (format != TOOLS_HERMES && c == '{') {
-        begin_call(answer);
+    if (list && c == '{') {
+        begin_call(answer, false);
     } else if (begins(held->data, held->len, mark)) {
         buf_consume(held, mark.len);
-        begin_call(answer);
+        begin_call(answer, true);
     } else {
         answer->state = ANSWER_CONTENT;
         answer->spoke = true;

@@ -9,6 +9,7 @@
  *   hermes   <tool_call>{"name": …, "arguments": …}</tool_call>, again for each call (Qwen, Hermes)
  *   llama    {"name": …, "parameters": …} alone, or behind <|python_tag|> (Llama 3.x)
  *   mistral  [TOOL_CALLS][{"name": …, "arguments": …}, …]
+ *            and the newer [TOOL_CALLS]name[ARGS]{…}, again for each call; both are read
  * What begins like a call and is none stays content. Arguments are the model's own bytes. Loop thread.
  */
 #ifndef MSGL_ROUTER_TEXT_ANSWER_H
@@ -16,7 +17,11 @@
 
 #include "router/text/answer_scan.h"
 
-enum tool_format { TOOLS_NONE, TOOLS_HERMES, TOOLS_LLAMA, TOOLS_MISTRAL };
+enum tool_format { TOOLS_NONE, TOOLS_HERMES, TOOLS_LLAMA, TOOLS_MISTRAL, TOOLS_MISTRAL_ARGS };
+static inline bool tools_mistral(enum tool_format format)
+{
+    return format == TOOLS_MISTRAL || format == TOOLS_MISTRAL_ARGS;
+}
 
 struct answer_call {
     struct buf name, arguments;
@@ -42,6 +47,8 @@ struct answer { /* answer_init; release */
     struct buf content, reasoning; /* decided; whoever tells them to a client clears them */
     struct buf raw;                /* of the call being read */
     bool raw_named;                /* it is in calls already */
+    bool marked;                   /* its mark was read, not only its beginning */
+    bool bare_name;                /* it is of the form name[ARGS]{…} */
     struct answer_place place;     /* in raw: where its arguments are read on; value 0: nowhere */
     struct answer_call *calls;
     uint32_t call_count;

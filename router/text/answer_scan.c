@@ -130,6 +130,90 @@ enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out)
     }
 }
 
+/* ---- name[ARGS]{…} ---- */
+
+#define NAME_BYTES_MAX 256
+#define ID_BYTES_MAX   64
+
+static const struct str args_mark = {"[ARGS]", 6}, id_mark = {"[CALL_ID]", 9};
+
+static bool is_name_byte(char c)
+{
+    return (unsigned char)c > ' ' && !strchr("\"\\[]{}<>\x7f", c);
+}
+
+/* One or more of a name's bytes; MORE while it may go on. */
+static enum scan_end scan_bare(struct reader *r, size_t max, struct str *out)
+{
+    size_t start = r->at;
+    while (r->at < r->len && is_name_byte(r->text[r->at]))
+        if (++r->at - start > max)
+            return SCAN_BAD;
+    *out = (struct str){r->text + start, r->at - start};
+    if (r->at == r->len)
+        return SCAN_MORE;
+    return out->len > 0 ? SCAN_DONE : SCAN_BAD;
+}
+
+/* DONE: it is there, and behind us; BAD: something else is. */
+static enum scan_end scan_mark(struct reader *r, struct str mark)
+{
+    size_t have = MIN(r->len - r->at, mark.len);
+    if (memcmp(r->text + r->at, mark.data, have) != 0)
+        return SCAN_BAD;
+    if (have < mark.len)
+        return SCAN_MORE;
+    r->at += mark.len;
+    return SCAN_DONE;
+}
+
+/* What stands between the name and the arguments. */
+static enum scan_end scan_marks(struct reader *r)
+{
+    struct str id;
+    enum scan_end end = scan_mark(r, id_mark);
+    if (end == SCAN_MORE)
+        return end;
+    bool with_id = end == SCAN_DONE;
+    if (with_id && (end = scan_bare(r, ID_BYTES_MAX, &id)) != SCAN_DONE)
+        return end;
+    if (r->text[r->at] == '{' && !with_id)
+        return SCAN_DONE;
+    return scan_mark(r, args_mark);
+}
+
+enum scan_end answer_scan_named(const char *text, size_t len, struct answer_scan *out)
+{
+    struct reader r = {text, len, 0};
+    struct str name;
+    *out = (struct answer_scan){.used = 0};
+    if (!skip(&r, ""))
+        return SCAN_MORE;
+    enum scan_end end = scan_bare(&r, NAME_BYTES_MAX, &name);
+    if (end == SCAN_DONE && !skip(&r, ""))
+        end = SCAN_MORE;
+    if (end == SCAN_DONE)
+        end = scan_marks(&r);
+    if (end != SCAN_DONE)
+        return end;
+    if (!skip(&r, ""))
+        return SCAN_MORE;
+    if (text[r.at] != '{')
+        return SCAN_BAD;
+    out->name = name;
+    end = scan_value(&r, &out->arguments);
+    out->used = r.at;
+    return end;
+}
+
+bool answer_name_fits(struct str name)
+{
+    for (size_t i = 0; i < name.len; i++)
+        if (!is_name_byte(name.data[i]))
+            return false;
+    return name.len > 0 && name.len <= NAME_BYTES_MAX;
+}
+
 bool answer_scan_on(const char *text, size_t len, struct answer_place *place)
 {
     for (; place->at < len; place->at++) {

@@ -14,6 +14,10 @@ struct answer_scan {
 
 /* Space, "[" and "," may come in front. BAD: this will never be an object. */
 enum scan_end answer_scan(const char *text, size_t len, struct answer_scan *out);
+/* The newer form of Mistral's: `name[ARGS]{…}`, `name[CALL_ID]id[ARGS]{…}`, `name{…}`. Its id is not kept. */
+enum scan_end answer_scan_named(const char *text, size_t len, struct answer_scan *out);
+/* It can be written in that form. */
+bool answer_name_fits(struct str name);
 /* A place inside a value that is not complete, so that a long one is read once and not again with each
  * token. Begin with at = value. */
 struct answer_place {

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import requests
-from conftest import MODEL, NAME, wait_for
+from conftest import MODEL, NAME, TINY, tiny_model, wait_for
 from scripted_worker import ScriptedWorker
 
 WEATHER = {"type": "function", "function": {"name": "get_weather", "description": "The weather", "parameters": {
@@ -99,22 +99,47 @@ SAYS = {
                                                                   '{"name": "get_time", "parameters": {"zone": "CET"}}', None),
     "mistral": ("[AVAILABLE_TOOLS]", '[TOOL_CALLS][{"name": "get_weather", "arguments": {"city": "Paris", "days": 2}}, '
                                      '{"name": "get_time", "arguments": {"zone": "CET"}}]', None),
+    "mistral-args": ("[AVAILABLE_TOOLS]", 'I look.[TOOL_CALLS]get_weather[ARGS]{"city": "Paris", "days": 2}[TOOL_CALLS]get_time[CALL_ID]a1b2c3d4e'
+                                          '[ARGS]{"zone": "CET"}', "I look."),
 }
 
 
-def family(tmp_path, mark, tail=""):
+# How the families' templates write a call that was made; Mistral's check its id.
+CALLS = "{% for c in m.tool_calls %}{% if c.id | length != 9 %}{{ raise_exception('an id of 9') }}{% endif %}WRITTEN{% endfor %}"
+NEWER = {
+    "plain": "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}",
+    "id": "[TOOL_CALLS]{{ c.function.name }}[CALL_ID]{{ c.id }}[ARGS]{{ c.function.arguments | tojson }}",
+    "old": "[TOOL_CALLS] [{{ {'name': c.function.name, 'arguments': c.function.arguments} | tojson }}]",
+    "refuses": "{{ raise_exception('no calls here') }}",
+}
+MARKS = ("[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
+
+
+def add_tokens(folder, texts, special):
+    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
+        tokenizer = json.load(f)
+    for i, token in enumerate(texts):
+        tokenizer["added_tokens"].append({"id": 49152 + i, "content": token, "special": special, "single_word": False,
+                                          "lstrip": False, "rstrip": False, "normalized": False})
+    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
+        json.dump(tokenizer, f)
+
+
+def family(tmp_path, mark, tail="", calls=None, model=MODEL):
     """The model's folder with another family's chat template."""
     folder = os.path.join(str(tmp_path), NAME)
     os.makedirs(folder)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
-        shutil.copy(os.path.join(MODEL, name), folder)
+        shutil.copy(os.path.join(model, name), folder)
     with open(os.path.join(folder, "tokenizer_config.json"), encoding="utf-8") as f:
         config = json.load(f)
     config.pop("chat_template", None)
     with open(os.path.join(folder, "tokenizer_config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f)
     with open(os.path.join(folder, "chat_template.jinja"), "w", encoding="utf-8") as f:
-        f.write(TEMPLATE.replace("MARK", "{{ '" + mark + "' }}").replace("TAIL", tail))
+        content = "{{ m.content }}"
+        template = TEMPLATE.replace(content, content + CALLS.replace("WRITTEN", calls)) if calls else TEMPLATE
+        f.write(template.replace("MARK", "{{ '" + mark + "' }}").replace("TAIL", tail))
     return folder
 
 
@@ -123,8 +148,11 @@ def family(tmp_path, mark, tail=""):
 @pytest.mark.parametrize("name", sorted(SAYS))
 def test_families(cluster, tmp_path, name, stream):
     mark, text, content = SAYS[name]
-    folder = family(tmp_path, mark)
+    folder = family(tmp_path, mark, calls=NEWER["id"] if name == "mistral-args" else None)
+    if name == "mistral-args":
+        add_tokens(folder, MARKS, True)
     c = cluster(workers=0, start=False, model=folder)
+    assert f"tools={name} " in c.routers[0].text()
     ids = requests.post(c.url() + "/tokenize", json={"prompt": text}).json()["tokens"]
     worker = ScriptedWorker(c.wire(), folder, name="saying")
     worker.say(ids)
@@ -142,6 +170,9 @@ def test_families(cluster, tmp_path, name, stream):
             calls = [(x["function"]["name"], x["function"]["arguments"]) for x in answer["message"]["tool_calls"]]
             assert answer["message"]["content"] == content and answer["finish_reason"] == "tool_calls"
             assert len({x["id"] for x in answer["message"]["tool_calls"]}) == 2
+            told = [{"role": "tool", "tool_call_id": x["id"], "content": "17"} for x in answer["message"]["tool_calls"]]
+            again = c.post("/v1/chat/completions", {"messages": ASK + [answer["message"]] + told, "tools": [WEATHER, TIME], "max_tokens": 500})
+            assert again.status_code == 200, "the message with its calls goes back to the template: " + again.text
         assert calls == [("get_weather", '{"city": "Paris", "days": 2}'), ("get_time", '{"zone": "CET"}')]
         one = c.post("/v1/chat/completions", {"messages": ASK, "tools": [WEATHER, TIME], "parallel_tool_calls": False, "max_tokens": 500}).json()
         assert len(one["choices"][0]["message"]["tool_calls"]) == 1
@@ -151,17 +182,59 @@ def test_families(cluster, tmp_path, name, stream):
         worker.stop()
 
 
+@pytest.mark.parametrize("writes, knows_args, form", [("plain", False, "mistral-args"), ("old", True, "mistral"), ("refuses", False, "mistral"),
+                                                      ("refuses", True, "mistral-args"), (None, True, "mistral-args")])
+def test_mistrals_form_is_found(cluster, tmp_path, writes, knows_args, form):
+    folder = family(tmp_path, "[AVAILABLE_TOOLS]", calls=NEWER.get(writes))
+    if knows_args:
+        add_tokens(folder, MARKS, True)
+    c = cluster(workers=0, start=False, model=folder)
+    assert f"tools={form} " in c.routers[0].text()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("stream", [False, True])
+def test_mistrals_newer_form_is_forced(cluster, tmp_path, stream):
+    folder = family(tmp_path, "[AVAILABLE_TOOLS]", calls=NEWER["plain"], model=tiny_model(tmp_path / "narrow"))
+    c = cluster(model=folder, worker_args=[] if TINY else ["--dummy-weights"])
+    named = {"type": "function", "function": {"name": "get_time"}}
+    several = False
+    for choice, parallel, seeds in ((named, True, 2), ("required", False, 2), ("required", True, 5)):
+        for seed in range(seeds):
+            reply = c.post("/v1/chat/completions", {"messages": ASK, "tools": [WEATHER, TIME], "tool_choice": choice, "parallel_tool_calls": parallel,
+                                                    "seed": seed, "max_tokens": 150, "stream": stream, "logprobs": True})
+            if stream:
+                message = assemble(chunks(reply))
+                calls = [(x["name"], x["arguments"]) for x in message["tool_calls"]]
+                parts = [p for e in chunks(reply) for x in e["choices"] for p in (x.get("logprobs") or {}).get("content", [])]
+                content, finish = message["content"], message["finish"]
+            else:
+                answer = reply.json()["choices"][0]
+                calls = [(x["function"]["name"], x["function"]["arguments"]) for x in answer["message"]["tool_calls"]]
+                parts, content, finish = answer["logprobs"]["content"], answer["message"]["content"], answer["finish_reason"]
+            text = bytes(b for p in parts for b in p["bytes"] or []).decode("utf-8", "replace")
+            assert text.startswith(f"{calls[0][0]}[ARGS]" + "{"), text
+            several |= len(calls) > 1
+            if finish == "length":
+                continue
+            assert not content and finish == ("stop" if choice == named else "tool_calls")
+            assert len(calls) == 1 or parallel and choice == "required"
+            for name, arguments in calls:
+                if name == "get_weather" and choice != named:
+                    weather(arguments)
+                else:
+                    assert name == "get_time" and json.loads(arguments)["zone"] in ("UTC", "CET")
+    assert several
+    odd = {"type": "function", "function": {"name": "a [name]", "parameters": {"type": "object", "properties": {}}}}
+    reply = c.post("/v1/chat/completions", {"messages": ASK, "tools": [odd], "tool_choice": "required"})
+    assert reply.status_code == 400 and "tools[0]" in reply.json()["error"]["message"]
+
+
 @pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_thinking(cluster, tmp_path, stream):
     folder = family(tmp_path, "<tool_call>")
-    with open(os.path.join(folder, "tokenizer.json"), encoding="utf-8") as f:
-        tokenizer = json.load(f)
-    for i, token in enumerate(("<think>", "</think>")):
-        tokenizer["added_tokens"].append({"id": 49152 + i, "content": token, "special": False, "single_word": False,
-                                          "lstrip": False, "rstrip": False, "normalized": False})
-    with open(os.path.join(folder, "tokenizer.json"), "w", encoding="utf-8") as f:
-        json.dump(tokenizer, f)
+    add_tokens(folder, ("<think>", "</think>"), False)
     c = cluster(workers=0, start=False, model=folder)
     text = "<think>\nLet me see: 2 + 2.\n</think>\n\nIt is 4."
     ids = requests.post(c.url() + "/tokenize", json={"prompt": text}).json()["tokens"]

@@ -62,10 +62,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     struct input in = {data, len};
     uint8_t format = input_byte(&in), flags = input_byte(&in), piece = input_byte(&in);
     struct answer_opts opts = {
-        .format = (enum tool_format)(format % 4),
+        .format = (enum tool_format)(format % 5),
         .reasoning = flags & 1,
         .thinking = (flags & 3) == 3,
-        .calling = (flags & 4) && format % 4 == TOOLS_MISTRAL,
+        .calling = (flags & 4) && tools_mistral((enum tool_format)(format % 5)),
         .one_call = flags & 8,
     };
     struct str text = input_rest(&in);

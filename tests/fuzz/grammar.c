@@ -11,7 +11,7 @@
 #define WALKS    4
 #define WALK_MAX 600
 
-enum kind { KIND_SCHEMA, KIND_REGEX, KIND_CHOICES, KIND_TOOLS, KIND_LIST, KIND_END };
+enum kind { KIND_SCHEMA, KIND_REGEX, KIND_CHOICES, KIND_TOOLS, KIND_LIST, KIND_BARE, KIND_END };
 
 /* One of the bytes that may come, or -1. */
 static int choose(const struct automaton *a, const struct automaton_at *at, uint64_t *rng)
@@ -79,6 +79,11 @@ static enum status compile(enum kind kind, struct str text, struct buf *out, str
         tools.begin = STR("[");
         tools.end = STR("]");
         tools.between = STR(", ");
+    }
+    if (kind == KIND_BARE) {
+        tools.behind_name = STR("[ARGS]");
+        tools.begin = tools.end = STR("");
+        tools.between = STR("[TOOL_CALLS]");
     }
     status = kind == KIND_SCHEMA    ? grammar_from_schema(root, out, err)
              : kind == KIND_CHOICES ? grammar_from_choices(root, out, err)

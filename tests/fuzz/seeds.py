@@ -116,6 +116,7 @@ ANSWERS = [
     (2, 3, "{\"name\": \"f\", \"parameters\": {\"x\": \"y\"}}"),
     (3, 4, "[{\"name\": \"gr\\u00f6\\\"\", \"arguments\": {\"x\": 1}}, {\"name\": \"g\", \"arguments\": {}}]"),
     (3, 0, "Well. [TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}]"),
+    (4, 0, "Well. [TOOL_CALLS]f[ARGS]{\"x\": \"}\"}[TOOL_CALLS]g[CALL_ID]a1b2c3d4e[ARGS]{} and so on"), (4, 4, "f[ARGS]{}[TOOL_CALLS]g[AR"),
     (0, 3, "never </thin ends </think> x"),
     (1, 1, " " * 300 + "<think>"), (1, 1, "<think>" + " " * 300 + "a" + " " * 300 + "</think>" + "\n" * 300 + "b" + " " * 300 + "<tool_call>{"),
     (2, 0, " " * 254 + "{\"name\": \"f\", \"parameters\": {}}" + " " * 300 + ";{"),

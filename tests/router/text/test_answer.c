@@ -89,6 +89,51 @@ static const struct {
     {{.format = TOOLS_MISTRAL, .calling = true},
      "[{\"name\": \"f\", \"arguments\": {\"x\": 1}}]",
      "||f({\"x\": 1})"},
+    /* what is no call of several keeps its own bytes: no mark is made up */
+    {{.format = TOOLS_MISTRAL},
+     "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}, {\"x\": 1}]",
+     "{\"x\": 1}]||f({})"},
+    {{.format = TOOLS_LLAMA}, "<|python_tag|>print(1)", "<|python_tag|>print(1)||"},
+    /* the newer form of Mistral's, whatever form the template writes */
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[ARGS]{\"x\": 1}", "||f({\"x\": 1})"},
+    {{.format = TOOLS_MISTRAL}, "[TOOL_CALLS]f[ARGS]{\"x\": 1}", "||f({\"x\": 1})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "Let me see. [TOOL_CALLS]get_a[ARGS]{\"s\": "
+     "\"}[TOOL_CALLS]\\\"[ARGS]{\"}[TOOL_CALLS]ns.b-2[ARGS] "
+     "{\"y\": [1, {}]}",
+     "Let me see.||get_a({\"s\": \"}[TOOL_CALLS]\\\"[ARGS]{\"})ns.b-2({\"y\": [1, {}]})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS]f[CALL_ID]abc123XYZ[ARGS]{}\n[TOOL_CALLS]g[CALL_ID]000000001[ARGS]{\"a\": 2}",
+     "||f({})g({\"a\": 2})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS]f{\"x\": 1}[TOOL_CALLS]g{}",
+     "||f({\"x\": 1})g({})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}, {\"name\": \"g\", \"arguments\": {}}]",
+     "||f({})g({})"},
+    {{.format = TOOLS_MISTRAL_ARGS, .calling = true},
+     "f[ARGS]{\"x\": 1}[TOOL_CALLS]g[ARGS]{}",
+     "||f({\"x\": 1})g({})"},
+    {{.format = TOOLS_MISTRAL_ARGS, .one_call = true},
+     "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]g[ARGS]{}",
+     "||f({})"},
+    {{.format = TOOLS_MISTRAL_ARGS, .reasoning = true},
+     "<think>t</think>[TOOL_CALLS]f[ARGS]{}",
+     "|t|f({})"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[ARGS]{\"x\": \"cut", "||f({\"x\": \"cut)"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS]f[ARGS]{}, and so on; [x]",
+     ", and so on; [x]||f({})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS]f[ARGS]{} [TOOL_CALLS]is no call",
+     "[TOOL_CALLS]is no call||f({})"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[ARGS]", "[TOOL_CALLS]f[ARGS]||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[AR", "[TOOL_CALLS]f[AR||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[ARGS][1]", "[TOOL_CALLS]f[ARGS][1]||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[CALL_ID]a{}", "[TOOL_CALLS]f[CALL_ID]a{}||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS][ARGS]{}", "[TOOL_CALLS][ARGS]{}||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]\"f\"[ARGS]{}", "[TOOL_CALLS]\"f\"[ARGS]{}||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS", "[TOOL_CALLS||"},
     /* it goes wrong when the call was told of already: what is behind is text */
     {{.format = TOOLS_HERMES},
      "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1} oops</tool_call>",
@@ -135,6 +180,10 @@ START_TEST(test_any_text)
                                         "</thi",
                                         "[TOOL_CALLS]",
                                         "[TOOL",
+                                        "[ARGS]",
+                                        "[CALL_ID]",
+                                        "[CALL_ID]id[AR",
+                                        "f[ARGS]{",
                                         "<|python_tag|>",
                                         "{\"name\": \"f\", ",
                                         "\"arguments\": ",
@@ -157,7 +206,7 @@ START_TEST(test_any_text)
                                         "1e9"};
     uint64_t rng = 11;
     for (uint32_t round = 0; round < effort(3000); round++) {
-        struct answer_opts opts = {.format = (enum tool_format)rng_below(&rng, 4),
+        struct answer_opts opts = {.format = (enum tool_format)rng_below(&rng, 5),
                                    .reasoning = rng_below(&rng, 2),
                                    .one_call = rng_below(&rng, 4) == 0};
         struct buf text = {0}, whole = {0}, pieces = {0};
@@ -183,12 +232,19 @@ END_TEST
 /* Arguments can be told as they come, and never change what was told. */
 START_TEST(test_arguments_grow)
 {
-    const char *text =
-        "<tool_call>{\"name\": \"f\", \"arguments\": {\"text\": \"one two three four\"}}";
+    static const struct {
+        enum tool_format format;
+        const char *text;
+    } texts[] = {
+        {TOOLS_HERMES,
+         "<tool_call>{\"name\": \"f\", \"arguments\": {\"text\": \"one two three four\"}}"},
+        {TOOLS_MISTRAL_ARGS, "[TOOL_CALLS]f[ARGS]{\"text\": \"one two three four\"}"},
+    };
+    const char *text = texts[_i].text;
     struct answer answer;
     struct buf said = {0};
     uint32_t pieces = 0;
-    answer_init(&answer, &(struct answer_opts){.format = TOOLS_HERMES});
+    answer_init(&answer, &(struct answer_opts){.format = texts[_i].format});
     for (size_t at = 0; at < strlen(text); at++) {
         answer_push(&answer, text + at, 1);
         if (answer.call_count == 0 || !answer_has_news(&answer))
@@ -216,10 +272,13 @@ START_TEST(test_long_arguments_cost_little)
         {"<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": \"", "wo\\\""},
         {"<tool_call>{\"name\": \"f\", \"arguments\": [", "[1],"},
         {"hello", "    "},
+        {"[TOOL_CALLS]f[ARGS]{\"x\": \"", "wo\\\""},
         {"<think>x", " \n  "},
     };
     struct answer answer;
-    answer_init(&answer, &(struct answer_opts){.format = TOOLS_HERMES, .reasoning = true});
+    bool bare = texts[_i].begin[0] == '[';
+    answer_init(&answer, &(struct answer_opts){.format = bare ? TOOLS_MISTRAL_ARGS : TOOLS_HERMES,
+                                               .reasoning = true});
     answer_push(&answer, texts[_i].begin, strlen(texts[_i].begin));
     clock_t began = clock();
     for (int n = 0; n < 100000; n++) {
@@ -246,9 +305,9 @@ int main(void)
     TCase *tc = tcase_create("answer");
     tcase_add_loop_test(tc, test_any_cut, 0, ARRAY_LEN(cases));
     tcase_add_test(tc, test_any_text);
-    tcase_add_test(tc, test_arguments_grow);
+    tcase_add_loop_test(tc, test_arguments_grow, 0, 2);
     tcase_set_timeout(tc, 120);
-    tcase_add_loop_test(tc, test_long_arguments_cost_little, 0, 4);
+    tcase_add_loop_test(tc, test_long_arguments_cost_little, 0, 5);
     tcase_add_test(tc, test_a_zero_byte_is_no_space);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
