@@ -36,6 +36,24 @@ const char *status_openai_type(enum status status)
     return (unsigned)status < STATUS_COUNT ? status_table[status].type : "server_error";
 }
 
+int status_exit(enum status status)
+{
+    switch (status) {
+    case STATUS_OK:
+        return EXIT_SUCCESS;
+    case STATUS_INVALID:
+    case STATUS_TOO_LONG:
+    case STATUS_DENIED:
+    case STATUS_NOT_FOUND:
+    case STATUS_TOO_LARGE:
+    case STATUS_UNSUPPORTED:
+    case STATUS_CORRUPT:
+        return EXIT_REFUSED;
+    default:
+        return EXIT_FAILURE;
+    }
+}
+
 enum status err_set(struct err *err, enum status status, const char *format, ...)
 {
     if (err) {

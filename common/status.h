@@ -44,6 +44,11 @@ const char *status_name(enum status status);
 int status_http(enum status status);
 const char *status_openai_type(enum status status);
 
+/* Exit status of a program whose start was refused: nothing but another command line or another folder
+ * mends it, so it is not started again. EXIT_FAILURE: it may get better. */
+#define EXIT_REFUSED 2
+int status_exit(enum status status);
+
 struct err {
     enum status status;
     char text[320]; /* one sentence without a full stop at its end, NUL-terminated */

@@ -17,7 +17,7 @@ int main(int argc, char **argv)
     if (config_parse(&router_config_spec, argc, argv, &config, &action, &err) != STATUS_OK) {
         fprintf(stderr, "msgl-router: %s\n", err.text);
         config_release(&router_config_spec, &config);
-        return 1;
+        return EXIT_REFUSED;
     }
     if (action == CONFIG_ACTION_EXIT) {
         config_release(&router_config_spec, &config);
@@ -33,11 +33,12 @@ int main(int argc, char **argv)
     }
     log_init("router", (enum log_level)config.log_level);
     struct router *router = mem_zalloc(sizeof(*router));
-    if (router_init(router, &config, &err) == STATUS_OK) {
+    enum status status = router_init(router, &config, &err);
+    if (status == STATUS_OK) {
         router_run(router);
     } else {
         fprintf(stderr, "msgl-router: %s\n", err.text);
-        code = 1;
+        code = status_exit(status);
     }
     router_release(router);
     mem_free(router);

@@ -56,6 +56,7 @@ static enum status follow(struct follower *follower, int signal_fd, struct err *
     return follower_run(follower, signal_fd, err);
 }
 
+/* The exit status; a rank's own is for rank 0 to judge. */
 static int finish(const struct worker_config *config, enum status status, const struct err *err)
 {
     if (status == STATUS_OK) {
@@ -63,7 +64,7 @@ static int finish(const struct worker_config *config, enum status status, const 
         return EXIT_SUCCESS;
     }
     fprintf(stderr, "msgl-worker: %s%s.\n", config->rank ? "a rank: " : "", err->text);
-    return EXIT_FAILURE;
+    return config->rank ? EXIT_FAILURE : status_exit(status);
 }
 
 /* Probes and metrics, for the first process of a node. */
@@ -149,7 +150,7 @@ int main(int argc, char **argv)
 
     if (worker_config_parse(argc, argv, &config, &action, &err) != STATUS_OK) {
         fprintf(stderr, "msgl-worker: %s.\n", err.text);
-        code = EXIT_FAILURE;
+        code = EXIT_REFUSED;
     } else if (action == CONFIG_ACTION_RUN) {
         char name[PROTO_NAME_BYTES_MAX + 16], rank[16] = "";
         if (config.rank)

@@ -192,6 +192,20 @@ static bool is_ready(const struct serve *serve)
            http == 200;
 }
 
+/* OK, or why it makes no sense to go on waiting. The child's words have been passed on, unless nobody
+ * wants to see them. */
+static enum status check_child(const struct supervisor *supervisor, const struct child *child,
+                               struct err *err)
+{
+    if (!child->refused && child->ended_early < EARLY_ENDS_MAX)
+        return STATUS_OK;
+    const char *what = child->refused ? "cannot start" : "cannot stay up";
+    if (supervisor->quiet)
+        return err_set(err, STATUS_UNAVAILABLE, "%s %s: %.*s", child->name, what,
+                       (int)child->last.len, child->last.len ? child->last.data : "");
+    return err_set(err, STATUS_UNAVAILABLE, "%s %s: its own words are above", child->name, what);
+}
+
 /* Until /ready says 200, somebody stops us, or a child cannot stay up. */
 static enum status wait_ready(struct serve *serve, struct err *err)
 {
@@ -200,10 +214,7 @@ static enum status wait_ready(struct serve *serve, struct err *err)
     while (!supervisor->stops) {
         supervisor_step(supervisor, 50);
         for (size_t i = 0; i < supervisor->count; i++)
-            if (supervisor->children[i].ended_early >= EARLY_ENDS_MAX)
-                return err_set(err, STATUS_UNAVAILABLE,
-                               "%s cannot stay up: its own words are above",
-                               supervisor->children[i].name);
+            TRY(check_child(supervisor, &supervisor->children[i], err));
         if (is_ready(serve))
             return STATUS_OK;
     }
@@ -241,8 +252,10 @@ static enum status run(struct serve *serve, struct err *err)
     for (uint64_t i = 0; i < serve->config.workers; i++)
         add_worker(serve, i);
     serve->supervisor.quiet = serve->config.quiet;
+    serve->supervisor.starting = true;
     TRY(supervisor_start(&serve->supervisor, err));
     TRY(wait_ready(serve, err));
+    serve->supervisor.starting = false;
     say_ready(serve, started_ns);
     while (!serve->supervisor.stops)
         supervisor_step(&serve->supervisor, 1000);

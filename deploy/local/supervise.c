@@ -127,7 +127,7 @@ enum status supervisor_start(struct supervisor *supervisor, struct err *err)
     uint64_t now = clock_now_ns();
     for (size_t i = 0; i < supervisor->count; i++) {
         struct child *child = &supervisor->children[i];
-        if (child->pid == 0 && now >= child->restart_at_ns) {
+        if (child->pid == 0 && !child->refused && now >= child->restart_at_ns) {
             child->restart_at_ns = now + BACKOFF_MAX_NS; /* should fork fail */
             TRY(start(child, err));
         }
@@ -135,9 +135,13 @@ enum status supervisor_start(struct supervisor *supervisor, struct err *err)
     return STATUS_OK;
 }
 
-static void pass_line(const struct supervisor *supervisor, const struct child *child,
-                      const char *line, size_t len)
+static void pass_line(const struct supervisor *supervisor, struct child *child, const char *line,
+                      size_t len)
 {
+    if (len > 0) {
+        buf_clear(&child->last);
+        buf_append(&child->last, line, len);
+    }
     if (!supervisor->quiet && len)
         dprintf(STDERR_FILENO, "%-8s | %.*s\n", child->name, (int)len, line);
 }
@@ -183,6 +187,10 @@ static void note_end(const struct supervisor *supervisor, struct child *child, i
     child->ended_early++;
     child->restart_at_ns = now + delay;
     if (supervisor->stops)
+        return;
+    child->refused =
+        supervisor->starting && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == EXIT_REFUSED;
+    if (child->refused)
         return;
     if (WIFSIGNALED(wait_status))
         dprintf(STDERR_FILENO, "%s was killed by signal %d; again in %.1f s\n", child->name,
@@ -267,6 +275,7 @@ void supervisor_release(struct supervisor *supervisor)
         if (child->log_fd >= 0)
             close(child->log_fd);
         buf_release(&child->line);
+        buf_release(&child->last);
     }
     close(supervisor->signal_fd);
     supervisor->count = 0;

@@ -5,7 +5,7 @@
  *   SIGCHLD, SIGINT, SIGTERM ──► signalfd ────────┘
  *
  * A child that ends is started again: after 0.5 s, then twice as long each time up to 30 s; a minute
- * of life resets that. Children have process groups of their own (Ctrl-C reaches only us, we stop
+ * of life resets that. Only one that ends with EXIT_REFUSED before all was ready once stays down. Children have process groups of their own (Ctrl-C reaches only us, we stop
  * them in order) and die with us whatever happens to us (PR_SET_PDEATHSIG). One thread.
  */
 #ifndef MSGL_DEPLOY_LOCAL_SUPERVISE_H
@@ -29,6 +29,8 @@ struct child {
     uint64_t started_ns;
     uint64_t restart_at_ns; /* when pid is 0 */
     unsigned ended_early;   /* times in a row that it ended within a minute */
+    bool refused;           /* its start was, and `starting` held then: it is not started again */
+    struct buf last;        /* its last line */
 };
 
 struct supervisor {
@@ -36,6 +38,7 @@ struct supervisor {
     size_t count;
     int signal_fd;
     unsigned stops; /* SIGINT and SIGTERM seen */
+    bool starting;  /* nothing was ready yet; whoever runs us clears it */
     bool quiet;     /* keep the children's lines to ourselves */
 };
 

@@ -95,6 +95,50 @@ START_TEST(test_back_off_doubles)
 }
 END_TEST
 
+/* Standard error of a child that refuses, until it has ended `times`; it ends no more often. */
+static char *refuse(bool starting, unsigned times)
+{
+    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
+    struct child *child;
+    FILE *file = tmpfile();
+    char *text;
+
+    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
+    supervisor->starting = starting;
+    child = add_shell(supervisor, "refuses", "echo first; echo I will not; exit 2");
+    ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
+    while (child->ended_early < times)
+        supervisor_step(supervisor, 20);
+    if (starting)
+        step_for(supervisor, 900); /* else it would be back after 0.5 s */
+    ck_assert_uint_eq(child->ended_early, times);
+    ck_assert(child->refused == starting);
+    ck_assert_uint_eq(child->last.len, strlen("I will not"));
+    ck_assert_int_eq(memcmp(child->last.data, "I will not", child->last.len), 0);
+    supervisor_release(supervisor);
+    text = captured(file);
+    fclose(file);
+    mem_free(supervisor);
+    return text;
+}
+
+START_TEST(test_a_refusal_is_final_while_starting)
+{
+    char *text = refuse(true, 1);
+    ck_assert_str_eq(text, "refuses  | first\nrefuses  | I will not\n");
+    free(text);
+}
+END_TEST
+
+START_TEST(test_a_refusal_is_an_end_like_others_later)
+{
+    char *text = refuse(false, 2);
+    ck_assert_ptr_nonnull(strstr(text, "refuses ended with status 2; again in 1.0 s\n"));
+    free(text);
+}
+END_TEST
+
 START_TEST(test_lines_are_passed_on_whole)
 {
     struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
@@ -210,6 +254,7 @@ START_TEST(test_a_program_that_is_not_there)
 END_TEST
 
 SUITE_MAIN("supervise", test_a_dead_child_is_started_again, test_back_off_doubles,
+           test_a_refusal_is_final_while_starting, test_a_refusal_is_an_end_like_others_later,
            test_lines_are_passed_on_whole, test_one_that_ignores_sigterm_is_killed,
            test_signals_are_counted_not_fatal, test_children_die_with_the_supervisor,
            test_a_program_that_is_not_there)

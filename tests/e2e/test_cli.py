@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -128,6 +129,21 @@ def test_serve_restarts_a_dead_worker(serve):
     wait_for(s.ready, 30)
     reply = requests.post(s.url + "/v1/completions", json={"model": NAME, "prompt": "x", "max_tokens": 2})
     assert reply.status_code == 200
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_serve_ends_at_once_with_a_model_that_nobody_runs(tmp_path, quiet):
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(MODEL, name), tmp_path)
+    with open(os.path.join(MODEL, "config.json"), encoding="utf-8") as f:
+        config = {**json.load(f), "architectures": ["NobodysForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = msgl("serve", "--model", str(tmp_path), "--port", "0", "--dummy-weights", *quiet)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.count("NobodysForCausalLM") == 1 and "again in" not in done.stderr, done.stderr
+    assert "worker-0 cannot start" in done.stderr.splitlines()[-1] or not quiet
+    done = msgl("serve", "--model", MODEL, "--port", "0", "--dummy-weights", "--router-arg=--policy=nobodys", *quiet)
+    assert done.returncode == 1 and done.stderr.count("nobodys") == 1 and "again in" not in done.stderr, done.stderr
 
 
 def test_serve_without_a_model_says_so(tmp_path):

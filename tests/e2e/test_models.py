@@ -138,7 +138,7 @@ def test_a_broken_folder_is_one_sentence(tmp_path, change, words):
     done = subprocess.run([ROUTER, "--model", folder, "--port", "0", "--admin-port", "0", "--worker-endpoint", "tcp://127.0.0.1:*"],
                           capture_output=True, text=True, timeout=60 * SLOW)
     said = [line for line in done.stderr.splitlines() if line.startswith("msgl-router: ")]
-    assert done.returncode == 1 and len(said) == 1, done.stderr
+    assert done.returncode == 2 and len(said) == 1, done.stderr
     assert words in said[0] and "broken" in said[0], said
 
 
@@ -174,4 +174,4 @@ def test_an_unknown_folder_is_one_sentence(tmp_path, program, change, word):
     wire = ["--router", "tcp://127.0.0.1:9"] if program == WORKER else ["--port", "0", "--worker-endpoint", "tcp://127.0.0.1:*"]
     done = subprocess.run([program, "--model", folder, "--admin-port", "0", *wire], capture_output=True, text=True, timeout=60 * SLOW)
     said = [line for line in done.stderr.splitlines() if line.startswith(os.path.basename(program) + ": ")]
-    assert done.returncode == 1 and len(said) == 1 and word in said[0], done.stderr
+    assert done.returncode == 2 and len(said) == 1 and word in said[0], done.stderr

@@ -167,7 +167,7 @@ def test_grammars_bind_every_rank(cluster):
 
 def test_a_rank_that_cannot_start_is_one_sentence(tmp_path, router):
     process = Process(argv(router, "--tp", "16"), str(tmp_path / "w.log"))  # of 9 heads
-    assert process.popen.wait(60 * SLOW) == 1
+    assert process.popen.wait(60 * SLOW) in (1, 2)  # 1: another rank's end was seen before rank 0 refused
     assert "num_attention_heads" in process.text(), process.text()
     assert "msgl-worker: " in process.text()
 

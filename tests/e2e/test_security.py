@@ -96,7 +96,7 @@ def test_unsafe_options_are_refused(program, args, says):
         extra += ["--worker-endpoint", "tcp://127.0.0.1:*"]
     done = subprocess.run([os.path.join(BUILD, program), "--model", MODEL, *extra, *args], capture_output=True, text=True,
                           timeout=30 * SLOW)
-    assert done.returncode == 1 and says in done.stderr, done.stderr
+    assert done.returncode == 2 and says in done.stderr, done.stderr
 
 
 def test_everything_binds_to_loopback_by_default():

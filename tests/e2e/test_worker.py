@@ -224,7 +224,7 @@ def run_bad(folder):
     done = subprocess.run([WORKER, "--model", str(folder), "--router", "tcp://127.0.0.1:9"],
                           capture_output=True, text=True, timeout=120 * SLOW)
     said = [line for line in done.stderr.splitlines() if line.startswith("msgl-worker: ")]
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == 2, done.stderr
     assert len(said) == 1 and said[0].endswith("."), done.stderr
     return said[0]
 
@@ -235,7 +235,7 @@ def test_bad_options_are_one_sentence(args):
     done = subprocess.run([WORKER, "--model", MODEL, "--router", "tcp://127.0.0.1:9", *args],
                           capture_output=True, text=True, timeout=60 * SLOW)
     said = [line for line in done.stderr.splitlines() if line.startswith("msgl-worker: ")]
-    assert done.returncode == 1 and len(said) == 1, done.stderr
+    assert done.returncode == 2 and len(said) == 1, done.stderr
 
 
 def test_ctrl_c_while_loading_leaves_nothing(tmp_path, router):
