@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "router/api/tools.h"
 #include "router/telemetry.h"
 
 void stream_init(struct stream *stream, struct call *call, uint32_t choice)
@@ -15,13 +16,11 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     stream->state = STREAM_DONE;
     list_init(&stream->queue_node);
     list_init(&stream->worker_node);
-    /* These families' marks are special tokens. */
-    enum tool_format format = stream->prompt->parses ? stream->prompt->answer.format : TOOLS_NONE;
-    bool marks = format == TOOLS_LLAMA || tools_mistral(format);
-    detokenizer_init(&stream->detokenizer, call->model->tokenizer,
-                     call->params.skip_special && !marks);
-    if (stream->prompt->parses)
+    detokenizer_init(&stream->detokenizer, call->model->tokenizer, call->params.skip_special);
+    if (stream->prompt->parses) {
+        tools_keep_marks(call->model, &stream->prompt->answer, &stream->detokenizer);
         answer_init(&stream->answer, &stream->prompt->answer);
+    }
     stop_init(&stream->stop, call->params.stops, call->params.stop_count,
               call->params.include_stop);
     if (params_scores(&call->params) > 0)

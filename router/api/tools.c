@@ -190,16 +190,38 @@ static bool ends_with(struct str text, const char *end)
 bool tools_answer_opts(const struct params *params, const struct model *model, struct str prompt,
                        struct answer_opts *out)
 {
-    bool tools = json_array_size(params->tools) > 0 && params->tool_choice != TOOL_OFF;
-    bool bound = params->grammar != GRAMMAR_NONE;
+    bool forced = params->tool_choice >= TOOL_REQUIRED;
+    bool bound = params->grammar != GRAMMAR_NONE && params->grammar != GRAMMAR_WITHOUT;
+    /* What a schema or an expression binds is no call, even if it looks like one of llama's. */
+    bool tools =
+        json_array_size(params->tools) > 0 && params->tool_choice != TOOL_OFF && (forced || !bound);
     enum tool_format format = tools ? format_for(params, model) : TOOLS_NONE;
     *out = (struct answer_opts){
         .format = format,
         .reasoning = model->thinks && params->separate_reasoning && !bound,
         .thinking =
             model->thinks && params->separate_reasoning && !bound && ends_with(prompt, "<think>"),
-        .calling = params->tool_choice >= TOOL_REQUIRED && tools_mistral(format),
+        .calling = forced && tools_mistral(format),
         .one_call = !params->parallel_calls,
     };
     return params->kind == API_CHAT && (format != TOOLS_NONE || out->reasoning);
+}
+
+void tools_keep_marks(const struct model *model, const struct answer_opts *opts,
+                      struct detokenizer *detokenizer)
+{
+    static const char *const think[] = {"<think>", "</think>", NULL};
+    static const char *const tools[][4] = {
+        [TOOLS_NONE] = {NULL},
+        [TOOLS_HERMES] = {"<tool_call>", "</tool_call>"},
+        [TOOLS_LLAMA] = {"<|python_tag|>"},
+        [TOOLS_MISTRAL] = {"[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"},
+        [TOOLS_MISTRAL_ARGS] = {"[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"},
+    };
+    const char *const *lists[] = {opts->reasoning ? think : tools[TOOLS_NONE], tools[opts->format]};
+    uint32_t id;
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        for (const char *const *mark = lists[i]; *mark; mark++)
+            if (tokenizer_find(model->tokenizer, (struct str){*mark, strlen(*mark)}, &id))
+                detokenizer_keep(detokenizer, id);
 }

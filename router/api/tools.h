@@ -5,6 +5,7 @@
 #include "router/api/params.h"
 #include "router/models.h"
 #include "router/text/answer.h"
+#include "router/text/detokenizer.h"
 
 #define TOOL_FORMATS "auto|none|hermes|llama|mistral|mistral-args"
 
@@ -21,5 +22,8 @@ enum status MUST_USE tools_grammar(const struct params *params, const struct mod
 /* How the answer is taken apart. False: not at all. `prompt`: the rendered text's end. */
 bool tools_answer_opts(const struct params *params, const struct model *model, struct str prompt,
                        struct answer_opts *out);
+/* Many files call the marks special tokens, which clients do not want to see: the answer must. */
+void tools_keep_marks(const struct model *model, const struct answer_opts *opts,
+                      struct detokenizer *detokenizer);
 
 #endif

@@ -6,6 +6,8 @@
 
 /* Space that goes untold around thinking and in front of a call: more of it is text. */
 #define SPACES_MAX 256
+/* Each is read again as text, to its end: a text of nothing else must not cost its square. */
+#define NO_CALLS_MAX 16
 
 static const struct str think = {"<think>", 7}, think_end = {"</think>", 8};
 static const struct str hermes = {"<tool_call>", 11}, hermes_end = {"</tool_call>", 12};
@@ -28,6 +30,7 @@ void answer_release(struct answer *answer)
     buf_release(&answer->content);
     buf_release(&answer->reasoning);
     buf_release(&answer->raw);
+    buf_release(&answer->mark);
     *answer = (struct answer){.call_count = 0};
 }
 
@@ -166,10 +169,13 @@ static bool step_reasoning(struct answer *answer, bool end)
     return false;
 }
 
-static void begin_call(struct answer *answer, bool marked)
+/* What is consumed of held stands in front of the call: should it be none, that is text. */
+static void begin_call(struct answer *answer, size_t from, size_t end)
 {
+    buf_clear(&answer->mark);
     buf_clear(&answer->raw);
-    answer->marked = marked;
+    if (end > from)
+        buf_append(&answer->mark, answer->held.data + from, end - from);
     answer->bare_name = false;
     answer->state = ANSWER_CALL;
 }
@@ -185,8 +191,8 @@ static bool step_content(struct answer *answer, bool end)
     size_t skip = spaces_at(held, 0);
     if (answer->opts.format == TOOLS_LLAMA && !answer->spoke &&
         skip < MIN(held->len, (size_t)SPACES_MAX) && held->data[skip] == '{') {
+        begin_call(answer, 0, skip);
         buf_consume(held, skip);
-        begin_call(answer, false);
         return true;
     }
     struct str mark = opener(answer);
@@ -194,8 +200,8 @@ static bool step_content(struct answer *answer, bool end)
     if (at < held->len) {
         size_t space = spaces_before(held, at);
         answer->spoke |= at > space;
+        begin_call(answer, at - space, at + mark.len);
         move(answer, at - space, &answer->content, space + mark.len);
-        begin_call(answer, true);
         return true;
     }
     size_t keep = end ? 0 : maybe(held, mark);
@@ -206,17 +212,19 @@ static bool step_content(struct answer *answer, bool end)
     return false;
 }
 
-/* It looked like a call and is none. */
+/* It looked like a call and is none: its beginning is text, a call may still come behind that. */
 static bool no_call(struct answer *answer)
 {
-    struct str mark = opener(answer);
-    if (answer->marked)
-        buf_append(&answer->content, mark.data, mark.len);
-    buf_append(&answer->content, answer->raw.data, answer->raw.len);
+    if (answer->mark.len > 0)
+        buf_append(&answer->content, answer->mark.data, answer->mark.len);
+    if (answer->raw.len > 0)
+        buf_append(&answer->held, answer->raw.data, answer->raw.len);
+    buf_clear(&answer->mark);
     buf_clear(&answer->raw);
     answer->spoke = true;
     answer->state = ANSWER_CONTENT;
-    answer->opts.format = TOOLS_NONE;
+    if (++answer->no_calls >= NO_CALLS_MAX)
+        answer->opts.format = TOOLS_NONE;
     return true;
 }
 
@@ -282,7 +290,7 @@ static bool step_call(struct answer *answer, bool end)
     }
     if (state == SCAN_MORE) {
         if (end && !answer->raw_named)
-            return answer->raw.len > 0 && no_call(answer);
+            return answer->raw.len + answer->mark.len > 0 && no_call(answer);
         if (answer->raw_named) {
             size_t value = (size_t)(scan.arguments.data - answer->raw.data);
             answer->place = (struct answer_place){.value = value, .at = value};
@@ -334,10 +342,10 @@ static bool step_after(struct answer *answer, bool end)
         (may_begin(held->data, held->len, hermes_end) || may_begin(held->data, held->len, mark)))
         return false;
     if (list && c == '{') {
-        begin_call(answer, false);
+        begin_call(answer, 0, 0);
     } else if (begins(held->data, held->len, mark)) {
+        begin_call(answer, 0, mark.len);
         buf_consume(held, mark.len);
-        begin_call(answer, true);
     } else {
         answer->state = ANSWER_CONTENT;
         answer->spoke = true;

@@ -47,13 +47,14 @@ struct answer { /* answer_init; release */
     struct buf content, reasoning; /* decided; whoever tells them to a client clears them */
     struct buf raw;                /* of the call being read */
     bool raw_named;                /* it is in calls already */
-    bool marked;                   /* its mark was read, not only its beginning */
+    struct buf mark;               /* what stood in front of it, untold: space, its mark */
     bool bare_name;                /* it is of the form name[ARGS]{…} */
     struct answer_place place;     /* in raw: where its arguments are read on; value 0: nowhere */
     struct answer_call *calls;
     uint32_t call_count;
-    bool spoke; /* there was content: llama's bare calls come first or not at all */
-    bool over;  /* one_call, and it is complete */
+    uint32_t no_calls; /* beginnings of calls that were none */
+    bool spoke;        /* there was content: llama's bare calls come first or not at all */
+    bool over;         /* one_call, and it is complete */
 };
 
 void answer_init(struct answer *answer, const struct answer_opts *opts);

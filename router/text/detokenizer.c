@@ -12,12 +12,27 @@ void detokenizer_init(struct detokenizer *d, const struct tokenizer *tokenizer, 
     token_stream_init(&d->stream, tokenizer_decoder(tokenizer));
 }
 
+void detokenizer_keep(struct detokenizer *d, uint32_t id)
+{
+    CHECK(d->kept_count < DETOKENIZER_KEPT_MAX);
+    d->kept[d->kept_count++] = id;
+}
+
+static bool is_kept(const struct detokenizer *d, uint32_t id)
+{
+    for (uint32_t i = 0; i < d->kept_count; i++)
+        if (d->kept[i] == id)
+            return true;
+    return false;
+}
+
 void detokenizer_push(struct detokenizer *d, const uint32_t *ids, size_t count, struct buf *out)
 {
     size_t certain;
     for (size_t i = 0; i < count; i++) {
         struct str token;
-        if (!tokenizer_spelling(d->tokenizer, ids[i], d->skip_special, &token))
+        if (!tokenizer_spelling(d->tokenizer, ids[i], d->skip_special && !is_kept(d, ids[i]),
+                                &token))
             continue;
         if (d->stream.decoder)
             token_stream_push(&d->stream, token, out);

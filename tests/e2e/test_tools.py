@@ -230,6 +230,108 @@ def test_mistrals_newer_form_is_forced(cluster, tmp_path, stream):
     assert reply.status_code == 400 and "tools[0]" in reply.json()["error"]["message"]
 
 
+def saying(c, folder, text, also=()):
+    """A worker that answers everything with this text (and these ids in front)."""
+    ids = list(also) + requests.post(c.url() + "/tokenize", json={"prompt": text, "add_special_tokens": False}).json()["tokens"]
+    worker = ScriptedWorker(c.wire(), folder, name="saying", ft=7)
+    worker.say(ids)
+    wait_for(lambda: worker.welcomed, 10)
+    return worker
+
+
+THOUGHT = "Let me see: <tool_call> is for the weather in Paris, and the time."
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris <think>", "days": 2}}\n</tool_call>\n'
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("special", [False, True])
+def test_thinking_goes_before_calls(cluster, tmp_path, special):
+    """The prompt opens the thinking; the marks are special tokens, as some files have them, or not."""
+    folder = family(tmp_path, "<tool_call>", tail="<think>\n")
+    add_tokens(folder, ("<think>", "</think>", "<tool_call>", "</tool_call>"), special)
+    c = cluster(workers=0, start=False, model=folder)
+    worker = saying(c, folder, THOUGHT + "\n</think>\n\nI look." + CALL * 2, also=[1])  # 1: a special token that nobody wants to see
+    body = {"messages": ASK, "tools": [WEATHER, TIME], "max_tokens": 500}
+    try:
+        reply = c.post("/v1/chat/completions", {**body, "stream": True})
+        events = chunks(reply)
+        deltas = [e["choices"][0]["delta"] for e in events if e["choices"]]
+        order = [kind for d in deltas for kind in ("reasoning_content", "content", "tool_calls") if d.get(kind)]
+        assert order == sorted(order, key=("reasoning_content", "content", "tool_calls").index) and order.count("reasoning_content") > 5
+        message = assemble(events)
+        assert message["reasoning_content"] == THOUGHT
+        assert message["content"] == "I look." and message["finish"] == "tool_calls" and len(message["tool_calls"]) == 2
+        seen = set()
+        for call in (call for d in deltas for call in d.get("tool_calls", [])):
+            if call["index"] not in seen:
+                assert set(call) == {"index", "id", "type", "function"} and set(call["function"]) == {"name", "arguments"}
+            else:
+                assert set(call) == {"index", "function"} and set(call["function"]) == {"arguments"} and call["function"]["arguments"]
+            assert seen <= {0, 1} and call["index"] in (len(seen), len(seen) - 1)
+            seen.add(call["index"])
+        finishes = [e["choices"][0]["finish_reason"] for e in events if e["choices"]]
+        assert set(finishes[:-1]) == {None} and finishes[-1] == "tool_calls"
+        for hide in ({"include_reasoning": False}, {"separate_reasoning": False}):
+            for stream in (False, True):
+                text = c.post("/v1/chat/completions", {**body, **hide, "stream": stream}).text
+                assert "reasoning_content" not in text and "tool_calls" in text, text
+        for also in ({"bad_words": ["xyzzy"]}, {"stop": ["never said"]}, {"n": 2}):
+            answers = c.post("/v1/chat/completions", {**body, **also}).json()["choices"]
+            assert {a["message"]["reasoning_content"] for a in answers} == {THOUGHT}
+            assert len({x["id"] for a in answers for x in a["message"]["tool_calls"]}) == 2 * len(answers)
+    finally:
+        worker.stop()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_what_is_no_call_stays_text(cluster, tmp_path, name):
+    folder = family(tmp_path, SAYS[name][0], calls=NEWER["id"] if name == "mistral-args" else None)
+    if name == "mistral-args":
+        add_tokens(folder, MARKS, True)
+    c = cluster(workers=0, start=False, model=folder)
+    mark = {"hermes": "<tool_call>", "llama": "<|python_tag|>"}.get(name, "[TOOL_CALLS]")
+    for text in (f"Write {mark} and then {{\"name\": 5}}.", f"{mark}{{\"name\": 7, \"arguments\": {{}}}}", f"{mark}", f"One {mark[:-1]}"):
+        worker = saying(c, folder, text)
+        try:
+            reply = c.post("/v1/chat/completions", {"messages": ASK, "tools": [WEATHER], "stream": True, "max_tokens": 500})
+            message = assemble(chunks(reply))
+            assert message["content"] == text and message["finish"] == "stop" and not message["tool_calls"], (text, message)
+        finally:
+            worker.stop()
+        wait_for(lambda: c.metric("msgl_router_workers") == 0, 20)
+
+
+@pytest.mark.sanitize
+def test_a_bound_answer_is_no_call(cluster, tmp_path):
+    """With response_format an answer may look like a call of llama's, and is what was asked for."""
+    folder = family(tmp_path, SAYS["llama"][0])
+    c = cluster(workers=0, start=False, model=folder)
+    text = '{"name": "Bob", "parameters": {"age": 7}}'
+    worker = saying(c, folder, text)
+    try:
+        body = {"messages": ASK, "tools": [WEATHER], "max_tokens": 500}
+        assert c.post("/v1/chat/completions", body).json()["choices"][0]["finish_reason"] == "tool_calls"
+        answer = c.post("/v1/chat/completions", {**body, "response_format": {"type": "json_object"}}).json()["choices"][0]
+        assert answer["message"]["content"] == text and "tool_calls" not in answer["message"] and answer["finish_reason"] == "stop"
+    finally:
+        worker.stop()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_call_that_is_cut_says_so(shared, stream):
+    body = {"model": NAME, "messages": ASK, "tools": [WEATHER], "tool_choice": "required", "temperature": 0, "max_tokens": 14, "stream": stream}
+    reply = shared.post("/v1/chat/completions", body)
+    if stream:
+        message = assemble(chunks(reply))
+        calls, finish = [(x["name"], x["arguments"]) for x in message["tool_calls"]], message["finish"]
+    else:
+        answer = reply.json()["choices"][0]
+        calls, finish = [(x["function"]["name"], x["function"]["arguments"]) for x in answer["message"].get("tool_calls", [])], answer["finish_reason"]
+    assert finish == "length" and [name for name, _ in calls] in ([], ["get_weather"])
+
+
 @pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_thinking(cluster, tmp_path, stream):

@@ -93,6 +93,23 @@ static const struct {
     {{.format = TOOLS_MISTRAL},
      "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}, {\"x\": 1}]",
      "{\"x\": 1}]||f({})"},
+    {{.format = TOOLS_HERMES},
+     "Write  <tool_call> and then {}.",
+     "Write  <tool_call> and then {}.||"},
+    {{.format = TOOLS_LLAMA}, "  {\"answer\": 42}", "  {\"answer\": 42}||"},
+    /* and a call may come behind it */
+    {{.format = TOOLS_HERMES},
+     "I use <tool_call> so: <tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>",
+     "I use <tool_call> so:||f({})"},
+    {{.format = TOOLS_MISTRAL_ARGS},
+     "[TOOL_CALLS] are made: [TOOL_CALLS]f[ARGS]{}",
+     "[TOOL_CALLS] are made:||f({})"},
+    {{.format = TOOLS_LLAMA},
+     "{\"x\": 1} <|python_tag|>{\"name\": \"f\", \"parameters\": {}}",
+     "{\"x\": 1}||f({})"},
+    {{.format = TOOLS_HERMES}, "Write <tool_call>", "Write <tool_call>||"},
+    {{.format = TOOLS_HERMES}, "<tool_call>\n", "<tool_call>\n||"},
+    {{.format = TOOLS_MISTRAL_ARGS}, "See [TOOL_CALLS] as text", "See [TOOL_CALLS] as text||"},
     {{.format = TOOLS_LLAMA}, "<|python_tag|>print(1)", "<|python_tag|>print(1)||"},
     /* the newer form of Mistral's, whatever form the template writes */
     {{.format = TOOLS_MISTRAL_ARGS}, "[TOOL_CALLS]f[ARGS]{\"x\": 1}", "||f({\"x\": 1})"},
@@ -291,6 +308,25 @@ START_TEST(test_long_arguments_cost_little)
 }
 END_TEST
 
+/* A text of nothing but beginnings of calls, which only its end shows to be none. */
+START_TEST(test_many_beginnings_cost_little)
+{
+    struct answer answer;
+    answer_init(&answer, &(struct answer_opts){.format = TOOLS_HERMES});
+    struct buf text = {0};
+    for (int i = 0; i < 20000; i++)
+        buf_str(&text, "<tool_call>{\"a\":[");
+    clock_t began = clock();
+    answer_push(&answer, text.data, text.len);
+    answer_finish(&answer);
+    ck_assert_int_lt((clock() - began) / CLOCKS_PER_SEC, 10); /* 10 ms; without a limit, minutes */
+    ck_assert_uint_eq(answer.content.len, text.len);
+    ck_assert_int_eq(memcmp(answer.content.data, text.data, text.len), 0);
+    answer_release(&answer);
+    buf_release(&text);
+}
+END_TEST
+
 START_TEST(test_a_zero_byte_is_no_space)
 {
     struct answer_scan scan;
@@ -309,6 +345,7 @@ int main(void)
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_long_arguments_cost_little, 0, 5);
     tcase_add_test(tc, test_a_zero_byte_is_no_space);
+    tcase_add_test(tc, test_many_beginnings_cost_little);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

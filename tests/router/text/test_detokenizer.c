@@ -110,6 +110,21 @@ START_TEST(test_special_inside_a_character)
 }
 END_TEST
 
+START_TEST(test_a_kept_token_is_not_skipped)
+{
+    static const uint32_t ids[] = {'a', 256, 'b', 257, 256};
+    struct detokenizer d;
+    struct buf out = {0};
+    detokenizer_init(&d, tokenizer, true);
+    detokenizer_keep(&d, 256);
+    detokenizer_push(&d, ids, ARRAY_LEN(ids), &out);
+    detokenizer_finish(&d, &out);
+    ck_assert(str_is((struct str){out.data, out.len}, "a<end>b<end>"));
+    detokenizer_release(&d);
+    buf_release(&out);
+}
+END_TEST
+
 /* Random ids with many lead and continuation bytes, in random steps. */
 START_TEST(test_stream_equals_whole)
 {
@@ -161,6 +176,7 @@ int main(void)
     tcase_set_timeout(c, 120);
     tcase_add_test(c, test_holds_half_characters);
     tcase_add_test(c, test_special_inside_a_character);
+    tcase_add_test(c, test_a_kept_token_is_not_skipped);
     tcase_add_test(c, test_stream_equals_whole);
     suite_add_tcase(s, c);
     runner = srunner_create(s);
