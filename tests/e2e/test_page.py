@@ -69,6 +69,12 @@ def ask(page, text, *keys):
     page.press(text, *(keys or (Keys.ENTER,)))
 
 
+def brief(page):
+    """Answers of a real model that end soon: without a limit one may fill the context, for minutes."""
+    page.js("localStorage.setItem('msgl.settings', '{\"temperature\":0,\"max_tokens\":48}')")
+    return page
+
+
 def answered(page, seconds=60):
     page.wait(DONE, seconds)
     wait_for(lambda: page.text("#send") == "Send", 10)
@@ -133,7 +139,7 @@ def test_admin_port_takes_the_pages_calls_and_no_others(shared):
 # ---- the chat ----
 
 def test_chat(shared, page):
-    p = page(shared.url())
+    p = brief(page(shared.url()))
     ask(p, "Say hello to the world in one short sentence.")
     text = answered(p)
     assert len(text.strip()) > 3
@@ -397,7 +403,7 @@ def test_a_megabyte_in_one_line(cluster, told, page):
 
 
 def test_narrow_dark_and_keyboard_only(shared, page):
-    p = page(shared.url(), width=360, height=640, dark=True)
+    p = brief(page(shared.url(), width=360, height=640, dark=True))
     assert p.js("return getComputedStyle(document.body).backgroundColor") == "rgb(21, 24, 27)"
     assert p.js("return document.documentElement.scrollWidth") <= 360
     assert p.js("return document.activeElement.id") == "input"
