@@ -89,7 +89,7 @@ def test_two_nodes_of_two_ranks(router, tmp_path):
     time.sleep(0.3)  # it comes first and waits
     first = Process(argv(other, *nodes, "--node-rank", "0"), str(tmp_path / "node-0.log"))
     try:
-        other.greet(60 * SLOW)
+        other.greet(150 * SLOW)
         other.generate(1, prompt, 16)
         assert other.collect(1, seconds=60 * SLOW)[0] == want
         second.popen.send_signal(signal.SIGTERM)  # rank 0 decides when to leave
