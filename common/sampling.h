@@ -18,8 +18,8 @@ struct sampling {
     uint32_t choice;         /* 0..n-1 */
     float presence_penalty;  /* off a logit whose token was generated; 0 = off */
     float frequency_penalty; /* off a logit for each time it was generated; 0 = off */
-    float
-        repetition_penalty; /* divides what prompt or answer hold (a negative one: times); 1 = off */
+    /* divides what prompt or answer hold (a negative one: times); 1 = off */
+    float repetition_penalty;
 };
 
 /* What an engine can do beyond drawing a token: told in HELLO, wanted by calls. Bits. */

@@ -141,8 +141,8 @@ struct device_opts {
     int device_index; /* cuda */
     const char *attn; /* cuda: "fa" (Hopper) or "generic"; NULL: the best that runs */
     int rank, tp;
-    const char
-        *comm; /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
+    /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
+    const char *comm;
 };
 
 struct device_info {

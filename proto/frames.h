@@ -122,8 +122,8 @@ struct tokens_item {
     uint32_t first;           /* index of tokens[0] among the choice's generated tokens, from 0 */
     struct token_view tokens; /* usually one; may be empty with a finish */
     uint32_t finish;          /* enum finish */
-    uint32_t
-        cached_tokens; /* prompt tokens that were not computed; in the item with first == start */
+    /* prompt tokens that were not computed; in the item with first == start */
+    uint32_t cached_tokens;
     /* With GENERATE's logprobs = 1 + n: a log probability a token, and its n alternatives. */
     struct str logprobs;       /* packed f32, as many as tokens */
     struct token_view top_ids; /* n for each of tokens, likeliest first */

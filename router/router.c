@@ -75,8 +75,8 @@ static void on_tick(uv_timer_t *timer)
     watch_tick(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
-        if (router
-                ->admin) /* open pages; chats among them wait a second more than on the API port */
+        /* open pages; chats among them wait a second more than on the API port */
+        if (router->admin)
             http_server_sweep(router->admin);
         http_server_refresh(router->api);
     }

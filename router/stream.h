@@ -32,8 +32,8 @@ struct stream {
     struct list worker_node; /* in worker->streams while RUNNING */
     struct worker *worker;   /* while RUNNING */
     uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
-    uint32_t
-        shared_tokens;    /* of the prompt: being computed there for another stream, see fleet.h */
+    /* of the prompt: being computed there for another stream, see fleet.h */
+    uint32_t shared_tokens;
     uint64_t queued_ms;   /* since when it waits */
     uint64_t round;       /* of the queue, in which it was tried last */
     bool lost;            /* it waits because a worker failed it */

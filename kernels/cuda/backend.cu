@@ -254,8 +254,8 @@ static void event_record(struct device *device, struct stream *stream, struct ev
 static enum status event_sync(struct device *device, struct event *event, struct err *err)
 {
     cudaError_t error;
-    cudaSetDevice(
-        device->opts.device_index); /* this thread may be another than the launching one */
+    /* this thread may be another than the launching one */
+    cudaSetDevice(device->opts.device_index);
     error = cudaEventSynchronize(event->cuda);
     if (event->error != cudaSuccess)
         return cuda_status(err, event->error, event->error_where);

@@ -58,8 +58,8 @@ struct params {
     int add_special, generation_prompt; /* -1: not said */
     bool continue_final;
     bool stream_options, tokens_as_ids, return_ids;
-    uint32_t
-        truncate; /* so many of the prompt's tokens; 0: all; UINT32_MAX: what the context holds */
+    /* so many of the prompt's tokens; 0: all; UINT32_MAX: what the context holds */
+    uint32_t truncate;
     bool truncate_right;     /* keep the first ones, not the last */
     const char *tokens_none; /* the parameter that asks for no token at all; NULL */
     uint32_t n;

@@ -55,8 +55,8 @@ struct http_exchange {
 struct http_exchange *http_exchange_new(struct http_server *server, h2o_req_t *req);
 void http_exchange_flush(struct http_exchange *exchange);
 void http_exchange_lost(struct http_exchange *exchange); /* the client left */
-bool http_direct_can(
-    const struct http_exchange *exchange);             /* asked once the response has started */
+/* asked once the response has started */
+bool http_direct_can(const struct http_exchange *exchange);
 void http_direct_send(struct http_exchange *exchange); /* all of `out`, as a chunk of the body */
 int http_exchange_fd(const struct http_exchange *exchange);
 enum status MUST_USE http_tls_start(struct http_server *server, struct err *err);

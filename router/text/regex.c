@@ -42,8 +42,8 @@ static enum status compile(const char *pattern, bool literal, struct regex *out,
     int code;
 
     CHECK(context);
-    options |=
-        literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE; /* Ruby's ^ and $ are lines' */
+    /* Ruby's ^ and $ are lines' */
+    options |= literal ? PCRE2_LITERAL : PCRE2_UCP | PCRE2_MULTILINE;
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     out->code =
         pcre2_compile((PCRE2_SPTR)pattern, strlen(pattern), options, &code, &offset, context);

@@ -72,7 +72,7 @@ size_t page_tree_top(const struct page_tree *tree, size_t max, uint64_t now_ms,
 /* How many prompts went through the segment lately, older ones counted less. */
 float page_segment_heat(const struct page_segment *segment, uint64_t now_ms);
 uint64_t page_tree_bytes(const struct page_tree *tree); /* memory in use */
-void page_tree_check(
-    const struct page_tree *tree); /* for tests: aborts when it contradicts itself */
+/* for tests: aborts when it contradicts itself */
+void page_tree_check(const struct page_tree *tree);
 
 #endif

@@ -182,8 +182,8 @@ void http_add_header(struct http_exchange *exchange, const char *name, struct st
 
 void http_reply(struct http_exchange *exchange, int status, const char *type, struct str body)
 {
-    CHECK(!exchange->ended &&
-          !exchange->wrote); /* a stream of which nothing was said may still fail */
+    /* a stream of which nothing was said may still fail */
+    CHECK(!exchange->ended && !exchange->wrote);
     exchange->replied = exchange->ended = true;
     exchange->status = status;
     buf_append(&exchange->out, body.data, body.len);

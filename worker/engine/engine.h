@@ -55,8 +55,8 @@ struct engine_opts {
     uint64_t fail_step;  /* the Nth step fails as on a broken device: for tests; 0 = none */
     bool pad_decode;     /* pad decode steps also where there are no graphs: for tests */
     int rank, tp;        /* tensor parallel: rank of tp */
-    const char
-        *comm; /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
+    /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
+    const char *comm;
     const char *sim_table; /* sim.h: a preset or a JSON file; NULL = the first preset */
     double sim_speed;      /* sim.h: the device's seconds in one of ours; 0 = 1 */
 };

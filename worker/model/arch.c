@@ -124,8 +124,8 @@ static enum status parse_flags(const json_t *root, struct model_config *config, 
     }
     config->qkv_bias = attention_bias || config->arch->qkv_bias;
     config->o_bias = attention_bias;
-    config->mlp_bias =
-        mlp_bias && !config->arch->qk_norm; /* neither Qwen3 nor OLMo 2 has such a key */
+    /* neither Qwen3 nor OLMo 2 has such a key */
+    config->mlp_bias = mlp_bias && !config->arch->qk_norm;
     return STATUS_OK;
 }
 

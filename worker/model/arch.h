@@ -72,10 +72,10 @@ struct model_config {
     bool tied; /* the head is the embedding */
     bool qkv_bias, o_bias, mlp_bias;
     uint32_t experts, experts_top; /* 0: no mixture */
-    uint32_t
-        expert_intermediate; /* of each expert; `intermediate` is then the dense layers', or 0 */
-    uint32_t shared;         /* intermediate size of the shared expert; 0: there is none */
-    bool renormalize;        /* the chosen experts' probabilities are made to sum to 1 */
+    /* of each expert; `intermediate` is then the dense layers', or 0 */
+    uint32_t expert_intermediate;
+    uint32_t shared;              /* intermediate size of the shared expert; 0: there is none */
+    bool renormalize;             /* the chosen experts' probabilities are made to sum to 1 */
     bool dense[MODEL_LAYERS_MAX]; /* of a mixture: layers with a plain MLP */
     bool no_rope[MODEL_LAYERS_MAX];
     uint32_t window[MODEL_LAYERS_MAX]; /* of each layer, in tokens; 0 = full attention */

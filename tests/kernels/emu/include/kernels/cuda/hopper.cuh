@@ -108,8 +108,8 @@ static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t ba
     emu_copy_later(bar, rows * row_bytes, [=]() {
         for (uint32_t r = 0; r < rows; r++) {
             uint64_t left = r, offset = first[0] * 2;
-            bool inside =
-                true; /* out of bounds: zeros; the innermost dimension is all or nothing here */
+            /* out of bounds: zeros; the innermost dimension is all or nothing here */
+            bool inside = true;
             for (int i = 1; i < 5; i++) {
                 uint64_t at = first[i] + left % m.box[i];
                 left /= m.box[i];
