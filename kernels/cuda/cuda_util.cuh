@@ -154,6 +154,26 @@ __device__ __forceinline__ float warp_max(float x)
     return x;
 }
 
+__device__ __forceinline__ uint64_t warp_max_u64(uint64_t x)
+{
+    for (int lane = 16; lane > 0; lane >>= 1)
+        x = max(x, (uint64_t)__shfl_xor_sync(0xffffffffu, (unsigned long long)x, lane));
+    return x;
+}
+
+/* Floats in the order of their bits. */
+__device__ __forceinline__ uint32_t order_bits(float x)
+{
+    uint32_t bits = __float_as_uint(x + 0.0f); /* -0 is 0 */
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+/* The largest key is the likeliest, and of equals the one with the lowest id: ~(uint32_t)key. */
+__device__ __forceinline__ uint64_t likeliest_key(float logit, uint32_t id)
+{
+    return (uint64_t)order_bits(logit) << 32 | (uint32_t)~id;
+}
+
 /* Sum over a block of up to 1,024 threads, given to all of them. `scratch`: 32 floats. */
 __device__ __forceinline__ float block_sum(float x, float *scratch)
 {

@@ -168,20 +168,12 @@ CUDA_OP cuda_logits_adjust(struct device *device, struct stream *stream, float *
                     rows);
 }
 
-/* The logit's bits in order, then the complement of the id: the largest key is the likeliest. */
-__device__ __forceinline__ uint64_t key_of(float logit, uint32_t id)
-{
-    uint32_t bits = __float_as_uint(logit + 0.0f); /* -0 is 0 */
-    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-    return (uint64_t)bits << 32 | (uint32_t)~id;
-}
-
 /* This thread's best below `limit`; 0: none. */
 __device__ uint64_t best_below(const float *logits, uint32_t vocab, uint64_t limit)
 {
     uint64_t best = 0;
     for (uint32_t i = threadIdx.x; i < vocab; i += ROW_THREADS) {
-        uint64_t key = logits[i] == logits[i] ? key_of(logits[i], i) : 0;
+        uint64_t key = logits[i] == logits[i] ? likeliest_key(logits[i], i) : 0;
         if (key > best && key < limit)
             best = key;
     }
@@ -190,8 +182,7 @@ __device__ uint64_t best_below(const float *logits, uint32_t vocab, uint64_t lim
 
 __device__ uint64_t block_max_key(uint64_t key, uint64_t *warps)
 {
-    for (int lane = 16; lane > 0; lane >>= 1)
-        key = max(key, (uint64_t)__shfl_xor_sync(0xffffffffu, (unsigned long long)key, lane));
+    key = warp_max_u64(key);
     __syncthreads();
     if (threadIdx.x % 32 == 0)
         warps[threadIdx.x / 32] = key;

@@ -23,24 +23,15 @@
 
 /* ---- routing: a warp a row ---- */
 
-__device__ __forceinline__ uint64_t warp_max_key(uint64_t key)
-{
-    for (int lane = 16; lane > 0; lane >>= 1)
-        key = max(key, (uint64_t)__shfl_xor_sync(0xffffffffu, (unsigned long long)key, lane));
-    return key;
-}
-
-/* The likeliest expert below `limit`: the logit's bits in order, then the complement of its id. */
+/* The key of the likeliest expert below `limit`. */
 __device__ uint64_t expert_below(const float *logits, uint32_t experts, uint64_t limit)
 {
     uint64_t best = 0;
     for (uint32_t e = threadIdx.x % 32; e < experts; e += 32) {
-        uint32_t bits = __float_as_uint(logits[e] + 0.0f); /* -0 is 0 */
-        bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-        uint64_t key = (uint64_t)bits << 32 | (uint32_t)~e;
+        uint64_t key = likeliest_key(logits[e], e);
         best = key < limit ? max(best, key) : best;
     }
-    return warp_max_key(best);
+    return warp_max_u64(best);
 }
 
 __global__ void __launch_bounds__(THREADS)

@@ -274,7 +274,7 @@ __device__ uint64_t slice_load(struct row *row, struct members *in, const float 
     row->scratch->tops[threadIdx.x] = top;
     __syncthreads();
     id = id == UINT32_MAX ? id : in->first + id;
-    return (uint64_t)order_bits(top) << 32 | (uint32_t)~id;
+    return likeliest_key(top, id);
 }
 
 __device__ double uniform_of(const struct sample_row *spec)

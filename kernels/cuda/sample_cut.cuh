@@ -45,23 +45,10 @@ struct cut { /* keeps l > at, and the first `ties` ids with l == at */
     uint32_t ties;
 };
 
-/* Floats in the order of their bits. */
-__device__ __forceinline__ uint32_t order_bits(float x)
-{
-    uint32_t bits = __float_as_uint(x + 0.0f); /* -0 is 0 */
-    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
+/* What order_bits() made these bits of. */
 __device__ __forceinline__ float order_float(uint32_t bits)
 {
     return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
-}
-
-__device__ __forceinline__ uint64_t warp_max_u64(uint64_t x)
-{
-    for (int lane = 16; lane > 0; lane >>= 1)
-        x = max(x, (uint64_t)__shfl_xor_sync(0xffffffffu, (unsigned long long)x, lane));
-    return x;
 }
 
 __device__ __forceinline__ unsigned long long warp_sum_u64(unsigned long long x)
