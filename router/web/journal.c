@@ -3,23 +3,17 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "common/clock.h"
 
 #define SAME_MS 1000
-
-static uint64_t unix_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000u;
-}
 
 struct journal_decision *journal_decide(struct journal *journal)
 {
     uint64_t number = ++journal->decision_last;
     struct journal_decision *decision = &journal->decisions[number % JOURNAL_DECISIONS];
     decision->number = number;
-    decision->at_ms = unix_ms();
+    decision->at_ms = clock_unix_ms();
     return decision;
 }
 
@@ -61,7 +55,7 @@ void journal_event(struct journal *journal, enum journal_kind kind, const char *
 {
     char cut[JOURNAL_NAME] = {0};
     journal_name(cut, worker);
-    uint64_t now_ms = unix_ms();
+    uint64_t now_ms = clock_unix_ms();
     struct journal_event *event = &journal->events[journal->event_last % JOURNAL_EVENTS];
     bool same = journal->event_last > 0 && event->kind == kind && now_ms < event->at_ms + SAME_MS &&
                 strcmp(event->worker, cut) == 0;

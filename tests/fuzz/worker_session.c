@@ -66,9 +66,9 @@ uint64_t clock_now_ns(void)
     return world.now_ms * 1000000u;
 }
 
-uint64_t clock_unix_s(void)
+uint64_t clock_unix_ms(void)
 {
-    return 1700000000;
+    return 1700000000000;
 }
 
 /* ---- the engine ---- */
