@@ -170,10 +170,11 @@ void queue_pump(struct router *router)
 /* ---- who waits no longer ---- */
 
 /* The reason, for the metric, with *error for the client; NULL: it goes on waiting. */
-static const char *given_up(const struct stream *stream, uint64_t now_ms, struct api_error *error)
+static const char *given_up(const struct stream *stream, struct api_error *error)
 {
     const struct call *call = stream->call;
     const struct router_config *config = &call->router->config;
+    uint64_t now_ns = clock_now_ns();
     uint32_t length_max, length_best;
     bool anyone = fleet_serving(&call->router->fleet, call->model, &length_max, &length_best) > 0;
     uint64_t wait_ms = (anyone ? config->queue_wait_s : config->failover_wait_s) * 1000;
@@ -182,14 +183,13 @@ static const char *given_up(const struct stream *stream, uint64_t now_ms, struct
                  stream->failures);
         return "reason=\"failures\"";
     }
-    if (call_is_late(call, clock_now_ns())) {
+    if (call_is_late(call, now_ns)) {
         api_fail(error, STATUS_TIMEOUT, NULL,
                  "the call's time of %llu ms is over and it still waits",
                  (unsigned long long)call->limit_ms);
         return "reason=\"deadline\"";
     }
-    if (now_ms <=
-        stream->queued_ms + wait_ms) /* queued later than now_ms, maybe: in this very tick */
+    if (now_ns / 1000000u - stream->queued_ms <= wait_ms)
         return NULL;
     if (anyone) {
         api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",
@@ -202,13 +202,13 @@ static const char *given_up(const struct stream *stream, uint64_t now_ms, struct
     return "reason=\"no_worker\"";
 }
 
-void queue_expire(struct router *router, uint64_t now_ms)
+void queue_expire(struct router *router)
 {
     struct list *node = router->queue.next;
     while (node != &router->queue) {
         struct stream *stream = stream_at(node);
         struct api_error error = {0};
-        const char *reason = given_up(stream, now_ms, &error);
+        const char *reason = given_up(stream, &error);
         if (!reason) {
             node = node->next;
             continue;

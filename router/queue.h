@@ -27,7 +27,7 @@ void queue_push_out(const struct call *call, uint64_t streams);
 /* For Retry-After: as long as the one waits that has waited longest. */
 uint32_t queue_retry_s(const struct router *router);
 
-void queue_pump(struct router *router);                    /* sends what can be sent */
-void queue_expire(struct router *router, uint64_t now_ms); /* fails what waited too long */
+void queue_pump(struct router *router);   /* sends what can be sent */
+void queue_expire(struct router *router); /* fails what waited too long */
 
 #endif

@@ -71,7 +71,7 @@ static void on_tick(uv_timer_t *timer)
     http_server_sweep(router->api);
     fleet_tick(&router->fleet, now_ms);
     queue_pump(router);
-    queue_expire(router, now_ms);
+    queue_expire(router);
     watch_tick(router, now_ms);
     if (router->ticks % (1000 / TICK_MS) == 0) {
         expire_calls(router);
