@@ -131,14 +131,21 @@ PARAM_RULE(rule_logprobs_chat)
     return STATUS_OK;
 }
 
-PARAM_RULE(rule_logprobs_count)
+/* How many alternatives, plus one; 0: no log probabilities. */
+static enum status get_alternatives(const json_t *body, const char *name, uint32_t *out,
+                                    struct api_error *error)
 {
     int64_t count = 0;
-    if (json_is_false(value))
+    if (json_is_false(json_object_get(body, name)))
         return STATUS_OK;
     TRY(get_int(body, name, 0, SAMPLING_TOP_MAX, &count, error));
-    out->logprobs = 1 + (uint32_t)count;
+    *out = 1 + (uint32_t)count;
     return STATUS_OK;
+}
+
+PARAM_RULE(rule_logprobs_count)
+{
+    return get_alternatives(body, name, &out->logprobs, error);
 }
 
 static enum status add_stop(const json_t *value, struct arena *arena, struct params *out,
@@ -254,12 +261,9 @@ PARAM_RULE(rule_truncation_side)
 
 PARAM_RULE(rule_prompt_logprobs)
 {
-    int64_t count = 0;
-    if (json_is_false(value))
-        return STATUS_OK;
-    TRY(get_int(body, name, 0, SAMPLING_TOP_MAX, &count, error));
-    out->prompt_logprobs = 1 + (uint32_t)count;
-    out->prompt_logprobs_param = name;
+    TRY(get_alternatives(body, name, &out->prompt_logprobs, error));
+    if (out->prompt_logprobs > 0)
+        out->prompt_logprobs_param = name;
     return STATUS_OK;
 }
 
