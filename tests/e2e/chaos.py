@@ -79,13 +79,7 @@ class World(Cluster):
                 "--admin-host", self.host("worker", i), "--admin-port", str(self.admin_ports[i]), *self.wire_args, *args]
         for r in range(len(self.ports)):
             argv += ["--router", self.wire(r)]
-        process = Process(argv, self._log(f"worker-{i}"))
-        while len(self.workers) <= i:
-            self.workers.append(None)
-        if self.workers[i]:
-            self.ended.append(self.workers[i])
-        self.workers[i] = process
-        return process
+        return self.keep_worker(i, Process(argv, self._log(f"worker-{i}")))
 
     def close(self):
         """Nothing ends that was not made to."""

@@ -181,7 +181,10 @@ class Cluster:
             argv.append("--dummy-weights")
         for r in range(len(self.ports)):
             argv += ["--router", self.wire(r)]
-        process = Process(argv + self.worker_args + list(args), self._log(f"worker-{i}"))
+        return self.keep_worker(i, Process(argv + self.worker_args + list(args), self._log(f"worker-{i}")))
+
+    def keep_worker(self, i, process):
+        """It is worker i from now on; the one before it is still ended with the cluster."""
         while len(self.workers) <= i:
             self.workers.append(None)
         if self.workers[i]:

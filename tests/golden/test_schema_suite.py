@@ -13,7 +13,7 @@ import tempfile
 
 import jsonschema
 import pytest
-from test_grammar import ROOT, Pipe
+from test_grammar import ROOT, pipe  # noqa: F401 (a fixture)
 
 HOME = os.environ.get("MSGL_HOME", os.path.expanduser("~/.cache/msgl"))
 TEXTS = int(os.environ.get("SUITE_TEXTS", "20"))
@@ -62,14 +62,6 @@ def suite():
                     groups += [(draft, name, g) for g in json.load(f)]
     assert len(groups) > 1000
     return groups
-
-
-@pytest.fixture(scope="module")
-def pipe():
-    p = Pipe()
-    yield p
-    p.process.stdin.close()
-    p.process.wait()
 
 
 def check_texts(schema, validator, reply):
