@@ -15,14 +15,14 @@
 #include <string.h>
 
 struct offline {
-    const char *model, *backend, *label;
+    const char *model, *backend, *label, *plans;
     bool dummy_weights;
     uint32_t work; /* enum work_kind, or WORK_COUNT: all */
     uint64_t seed, warm_seed, divide, runs;
     uint64_t running_max, step_tokens, chunk_tokens, context_max, page_size, kv_mib, threads;
     double step_ms, temperature, memory_ratio;
     uint32_t cache, attn;
-    bool no_overlap, no_graphs, pad, prefix_groups, profile, no_warm, header;
+    bool no_overlap, no_graphs, tune, pad, prefix_groups, profile, no_warm, header;
 };
 
 #define O struct offline
@@ -54,6 +54,8 @@ static const struct option options[] = {
                 "read a shared prefix once a step"),
     OPTION_BOOL(O, no_overlap, "no-overlap", "false", NULL, "one step in flight"),
     OPTION_BOOL(O, no_graphs, "no-graphs", "false", NULL, "launch decode steps op by op"),
+    OPTION_STRING(O, plans, "plans", NULL, NULL, "folder of measured matmul plans"),
+    OPTION_BOOL(O, tune, "tune", "false", NULL, "measure the plans at start and keep them"),
     OPTION_BOOL(O, pad, "pad", "false", NULL, "with --no-graphs: pad as graphs do"),
     OPTION_BOOL(O, no_warm, "no-warm", "false", NULL, "no run before the measured one"),
     OPTION_BOOL(O, profile, "profile", "false", NULL, "where a step's time goes"),
@@ -195,6 +197,8 @@ static enum status open_and_run(const struct offline *o, uint64_t start_ns, stru
         .memory_ratio = o->memory_ratio,
         .threads = (uint32_t)o->threads,
         .attn = attns[o->attn],
+        .plans = o->plans,
+        .tune = o->tune,
         .no_graphs = o->no_graphs,
         .pad_decode = o->pad,
         .tp = 1,

@@ -311,3 +311,11 @@ void config_release(const struct config_spec *spec, void *config)
         }
     }
 }
+
+char *config_home(void)
+{
+    const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
+    if (home && *home)
+        return mem_strdup(home);
+    return path_join(user && *user ? user : "/tmp", ".cache/msgl");
+}

@@ -89,4 +89,7 @@ void config_markdown(const struct config_spec *spec,
                      struct buf *out); /* a section of docs/CONFIG.md */
 void config_print(const struct config_spec *spec, const void *config, struct buf *out);
 
+/* The folder of what msgl keeps on this machine: MSGL_HOME or ~/.cache/msgl; on the heap. */
+char *config_home(void);
+
 #endif

@@ -137,9 +137,11 @@ struct sample_state {
 };
 
 struct device_opts {
-    uint32_t threads; /* cpu: 0 = the cores we may use */
-    int device_index; /* cuda */
-    const char *attn; /* cuda: "fa" (Hopper) or "generic"; NULL: the best that runs */
+    uint32_t threads;  /* cpu: 0 = the cores we may use */
+    int device_index;  /* cuda */
+    const char *attn;  /* cuda: "fa" (Hopper) or "generic"; NULL: the best that runs */
+    const char *plans; /* cuda: folder of measured matmul plans, read at open; NULL: none */
+    bool tune;         /* cuda: measure plans that are missing, write them at close */
     int rank, tp;
     /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
     const char *comm;

@@ -12,6 +12,8 @@ struct worker_config {
     const char *id;
     const char *backend;
     uint64_t gpu;
+    const char *plans;
+    bool tune;
     uint32_t attn;   /* enum worker_attn */
     uint32_t engine; /* of ENGINE_KINDS */
     const char *sim_table;

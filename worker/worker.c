@@ -64,6 +64,8 @@ struct engine_opts worker_engine_opts(const struct worker_config *config, const 
                 : config->attn == WORKER_ATTN_FA ? "fa"
                                                  : "generic",
         .gpu = (uint32_t)(config->gpu + config->rank % (config->tp / config->nnodes)),
+        .plans = config->plans,
+        .tune = config->tune,
         .no_graphs = config->no_graphs,
         .fail_step = config->fail_step,
         .threads = (uint32_t)config->threads,

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/config.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -284,7 +285,7 @@ static bool take_line(struct chat *chat, char *line)
 
 static char *history_path(void)
 {
-    char *home = command_home(), *path = NULL;
+    char *home = config_home(), *path = NULL;
     struct err err;
     if (dir_create(home, &err) == STATUS_OK)
         path = path_join(home, "chat_history");

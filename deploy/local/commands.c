@@ -28,11 +28,3 @@ bool command_parse(const struct config_spec *spec, int argc, char **argv, void *
     config_release(spec, config);
     return false;
 }
-
-char *command_home(void)
-{
-    const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
-    if (home && *home)
-        return mem_strdup(home);
-    return path_join(user && *user ? user : "/tmp", ".cache/msgl");
-}

@@ -25,7 +25,4 @@ bool command_parse(const struct config_spec *spec, int argc, char **argv, void *
 enum status MUST_USE command_model_path(const char *model, bool weights, char **path,
                                         struct err *err);
 
-/* MSGL_HOME or ~/.cache/msgl, on the heap. */
-char *command_home(void);
-
 #endif

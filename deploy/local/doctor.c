@@ -9,6 +9,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "common/config.h"
 #include "common/file.h"
 #include "common/hub.h"
 #include "common/mem.h"
@@ -102,7 +103,7 @@ uint64_t doctor_memory_free(void)
 static void check_memory_and_disk(struct doctor *doctor)
 {
     uint64_t mib = doctor_memory_free() >> 20;
-    char *home = command_home();
+    char *home = config_home();
     struct statvfs fs;
     struct err err = {0};
 

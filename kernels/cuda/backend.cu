@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "kernels/cuda/attn.cuh"
-#include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/gemm_plans.cuh"
 #include "kernels/cuda/weights.cuh"
 
-extern "C" const struct ops cuda_ops;
+extern "C" {
+#include "common/log.h"
+extern const struct ops cuda_ops;
+}
 
 enum status cuda_status(struct err *err, cudaError_t error, const char *what)
 {
@@ -56,10 +59,13 @@ extern "C" bool cuda_present(void)
 
 static void dev_close(struct device *device)
 {
+    struct err err = {};
     if (!device)
         return;
     cudaFree(device->workspace);
     cudaFree(device->setup_words);
+    if (device->plans && gemm_plans_save(device->plans, &err) != STATUS_OK)
+        LOG_WARN("kernels", "plans not kept", "error=\"%s\"", err.text);
     gemm_plans_free(device->plans);
     attn_scratch_release(device);
     uploader_free(device->uploader);
@@ -100,8 +106,7 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
     }
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
     CUDA_TRY_OUT(cudaMalloc(&device->setup_words, SETUP_WORDS * sizeof(uint32_t)));
-    device->plans = gemm_plans_new();
-    CHECK(device->plans);
+    device->plans = gemm_plans_new(opts->plans, device->prop.name, cublasLtGetVersion());
     device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
     CUDA_TRY_OUT(attn_scratch_init(device));
 out:

@@ -4,28 +4,26 @@
  * with w transposed: leading dimensions k, k, n. Accumulation in f32; adding to y is beta = 1 with
  * C = D, one rounding. FLOP: 2 m n k.
  *
- * The library's choice for a shape is asked for once and kept in the device: m is rounded up to a
- * bucket, so that a few hundred choices serve every prompt. Descriptors live on the stack. An
- * open-addressed table, no lock: one thread at a time uses a device.
+ * The library's choice for a shape is asked for once and kept in the device (gemm_plans.cuh): m is
+ * rounded up to a bucket, so that a few hundred choices serve every prompt. With device_opts.tune its
+ * first eight guesses are timed on the spot. Descriptors live on the stack.
  */
 #include "kernels/cuda/gemm.cuh"
 
-#include <stdlib.h>
+#include <float.h>
+#include <math.h>
 
-#define PLANS_MAX 8192u /* a power of two; a model has ~5 shapes, m ~210 buckets */
+#include "kernels/cuda/gemm_plans.cuh"
 
-struct gemm_key {
-    uint32_t n, k, bucket, kind; /* kind: bit 0 f32 output, bit 1 adds */
-};
+#define TUNE_GUESSES 8
+#define TUNE_TURNS   4
+#define TUNE_GAIN    0.98f
 
-struct gemm_plan {
-    struct gemm_key key; /* n 0: free */
-    cublasLtMatmulAlgo_t algo;
-};
-
-struct gemm_plans {
-    struct gemm_plan slots[PLANS_MAX];
-    uint32_t used;
+struct product {
+    void *y;
+    const void *x, *w;
+    uint32_t n, k, m;
+    enum gemm_kind kind;
 };
 
 /* One product's descriptors, on the stack. */
@@ -33,16 +31,6 @@ struct gemm_call {
     cublasLtMatmulDescOpaque_t op;
     cublasLtMatrixLayoutOpaque_t a, b, c;
 };
-
-struct gemm_plans *gemm_plans_new(void)
-{
-    return (struct gemm_plans *)calloc(1, sizeof(struct gemm_plans));
-}
-
-void gemm_plans_free(struct gemm_plans *plans)
-{
-    free(plans);
-}
 
 /* The library tiles m by 64 to 256 rows and its choice hangs on how the last tiles fill: with a choice
  * made for 640 rows, 528 take a quarter longer than with their own (docs/PERFORMANCE.md). */
@@ -91,60 +79,107 @@ static int heuristics(struct device *device, struct gemm_call *call,
     return ok ? count : 0;
 }
 
-static struct gemm_plan *plan_slot(struct gemm_plans *plans, const struct gemm_key *key)
+static cublasStatus_t multiply(struct device *device, struct stream *stream,
+                               const struct product *p, struct gemm_call *call,
+                               const cublasLtMatmulAlgo_t *algo)
 {
-    uint32_t hash = key->n * 2654435761u ^ key->k * 2246822519u ^ key->bucket * 3266489917u ^
-                    key->kind * 668265263u;
-    for (uint32_t i = (hash ^ hash >> 15) % PLANS_MAX;; i = (i + 1) % PLANS_MAX) {
-        struct gemm_plan *slot = &plans->slots[i];
-        if (slot->key.n == 0 || (slot->key.n == key->n && slot->key.k == key->k &&
-                                 slot->key.bucket == key->bucket && slot->key.kind == key->kind))
-            return slot;
-    }
+    float one = 1.0f, beta = p->kind == GEMM_ADD ? 1.0f : 0.0f;
+    return cublasLtMatmul(device->lt, &call->op, &one, p->w, &call->a, p->x, &call->b, &beta, p->y,
+                          &call->c, p->y, &call->c, algo, device->workspace, WORKSPACE_BYTES,
+                          stream->cuda);
 }
 
-/* The kept choice; else a new one, kept while there is room. NULL: the library has none. */
-static const cublasLtMatmulAlgo_t *plan_get(struct device *device, const struct gemm_key *key,
-                                            cublasLtMatmulHeuristicResult_t *fresh)
+/* The least time of TUNE_TURNS, ms; before each the workspace is cleared, and with it the L2. */
+static float time_of(struct device *device, struct stream *stream, const struct product *p,
+                     struct gemm_call *call, const cublasLtMatmulAlgo_t *algo, cudaEvent_t *events)
 {
-    struct gemm_plan *slot = plan_slot(device->plans, key);
-    struct gemm_call call;
-    if (slot->key.n != 0)
-        return &slot->algo;
-    if (!call_init(&call, key, key->bucket) || heuristics(device, &call, fresh, 1) == 0)
-        return NULL;
-    if (device->plans->used >= PLANS_MAX / 2)
-        return &fresh->algo;
-    device->plans->used++;
-    slot->key = *key;
-    slot->algo = fresh->algo;
-    return &slot->algo;
+    float least = FLT_MAX, ms;
+    for (int turn = 0; turn < TUNE_TURNS; turn++) {
+        cudaMemsetAsync(device->workspace, 0, WORKSPACE_BYTES, stream->cuda);
+        cudaEventRecord(events[0], stream->cuda);
+        if (multiply(device, stream, p, call, algo) != CUBLAS_STATUS_SUCCESS)
+            return FLT_MAX;
+        cudaEventRecord(events[1], stream->cuda);
+        if (cudaEventSynchronize(events[1]) != cudaSuccess ||
+            cudaEventElapsedTime(&ms, events[0], events[1]) != cudaSuccess)
+            return FLT_MAX;
+        least = fminf(least, ms);
+    }
+    return least;
+}
+
+/* The quickest of the library's first guesses, by the product itself; the first unless another is
+ * TUNE_GAIN quicker. y is garbage afterwards when the product adds. */
+static void measure(struct device *device, struct stream *stream, const struct product *p,
+                    struct gemm_call *call, cublasLtMatmulHeuristicResult_t *found, int count)
+{
+    cudaEvent_t events[2];
+    float best = FLT_MAX;
+    int chosen = 0;
+    if (cudaEventCreate(&events[0]) != cudaSuccess || cudaEventCreate(&events[1]) != cudaSuccess)
+        return;
+    for (int i = 0; i < count; i++) {
+        float ms = time_of(device, stream, p, call, &found[i].algo, events);
+        if (ms < best * (i == 0 ? 1.0f : TUNE_GAIN)) {
+            best = ms;
+            chosen = i;
+        }
+    }
+    found[0] = found[chosen];
+    cudaEventDestroy(events[0]);
+    cudaEventDestroy(events[1]);
+}
+
+static bool capturing(struct stream *stream)
+{
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    return cudaStreamIsCapturing(stream->cuda, &status) != cudaSuccess ||
+           status != cudaStreamCaptureStatusNone;
+}
+
+/* The kept choice; else a new one, kept while there is room. False: the library has none. */
+static bool plan_get(struct device *device, struct stream *stream, const struct product *p,
+                     struct gemm_call *call, cublasLtMatmulAlgo_t *out)
+{
+    struct gemm_key key = {p->n, p->k, bucket_of(p->m), (uint32_t)p->kind};
+    struct gemm_plan *plan = gemm_plans_slot(device->plans, &key);
+    cublasLtMatmulHeuristicResult_t found[TUNE_GUESSES];
+    bool tune = device->opts.tune && p->m == key.bucket && !capturing(stream);
+    struct gemm_call bucket;
+    int count;
+    if (plan->key.n != 0 && !(tune && !gemm_plans_measured(device->plans, plan))) {
+        *out = plan->algo;
+        return true;
+    }
+    if (!call_init(&bucket, &key, key.bucket))
+        return false;
+    count = heuristics(device, &bucket, found, tune ? TUNE_GUESSES : 1);
+    if (count == 0)
+        return false;
+    if (tune)
+        measure(device, stream, p, call, found, count);
+    gemm_plans_keep(device->plans, &key, &found[0].algo, tune);
+    *out = found[0].algo;
+    return true;
 }
 
 bool gemm(struct device *device, struct stream *stream, void *y, const void *x,
           const struct weight *w, uint32_t m, enum gemm_kind kind)
 {
-    struct gemm_key key = {w->n, w->k, bucket_of(m), (uint32_t)kind};
-    float one = 1.0f, beta = kind == GEMM_ADD ? 1.0f : 0.0f;
+    struct product p = {y, x, w->data, w->n, w->k, m, kind};
+    struct gemm_key key = {w->n, w->k, m, (uint32_t)kind};
     cublasLtMatmulHeuristicResult_t fresh;
     struct gemm_call call;
-    const cublasLtMatmulAlgo_t *algo;
+    cublasLtMatmulAlgo_t algo;
     cublasStatus_t status;
 
     if (w->k % 8 != 0 || w->n % 8 != 0 || (uintptr_t)x % 16 != 0 || (uintptr_t)y % 16 != 0 ||
-        !call_init(&call, &key, m))
+        !call_init(&call, &key, m) || !plan_get(device, stream, &p, &call, &algo))
         return false;
-    algo = plan_get(device, &key, &fresh);
-    if (!algo)
-        return false;
-    status =
-        cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y, &call.c,
-                       y, &call.c, algo, device->workspace, WORKSPACE_BYTES, stream->cuda);
-    if (status != CUBLAS_STATUS_SUCCESS && m != key.bucket && /* a choice that m does not suit */
+    status = multiply(device, stream, &p, &call, &algo);
+    if (status != CUBLAS_STATUS_SUCCESS && /* a choice that m does not suit */
         heuristics(device, &call, &fresh, 1) == 1)
-        status = cublasLtMatmul(device->lt, &call.op, &one, w->data, &call.a, x, &call.b, &beta, y,
-                                &call.c, y, &call.c, &fresh.algo, device->workspace,
-                                WORKSPACE_BYTES, stream->cuda);
+        status = multiply(device, stream, &p, &call, &fresh.algo);
     if (status != CUBLAS_STATUS_SUCCESS)
         device_fail(device, cudaErrorUnknown, "matmul (cuBLASLt)");
     return true;

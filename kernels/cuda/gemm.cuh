@@ -6,9 +6,6 @@
 
 enum gemm_kind { GEMM_STORE = 0, GEMM_F32 = 1, GEMM_ADD = 2 };
 
-struct gemm_plans *gemm_plans_new(void);
-void gemm_plans_free(struct gemm_plans *plans);
-
 /* y = x w^T, as f32, or added to y. False, and nothing done, for sizes that are not multiples of 8
  * and pointers that are not of 16 bytes. */
 bool gemm(struct device *device, struct stream *stream, void *y, const void *x,

@@ -161,6 +161,7 @@ enum status engine_open(const struct engine_opts *opts, struct engine **out, str
     engine->opts.backend = text_copy(opts->backend);
     engine->opts.comm = text_copy(opts->comm);
     engine->opts.attn = text_copy(opts->attn);
+    engine->opts.plans = text_copy(opts->plans);
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->changed, NULL);
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -219,6 +220,7 @@ void engine_close(struct engine *engine)
     mem_free((void *)(uintptr_t)engine->opts.backend);
     mem_free((void *)(uintptr_t)engine->opts.comm);
     mem_free((void *)(uintptr_t)engine->opts.attn);
+    mem_free((void *)(uintptr_t)engine->opts.plans);
     mem_free(engine);
 }
 

@@ -51,6 +51,8 @@ struct engine_opts {
     uint32_t threads;    /* cpu backend: 0 = the cores we may use */
     uint32_t gpu;        /* cuda: this rank's device */
     const char *attn;    /* cuda: attention's kernels, as device_opts; NULL = the best that runs */
+    const char *plans;   /* folder of measured matmul plans; NULL = MSGL_HOME/plans */
+    bool tune;           /* measure plans of all sizes at open, and keep them */
     bool no_graphs;      /* launch decode steps op by op */
     uint64_t fail_step;  /* the Nth step fails as on a broken device: for tests; 0 = none */
     bool pad_decode;     /* pad decode steps also where there are no graphs: for tests */

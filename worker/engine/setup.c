@@ -1,6 +1,9 @@
 /* setup - opens the device, loads the model, sizes the KV pool. */
 #include "worker/engine/setup.h"
 
+#include "common/config.h"
+#include "common/file.h"
+#include "common/mem.h"
 #include "worker/engine/warmup.h"
 
 #include <inttypes.h>
@@ -49,15 +52,21 @@ static enum status open_device(const struct engine_opts *opts, struct engine_par
     if (parts->ops == NULL)
         return err_set(err, STATUS_UNSUPPORTED, "backend %s is not built in or has no device here",
                        opts->backend ? opts->backend : "(any)");
+    char *home = config_home(), *plans = path_join(home, "plans");
     struct device_opts device_opts = {
         .threads = opts->threads,
         .attn = opts->attn,
+        .plans = opts->plans ? opts->plans : plans,
+        .tune = opts->tune,
         .device_index = (int)opts->gpu,
         .rank = opts->rank,
         .tp = opts->tp,
         .comm = opts->comm,
     };
-    TRY(parts->ops->open(&device_opts, &parts->device, err));
+    enum status status = parts->ops->open(&device_opts, &parts->device, err);
+    mem_free(plans);
+    mem_free(home);
+    TRY(status);
     return parts->ops->stream_new(parts->device, &parts->stream, err);
 }
 
@@ -192,7 +201,7 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     TRY_OUT(step_runner_init(&runner_opts, &parts->config, &parts->weights, &parts->cache,
                              &parts->runner, err));
     info->features = parts->runner.extras.features;
-    TRY_OUT(warmup_run(parts, info, err));
+    TRY_OUT(warmup_run(parts, opts->tune, info, err));
 out:
     if (status == STATUS_NO_SPACE && err != NULL) {
         struct err cause = *err;

@@ -10,7 +10,9 @@
 #define CPU_ROWS   1u
 #define GPU_TOKENS 1024u
 #define GPU_ROWS   32u
-#define GRAPH_ROWS 8u /* graphs up to this size are there before the first req */
+#define GRAPH_ROWS 8u    /* graphs up to this size are there before the first req */
+#define TUNE_DENSE 1024u /* tokens; sizes are 16 apart up to here, */
+#define TUNE_LAST  4096u /* 64 up to here */
 
 struct warmup {
     struct engine_parts *parts;
@@ -72,7 +74,18 @@ static enum status measure(struct warmup *warmup, uint32_t rows, uint32_t tokens
     return STATUS_OK;
 }
 
-enum status warmup_run(struct engine_parts *parts, struct engine_info *info, struct err *err)
+/* Every size that plans are kept for, up to TUNE_LAST; the library's first guess does for larger ones. */
+static enum status tune_plans(struct warmup *warmup, uint32_t tokens_max, struct err *err)
+{
+    double us;
+    for (uint32_t tokens = 16; tokens <= MIN(tokens_max, TUNE_LAST);
+         tokens += tokens < TUNE_DENSE ? 16 : 64)
+        TRY(run_step(warmup, 0, 1, tokens, &us, err));
+    return STATUS_OK;
+}
+
+enum status warmup_run(struct engine_parts *parts, bool tune, struct engine_info *info,
+                       struct err *err)
 {
     enum status status = STATUS_OK;
     struct warmup warmup = {.parts = parts};
@@ -83,6 +96,8 @@ enum status warmup_run(struct engine_parts *parts, struct engine_info *info, str
     uint32_t rows = MIN(gpu ? GPU_ROWS : CPU_ROWS, MIN(info->limits.rows, info->pages));
     step_builder_init(&warmup.builder, &info->limits);
     step_io_init(&warmup.io, &info->limits);
+    if (tune)
+        TRY_OUT(tune_plans(&warmup, MIN(info->limits.tokens, info->context_max), err));
     TRY_OUT(measure(&warmup, rows, 1, gpu ? 2 * STEP_LANES : 2, &us, err));
     info->decode_us_per_row = us / rows;
     TRY_OUT(measure(&warmup, 1, tokens, gpu ? 2 : 1, &us, err));

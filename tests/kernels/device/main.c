@@ -7,7 +7,7 @@
 
 static const struct rig_test *const suites[] = {matmul_tests,  row_tests,    attention_tests,
                                                 sample_tests,  logits_tests, step_tests,
-                                                formula_tests, moe_tests};
+                                                formula_tests, moe_tests,    plans_tests};
 
 static void run_test(struct rig *rig, const struct rig_test *test)
 {

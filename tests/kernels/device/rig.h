@@ -48,7 +48,7 @@ struct rig_test {
 };
 
 extern const struct rig_test matmul_tests[], row_tests[], attention_tests[], sample_tests[],
-    logits_tests[], step_tests[], formula_tests[], moe_tests[];
+    logits_tests[], step_tests[], formula_tests[], moe_tests[], plans_tests[];
 
 /* Counts a failure of the running test, printed with `format`; at most ten a test are printed. */
 void rig_fail(struct rig *rig, const char *format, ...) PRINTF_LIKE(2, 3);
