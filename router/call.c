@@ -121,19 +121,11 @@ static uint32_t tokens_max_of(const struct call *call, const struct prompt *prom
     return call->params.tokens_max;
 }
 
-/* How many of the choices will have to wait. */
-static uint64_t surplus(const struct call *call, uint32_t choices)
-{
-    uint64_t room = queue_room(call->router, call->model);
-    room -= MIN(room, (uint64_t)call->router->queued);
-    return choices > room ? choices - room : 0;
-}
-
 /* Is there a worker, a slot or a place in the queue for all choices? */
 static enum status check_capacity(struct call *call, uint32_t choices, struct api_error *error)
 {
     struct router *router = call->router;
-    uint64_t waiting = surplus(call, choices);
+    uint64_t waiting = queue_surplus(call, choices);
     if (router->stopped)
         return api_fail(error, STATUS_UNAVAILABLE, NULL, "this server is shutting down");
     if (choices > router->config.choices_max)
@@ -199,7 +191,7 @@ static enum status admit(struct call *call, struct api_error *error)
             return error->err.status;
     }
     TRY(pay(call, choices, error));
-    uint64_t waiting = surplus(call, choices);
+    uint64_t waiting = queue_surplus(call, choices);
     if (waiting > 0)
         queue_push_out(call, waiting);
     call->labels = telemetry_labels(call);
@@ -249,7 +241,7 @@ static void prepared(struct call *call)
         http_stream(call->exchange, SSE_TYPE);
     }
     for (uint32_t i = 0; i < call->stream_count; i++)
-        queue_add(&call->streams[i], false);
+        queue_add(&call->streams[i]);
     queue_pump(router);
 }
 

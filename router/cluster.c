@@ -61,7 +61,7 @@ void admin_cluster(struct router *router, struct http_exchange *exchange)
     buf_printf(&out, ",\"draining\":%s", router->draining ? "true" : "false");
     add_number(&out, "calls", router->call_count);
     add_number(&out, "streams", router->streams);
-    add_number(&out, "queued", router->queued);
+    add_number(&out, "queued", router->queue.count);
     add_number(&out, "index_bytes",
                prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree));
     buf_str(&out, "},\"workers\":[");

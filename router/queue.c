@@ -1,3 +1,4 @@
+/* Who may wait, and where. */
 #include "router/queue.h"
 
 #include "common/clock.h"
@@ -8,42 +9,95 @@ static struct stream *stream_at(struct list *node)
     return LIST_ITEM(node, struct stream, queue_node);
 }
 
-struct queue_line *queue_line_of(const struct call *call)
+static size_t model_of(const struct call *call)
 {
-    return call->key ? &call->key->line : &call->router->common_line;
+    return (size_t)(call->model - call->router->models.items);
 }
 
-void queue_add(struct stream *stream, bool first)
+static void lane_init(struct queue_lane *lane)
 {
-    struct router *router = stream->call->router;
+    list_init(&lane->streams);
+    lane->tried = &lane->streams;
+}
+
+void queue_line_init(struct queue_line *line)
+{
+    list_init(&line->node);
+    for (size_t m = 0; m < MODELS_MAX; m++)
+        lane_init(&line->lanes[m]);
+}
+
+void queue_init(struct queue *queue)
+{
+    list_init(&queue->streams);
+    list_init(&queue->lines);
+    queue_line_init(&queue->common);
+    for (size_t m = 0; m < MODELS_MAX; m++)
+        lane_init(&queue->lost[m]);
+}
+
+struct queue_line *queue_line_of(const struct call *call)
+{
+    return call->key ? &call->key->line : &call->router->queue.common;
+}
+
+/* The lost ones from the last to the first, each to the head: their order stays. */
+static void add_lost(struct queue_lane *lane, struct stream *stream)
+{
+    list_prepend(&lane->streams, &stream->lane_node);
+    lane->tried = &lane->streams; /* it may be lost while others are being sent */
+}
+
+static void add_to_line(struct queue *queue, struct stream *stream, size_t model)
+{
+    struct queue_line *line = queue_line_of(stream->call);
+    list_append(&line->lanes[model].streams, &stream->lane_node);
+    if (line->waiting++ == 0)
+        list_append(&queue->lines, &line->node);
+}
+
+void queue_add(struct stream *stream)
+{
+    struct queue *queue = &stream->call->router->queue;
+    size_t model = model_of(stream->call);
     stream->state = STREAM_QUEUED;
     stream->queued_ms = clock_now_ms();
-    router->queued++;
-    if (stream->attempt == 0)
-        queue_line_of(stream->call)->waiting++;
-    if (first)
-        list_prepend(&router->queue, &stream->queue_node);
+    queue->count++;
+    queue->of_model[model]++;
+    list_append(&queue->streams, &stream->queue_node);
+    if (stream->attempt > 0)
+        add_lost(&queue->lost[model], stream);
     else
-        list_append(&router->queue, &stream->queue_node);
+        add_to_line(queue, stream, model);
 }
 
 void queue_remove(struct stream *stream)
 {
+    struct queue *queue = &stream->call->router->queue;
+    struct queue_line *line = queue_line_of(stream->call);
+    size_t model = model_of(stream->call);
+    struct queue_lane *lane = stream->attempt > 0 ? &queue->lost[model] : &line->lanes[model];
+    queue->count--;
+    queue->of_model[model]--;
+    if (lane->tried == &stream->lane_node)
+        lane->tried = stream->lane_node.prev;
+    list_remove(&stream->lane_node);
     list_remove(&stream->queue_node);
-    stream->call->router->queued--;
-    if (stream->attempt == 0)
-        queue_line_of(stream->call)->waiting--;
+    if (stream->attempt == 0 && --line->waiting == 0)
+        list_remove(&line->node);
 }
 
-uint64_t queue_room(const struct router *router, const struct model *model)
+uint64_t queue_surplus(const struct call *call, uint64_t streams)
 {
-    uint64_t room = 0;
-    for (uint32_t i = 0; i < router->fleet.limit; i++) {
-        const struct worker *worker = router->fleet.workers[i];
-        if (worker && !worker->draining && worker->model == model)
+    const struct fleet *fleet = &call->router->fleet;
+    uint64_t room = 0, ahead = call->router->queue.of_model[model_of(call)];
+    for (uint32_t i = 0; i < fleet->limit; i++) {
+        const struct worker *worker = fleet->workers[i];
+        if (worker && !worker->draining && worker->model == call->model)
             room += worker_room(worker);
     }
-    return room;
+    room -= MIN(room, ahead);
+    return streams > room ? streams - room : 0;
 }
 
 /* ---- a place in the queue ---- */
@@ -58,18 +112,37 @@ static bool call_is_fresh(const struct call *call)
     return true;
 }
 
+static struct call *newest_fresh(const struct queue_line *line, size_t models)
+{
+    struct call *newest = NULL;
+    for (size_t m = 0; m < models; m++) {
+        const struct list *head = &line->lanes[m].streams;
+        for (struct list *node = head->prev; node != head; node = node->prev) {
+            struct call *call = LIST_ITEM(node, struct stream, lane_node)->call;
+            if (!call_is_fresh(call))
+                continue;
+            if (!newest || call->id > newest->id)
+                newest = call;
+            break;
+        }
+    }
+    return newest;
+}
+
 /* The newest of the longest line, if that is longer than the call's would be with so many more. */
 static struct call *find_victim(const struct call *call, uint64_t streams)
 {
-    struct list *head = &call->router->queue;
+    const struct router *router = call->router;
     uint64_t longest = queue_line_of(call)->waiting + streams;
     struct call *victim = NULL;
-    for (struct list *node = head->prev; node != head; node = node->prev) {
-        struct call *other = stream_at(node)->call;
-        if (queue_line_of(other)->waiting <= longest || !call_is_fresh(other))
+    LIST_EACH(node, &router->queue.lines) {
+        const struct queue_line *line = LIST_ITEM(node, struct queue_line, node);
+        struct call *newest =
+            line->waiting > longest ? newest_fresh(line, router->models.count) : NULL;
+        if (!newest)
             continue;
-        longest = queue_line_of(other)->waiting;
-        victim = other;
+        longest = line->waiting;
+        victim = newest;
     }
     return victim;
 }
@@ -77,7 +150,7 @@ static struct call *find_victim(const struct call *call, uint64_t streams)
 bool queue_takes(const struct call *call, uint64_t streams)
 {
     const struct router *router = call->router;
-    uint64_t limit = router->config.queue_max, wanted = router->queued + streams;
+    uint64_t limit = router->config.queue_max, wanted = router->queue.count + streams;
     if (wanted <= limit)
         return true;
     if (streams > limit)
@@ -90,7 +163,7 @@ bool queue_takes(const struct call *call, uint64_t streams)
 void queue_push_out(const struct call *call, uint64_t streams)
 {
     struct router *router = call->router;
-    while (router->queued + streams > router->config.queue_max) {
+    while (router->queue.count + streams > router->config.queue_max) {
         struct call *victim = find_victim(call, streams);
         struct api_error error = {0};
         if (!victim)
@@ -105,116 +178,8 @@ void queue_push_out(const struct call *call, uint64_t streams)
 
 uint32_t queue_retry_s(const struct router *router)
 {
-    uint64_t since_ms = clock_now_ms(), now_ms = since_ms;
-    LIST_EACH(node, &router->queue)
-        since_ms = MIN(since_ms, stream_at(node)->queued_ms);
-    return (uint32_t)MIN(MAX((now_ms - since_ms + 999) / 1000, 1u), router->config.queue_wait_s);
-}
-
-/* ---- whose turn it is ---- */
-
-static bool call_is_late(const struct call *call, uint64_t now_ns)
-{
-    return now_ns - call->began_ns > call->limit_ms * 1000000u;
-}
-
-static bool line_before(const struct queue_line *a, const struct queue_line *b)
-{
-    return a->running != b->running ? a->running < b->running : a->turn < b->turn;
-}
-
-static size_t model_of(const struct stream *stream)
-{
-    return (size_t)(stream->call->model - stream->call->router->models.items);
-}
-
-/* Who has not been tried in this round. */
-static struct stream *next_in_turn(struct router *router, const bool full[MODELS_MAX],
-                                   uint64_t now_ns)
-{
-    struct stream *best = NULL;
-    LIST_EACH(node, &router->queue) {
-        struct stream *stream = stream_at(node);
-        if (stream->round == router->queue_round || full[model_of(stream)] ||
-            stream->failures > STREAM_FAILURES_MAX || call_is_late(stream->call, now_ns))
-            continue;
-        if (stream->attempt > 0)
-            return stream; /* these stand first */
-        if (!best || line_before(queue_line_of(stream->call), queue_line_of(best->call)))
-            best = stream;
-    }
-    return best;
-}
-
-void queue_pump(struct router *router)
-{
-    if (router->pumping || list_empty(&router->queue))
-        return;
-    router->pumping = true;
-    router->queue_round++;
-    uint64_t now_ns = clock_now_ns();
-    bool full[MODELS_MAX] = {0};
-    struct stream *stream;
-    while ((stream = next_in_turn(router, full, now_ns))) {
-        struct queue_line *line = queue_line_of(stream->call);
-        size_t model = model_of(stream);
-        stream->round = router->queue_round;
-        enum dispatch found = stream_dispatch(stream);
-        if (found == DISPATCH_SENT)
-            line->turn = ++router->queue_turn;
-        full[model] |= found == DISPATCH_FULL;
-    }
-    router->pumping = false;
-}
-
-/* ---- who waits no longer ---- */
-
-/* The reason, for the metric, with *error for the client; NULL: it goes on waiting. */
-static const char *given_up(const struct stream *stream, struct api_error *error)
-{
-    const struct call *call = stream->call;
-    const struct router_config *config = &call->router->config;
-    uint64_t now_ns = clock_now_ns();
-    uint32_t length_max, length_best;
-    bool anyone = fleet_serving(&call->router->fleet, call->model, &length_max, &length_best) > 0;
-    uint64_t wait_ms = (anyone ? config->queue_wait_s : config->failover_wait_s) * 1000;
-    if (stream->failures > STREAM_FAILURES_MAX) {
-        api_fail(error, STATUS_INTERNAL, NULL, "workers failed this call %u times",
-                 stream->failures);
-        return "reason=\"failures\"";
-    }
-    if (call_is_late(call, now_ns)) {
-        api_fail(error, STATUS_TIMEOUT, NULL,
-                 "the call's time of %llu ms is over and it still waits",
-                 (unsigned long long)call->limit_ms);
-        return "reason=\"deadline\"";
-    }
-    if (now_ns / 1000000u - stream->queued_ms <= wait_ms)
-        return NULL;
-    if (anyone) {
-        api_fail(error, STATUS_UNAVAILABLE, NULL, "no worker had a free slot for %llu s",
-                 (unsigned long long)config->queue_wait_s);
-        return "reason=\"wait\"";
-    }
-    api_fail(error, STATUS_UNAVAILABLE, NULL, "%s, and no other serves model %s",
-             stream->lost ? "the worker that ran this was lost" : "no worker took this call",
-             call->model->name);
-    return "reason=\"no_worker\"";
-}
-
-void queue_expire(struct router *router)
-{
-    struct list *node = router->queue.next;
-    while (node != &router->queue) {
-        struct stream *stream = stream_at(node);
-        struct api_error error = {0};
-        const char *reason = given_up(stream, &error);
-        if (!reason) {
-            node = node->next;
-            continue;
-        }
-        metrics_add(router->metrics, METRIC_QUEUE_REFUSED, reason, 1);
-        call_fail(stream->call, &error); /* may take several streams out of the queue */
-        node = router->queue.next;
-    }
+    const struct list *streams = &router->queue.streams;
+    uint64_t waits_ms =
+        list_empty(streams) ? 0 : clock_now_ms() - stream_at(streams->next)->queued_ms;
+    return (uint32_t)MIN(MAX((waits_ms + 999) / 1000, 1u), router->config.queue_wait_s);
 }

@@ -195,7 +195,7 @@ enum status router_init(struct router *router, const struct router_config *confi
     snprintf(router->name, sizeof(router->name), "%s-%d", host, (int)getpid());
     map_init(&router->calls);
     list_init(&router->call_list);
-    list_init(&router->queue);
+    queue_init(&router->queue);
     router->metrics = telemetry_new();
     fleet_init(&router->fleet, &router->models, router->name, router->epoch, &frames_in_fleet_ops,
                router);

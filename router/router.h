@@ -39,11 +39,8 @@ struct router {
     struct map calls;      /* id to struct call: those with streams */
     struct list call_list; /* all of them */
     uint64_t call_last, call_count;
-    struct list queue;             /* struct stream.queue_node: wait for a slot, see queue.h */
-    struct queue_line common_line; /* of callers without a key */
-    uint64_t queue_round, queue_turn;
-    uint32_t queued, streams, preparing;
-    bool pumping;
+    struct queue queue; /* of streams that wait for a slot, see queue.h */
+    uint32_t streams, preparing;
     uint64_t corrupt_frames;
     uv_timer_t tick;
     uint64_t ticks;

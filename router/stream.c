@@ -15,6 +15,7 @@ void stream_init(struct stream *stream, struct call *call, uint32_t choice)
     stream->prompt = &call->prompts.items[choice / call->params.n];
     stream->state = STREAM_DONE;
     list_init(&stream->queue_node);
+    list_init(&stream->lane_node);
     list_init(&stream->worker_node);
     detokenizer_init(&stream->detokenizer, call->model->tokenizer, call->params.skip_special);
     if (stream->prompt->parses) {
@@ -80,7 +81,7 @@ void stream_lost(struct stream *stream, const char *reason, bool blame)
     }
     stream->lost = true;
     stream_detach(stream);
-    queue_add(stream, true);
+    queue_add(stream);
 }
 
 /* The worker still runs an attempt that has gone wrong: cancel it there, and go elsewhere. */
@@ -245,7 +246,7 @@ void stream_error(struct stream *stream, const struct frame_error *frame)
     switch (status) {
     case STATUS_QUEUE_FULL: /* back-pressure: another router was faster */
         stream_detach(stream);
-        queue_add(stream, true);
+        queue_add(stream);
         return; /* pumped with the LOAD that follows */
     case STATUS_INVALID:
     case STATUS_TOO_LONG:

@@ -28,14 +28,13 @@ struct stream {
     uint32_t choice;
     uint32_t attempt;
     enum stream_state state;
-    struct list queue_node;  /* in router->queue while QUEUED */
-    struct list worker_node; /* in worker->streams while RUNNING */
-    struct worker *worker;   /* while RUNNING */
+    struct list queue_node, lane_node; /* in router->queue while QUEUED */
+    struct list worker_node;           /* in worker->streams while RUNNING */
+    struct worker *worker;             /* while RUNNING */
     uint32_t expected_pages; /* of prompt->hashes, entered in prefix_index for this worker */
     /* of the prompt: being computed there for another stream, see fleet.h */
     uint32_t shared_tokens;
     uint64_t queued_ms;   /* since when it waits */
-    uint64_t round;       /* of the queue, in which it was tried last */
     bool lost;            /* it waits because a worker failed it */
     uint64_t avoid_epoch; /* the worker that failed it last; 0 none */
     uint32_t failures;

@@ -175,7 +175,7 @@ void telemetry_refresh(struct router *router)
     metrics_set(metrics, METRIC_WORKERS, "",
                 fleet_serving(&router->fleet, NULL, &length_max, &length_best));
     metrics_set(metrics, METRIC_STREAMS, "", router->streams);
-    metrics_set(metrics, METRIC_QUEUED, "", router->queued);
+    metrics_set(metrics, METRIC_QUEUED, "", router->queue.count);
     metrics_set(
         metrics, METRIC_INDEX_BYTES, "",
         (double)(prefix_index_bytes(&router->fleet.index) + page_tree_bytes(&router->tree)));

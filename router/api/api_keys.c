@@ -153,6 +153,7 @@ static void take_over(struct api_keys *keys, const struct api_key *fresh)
             return; /* names of a thousand files came and went: a restart clears them */
         key = keys->items[keys->count++] = mem_zalloc(sizeof(*key));
         *key = *fresh;
+        queue_line_init(&key->line);
         key->calls.left = key->calls.per_minute;
         key->tokens.left = key->tokens.per_minute;
     }
@@ -205,6 +206,7 @@ enum status api_keys_init(struct api_keys *keys, const char *one, const char *pa
     keys->path = path;
     if (one && *one) { /* nameless, in the common space */
         struct api_key *key = keys->items[keys->count++] = mem_zalloc(sizeof(*key));
+        queue_line_init(&key->line);
         digest_of(str_from(one), key->digest);
         key->live = true;
     }

@@ -23,6 +23,7 @@
 #include "common/buf.h"
 #include "common/metrics.h"
 #include "common/status.h"
+#include "router/queue_line.h"
 
 #define API_KEY_NAME_BYTES_MAX 64
 #define API_KEY_DIGEST_BYTES   32
@@ -32,12 +33,6 @@ struct api_quota {
     double per_minute; /* 0 = no limit */
     double left;
     uint64_t at_ms; /* of the last refill */
-};
-
-/* A key's share of the slots, see queue.h. */
-struct queue_line {
-    uint32_t waiting, running; /* streams: never sent yet; on workers */
-    uint64_t turn;             /* when it was served last */
 };
 
 struct api_key {

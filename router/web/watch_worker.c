@@ -16,8 +16,8 @@ static const char *const names[WATCH_VALUES] = {
 void watch_router(struct router *router, bool all, struct buf *out)
 {
     static const char *const of_router[] = {"calls", "streams", "queued", "draining"};
-    uint64_t values[ARRAY_LEN(of_router)] = {router->call_count, router->streams, router->queued,
-                                             router->draining};
+    uint64_t values[ARRAY_LEN(of_router)] = {router->call_count, router->streams,
+                                             router->queue.count, router->draining};
     uint64_t *said = router->watch.said_router;
     bool fresh = all || !router->watch.started;
     if (!fresh && memcmp(said, values, sizeof(values)) == 0)

@@ -635,9 +635,10 @@ static void end(void)
     world.full = false;
     for (int i = 0; i < 60; i++)
         pass(1000);
-    CHECK(router->call_count == 0 && router->streams == 0 && router->queued == 0 &&
+    CHECK(router->call_count == 0 && router->streams == 0 && router->queue.count == 0 &&
           router->preparing == 0);
-    CHECK(router->calls.count == 0 && list_empty(&router->queue) && list_empty(&router->call_list));
+    CHECK(router->calls.count == 0 && list_empty(&router->queue.streams) &&
+          list_empty(&router->call_list));
     CHECK(router->fleet.count == 0);
     for (uint32_t i = 0; i < world.exchange_count; i++) {
         check_exchange(&world.exchanges[i]);
@@ -674,7 +675,7 @@ static void begin(void)
     snprintf(router->name, sizeof(router->name), "router");
     map_init(&router->calls);
     list_init(&router->call_list);
-    list_init(&router->queue);
+    queue_init(&router->queue);
     router->metrics = telemetry_new();
     router->models = models;
     router->tick.data = router->signals[0].data = router;
