@@ -61,20 +61,28 @@ class Fault:
 class World(Cluster):
     def __init__(self, folder, workers, routers, launch_us=20000, drain_s=2, wire_args=()):
         self.count, self.admin_ports = workers, {}
-        self.table = os.path.join(str(folder), "table.json")
-        with open(self.table, "w", encoding="utf-8") as f:
-            f.write(TABLE % launch_us)
-        first = tiny_model(os.path.join(str(folder), "first"))
-        second = os.path.join(str(folder), OTHER)
-        shutil.copytree(first, second)
+        first, second = self.folders(str(folder))
+        self.engine = self.engine_args(str(folder), launch_us)
         self.models, self.drain_s, self.wire_args = [first] * workers + [second], drain_s, list(wire_args)
         super().__init__(folder, workers=0, routers=routers, model=first, start=False,
                          router_args=["--model", second, "--drain-settle", "1", "--failover-wait-s", str(int(6 * SLOW)), *wire_args])
 
+    def folders(self, folder):
+        """Of the two models."""
+        first, second = tiny_model(os.path.join(folder, "first")), os.path.join(folder, OTHER)
+        shutil.copytree(first, second)
+        return first, second
+
+    def engine_args(self, folder, launch_us):
+        table = os.path.join(folder, "table.json")
+        with open(table, "w", encoding="utf-8") as f:
+            f.write(TABLE % launch_us)
+        return ["--engine", "sim", "--sim-table", table, "--kv-mib", "1024", "--max-running", "64"]
+
     def start_worker(self, i, args=()):
         self.admin_ports[i] = free_port()
         argv = [*self.place("worker", i), os.path.join(BUILD, "msgl-worker"), "--model", self.models[i], "--id", f"worker-{i}",
-                "--engine", "sim", "--sim-table", self.table, "--kv-mib", "1024", "--max-running", "64",
+                *self.engine,
                 "--router-dead-ms", str(int(ROUTER_DEAD_S * 1000)), "--drain-timeout", str(self.drain_s),
                 "--admin-host", self.host("worker", i), "--admin-port", str(self.admin_ports[i]), *self.wire_args, *args]
         for r in range(len(self.ports)):

@@ -47,6 +47,12 @@ class Texts:
         self.tokenizer = Tokenizer.from_file(os.path.join(model, "tokenizer.json"))
         self.vocab = self.tokenizer.get_vocab_size()
 
+    def draw(self, rng, tokens):
+        """(prompt ids, tokens to ask for): families of prompts share a prefix."""
+        family = rng.randrange(12)
+        ids = [1000 + family] * (32 + 16 * family) + [rng.randrange(2000, 20000) for _ in range(20)]
+        return ids, rng.randrange(*tokens)
+
     def of(self, ids, count):
         return self.tokenizer.decode(expected(ids, count, self.vocab), skip_special_tokens=True)
 
@@ -105,11 +111,11 @@ class Balancer:
 
 
 class Traffic:
-    def __init__(self, ports, model, streams, seed=1, tokens=(50, 200), limit_s=60, names=()):
+    def __init__(self, ports, model, streams, seed=1, tokens=(50, 200), limit_s=60, names=(), texts=None):
         """ports: of each router's API, or (host, port). names: models to ask for in turn, all of this folder's
-        vocabulary."""
+        vocabulary. texts: what is asked and what is right, when the engine is not the sim one."""
         self.addresses = [p if isinstance(p, tuple) else ("127.0.0.1", p) for p in ports]
-        self.names, self.texts = list(names) or [os.path.basename(model)], Texts(model)
+        self.names, self.texts = list(names) or [os.path.basename(model)], texts or Texts(model)
         self.rng, self.tokens, self.limit_s = random.Random(seed), tokens, limit_s
         self.balancer = Balancer(self.addresses)
         self.lock, self.number, self.stopping, self.outcomes = threading.Lock(), 0, False, []
@@ -118,12 +124,10 @@ class Traffic:
             thread.start()
 
     def _next(self):
-        """(number, prompt ids, tokens to ask for): families of prompts share a prefix."""
+        """(number, prompt ids, tokens to ask for)"""
         with self.lock:
             self.number += 1
-            family = self.rng.randrange(12)
-            ids = [1000 + family] * (32 + 16 * family) + [self.rng.randrange(2000, 20000) for _ in range(20)]
-            return self.number, ids, self.rng.randrange(*self.tokens)
+            return self.number, *self.texts.draw(self.rng, self.tokens)
 
     def _run(self):
         while not self.stopping:
@@ -144,7 +148,7 @@ class Traffic:
                 time.sleep(0.2)
 
     def _call(self, outcome, ids, count):
-        body = json.dumps({"model": outcome.model, "prompt": ids, "max_tokens": count, "ignore_eos": True, "stream": True,
+        body = json.dumps({"model": outcome.model, "prompt": ids, "max_tokens": count, "temperature": 0, "ignore_eos": True, "stream": True,
                            "stream_options": {"include_usage": True}})
         connection = http.client.HTTPConnection(*self.addresses[outcome.router], timeout=self.limit_s)
         headers = {"Content-Type": "application/json", "X-Request-Id": f"traffic-{outcome.number}"}
