@@ -186,11 +186,11 @@ static void on_error(struct worker *worker, struct link *link, const struct fram
         return;
     LOG_WARN("links", "router_says", "router=%s status=%s text=\"%.*s\"", link->endpoint,
              status_name((enum status)frame->status), (int)frame->text.len, frame->text.data);
-    if (link->state == LINK_OPEN) {
-        link_restart(worker, link, 0, "the router does not know this worker");
-    } else {
+    if (link->state != LINK_OPEN) {
         link->state = LINK_REFUSED;
         link->hello_at_ms = MAX(link->hello_at_ms, link->last_frame_ms + PROTO_REFUSED_EVERY_MS);
+    } else if (frame->status == STATUS_NOT_FOUND || frame->status == STATUS_CONFLICT) {
+        link_restart(worker, link, 0, "the router does not know this worker");
     }
 }
 
