@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,10 @@
 #include "router/api/params_table.h"
 #include "router/router.h"
 
+/* glibc raises the size from which memory is mapped, and so given back, to that of the largest piece
+ * freed so far: the tables that double as the index grows end up in a heap full of their old places. */
+#define MAPPED_BYTES (256 << 10)
+
 int main(int argc, char **argv)
 {
     struct router_config config = {0};
@@ -14,6 +19,8 @@ int main(int argc, char **argv)
     struct err err;
     int code = 0;
     signal(SIGPIPE, SIG_IGN);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
+    mallopt(M_TRIM_THRESHOLD, MAPPED_BYTES);
     if (config_parse(&router_config_spec, argc, argv, &config, &action, &err) != STATUS_OK) {
         fprintf(stderr, "msgl-router: %s\n", err.text);
         config_release(&router_config_spec, &config);
