@@ -19,8 +19,7 @@
  *     rows of a quarter warp into different banks.
  *
  * The warps' sums meet in shared memory and are added in the order of the warps: the same bits on
- * every run. For silu a tile is 8 gate and 8 up rows. Where x does not fit (k m > 64K: a wide
- * `down`), its chunk travels in the stage with 48 rows of w.
+ * every run. For silu a tile is 8 gate and 8 up rows.
  *
  * Needs sm_90, k % 8 == 0, 16-byte aligned x and w. matmul.cu decides who computes what.
  */
@@ -44,10 +43,9 @@ struct gemv_args {
     uint32_t stages;
 };
 
-template <int TILES, int KC, bool X_STAGED> struct gemv_shape {
+template <int TILES, int KC> struct gemv_shape {
     static constexpr uint32_t row_bytes = KC * 2 + ROW_PAD;
-    static constexpr uint32_t x_rows = X_STAGED ? 8 : 0;
-    static constexpr uint32_t stage_bytes = (TILES * 16 + x_rows) * row_bytes;
+    static constexpr uint32_t stage_bytes = TILES * 16 * row_bytes;
     static constexpr uint32_t partial_floats = CONSUMERS * TILES * 128; /* one of two buffers */
 };
 
@@ -71,18 +69,18 @@ template <int TILES, bool SILU> __device__ __forceinline__ uint32_t outputs_per_
 }
 
 /* One stage: each lane copies rows lane, lane + 32. Returns nothing; `full` counts the bytes. */
-template <int TILES, int KC, bool X_STAGED, bool SILU>
+template <int TILES, int KC, bool SILU>
 __device__ __forceinline__ void produce_weights(const struct gemv_args &args,
                                                 const struct gemv_block &b, uint32_t item,
                                                 uint32_t stage, uint64_t policy)
 {
-    using shape = gemv_shape<TILES, KC, X_STAGED>;
+    using shape = gemv_shape<TILES, KC>;
     uint32_t lane = threadIdx.x % 32, per_pass = outputs_per_pass<TILES, SILU>();
     uint32_t output = b.first + item / b.chunks * per_pass, column = item % b.chunks * KC;
     uint32_t rows = min(per_pass, b.end - output), bytes = min(KC, args.k - column) * 2;
     char *to = b.ring + (size_t)stage * shape::stage_bytes;
     if (lane == 0)
-        barrier_expect(&b.full[stage], bytes * (rows * (SILU ? 2 : 1) + (X_STAGED ? args.m : 0)));
+        barrier_expect(&b.full[stage], bytes * rows * (SILU ? 2 : 1));
     __syncwarp();
     for (uint32_t row = lane; row < TILES * 16; row += 32) {
         uint32_t in_half = SILU ? row % 8 : row;
@@ -93,20 +91,7 @@ __device__ __forceinline__ void produce_weights(const struct gemv_args &args,
     }
 }
 
-template <int TILES, int KC>
-__device__ __forceinline__ void produce_x(const struct gemv_args &args, const struct gemv_block &b,
-                                          uint32_t item, uint32_t stage)
-{
-    using shape = gemv_shape<TILES, KC, true>;
-    uint32_t lane = threadIdx.x % 32, column = item % b.chunks * KC;
-    uint32_t bytes = min(KC, args.k - column) * 2;
-    char *to = b.ring + (size_t)stage * shape::stage_bytes + TILES * 16 * shape::row_bytes;
-    if (lane < args.m)
-        bulk_copy(to + lane * shape::row_bytes, args.x + (size_t)lane * args.k + column, bytes,
-                  &b.full[stage], 0);
-}
-
-template <int TILES, int KC, bool X_STAGED, bool SILU>
+template <int TILES, int KC, bool SILU>
 __device__ void produce(const struct gemv_args &args, const struct gemv_block &b)
 {
     uint32_t items = b.tiles * b.chunks, early = min(items, args.stages);
@@ -118,17 +103,10 @@ __device__ void produce(const struct gemv_args &args, const struct gemv_block &b
         }
     }
     for (uint32_t i = 0; i < early; i++)
-        produce_weights<TILES, KC, X_STAGED, SILU>(args, b, i, i, policy);
-    if (X_STAGED) {
-        pdl_wait();
-        for (uint32_t i = 0; i < early; i++)
-            produce_x<TILES, KC>(args, b, i, i);
-    }
+        produce_weights<TILES, KC, SILU>(args, b, i, i, policy);
     for (uint32_t i = early, stage = 0, round = 0; i < items; i++) {
         barrier_wait(&b.empty[stage], round & 1);
-        produce_weights<TILES, KC, X_STAGED, SILU>(args, b, i, stage, policy);
-        if (X_STAGED)
-            produce_x<TILES, KC>(args, b, i, stage);
+        produce_weights<TILES, KC, SILU>(args, b, i, stage, policy);
         if (++stage == args.stages) {
             stage = 0;
             round++;
@@ -199,16 +177,15 @@ __device__ __forceinline__ void x_norm(const struct gemv_args &args, const struc
 }
 
 /* This warp's columns of one stage: groups of 32, every CONSUMERS-th. */
-template <int TILES, int KC, bool X_STAGED>
+template <int TILES, int KC>
 __device__ __forceinline__ void multiply(const struct gemv_args &args, const struct gemv_block &b,
                                          uint32_t stage, uint32_t column, uint32_t rows,
                                          float (*acc)[4])
 {
-    using shape = gemv_shape<TILES, KC, X_STAGED>;
+    using shape = gemv_shape<TILES, KC>;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, token = lane / 4;
     const char *w = b.ring + (size_t)stage * shape::stage_bytes + token * shape::row_bytes;
-    const char *x =
-        X_STAGED ? w + TILES * 16 * shape::row_bytes : b.x + token * x_stride(args.k) + column * 2;
+    const char *x = b.x + token * x_stride(args.k) + column * 2;
     const uint4 zero = make_uint4(0, 0, 0, 0);
 #pragma unroll
     for (int turn = 0; turn < KC / 32 / CONSUMERS; turn++) {
@@ -270,31 +247,29 @@ __device__ __forceinline__ void finish(const struct gemv_args &args, const float
     }
 }
 
-template <int TILES, int KC, bool X_STAGED, enum epilogue EPILOGUE>
+template <int TILES, int KC, enum epilogue EPILOGUE>
 __device__ void consume(const struct gemv_args &args, const struct gemv_block &b)
 {
-    using shape = gemv_shape<TILES, KC, X_STAGED>;
+    using shape = gemv_shape<TILES, KC>;
     constexpr bool SILU = EPILOGUE == EPILOGUE_SILU;
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, stage = 0, phase = 0;
     uint32_t per_pass = outputs_per_pass<TILES, SILU>();
 
-    if (!X_STAGED) {
-        float sums[GEMV_ROWS_MAX];
-        if (args.norm) {
-            x_load<true>(args, b.x, sums);
-            x_norm(args, b, sums);
-        } else {
-            x_load<false>(args, b.x, sums);
-        }
-        consumers_sync(CONSUMERS * 32);
+    float sums[GEMV_ROWS_MAX];
+    if (args.norm) {
+        x_load<true>(args, b.x, sums);
+        x_norm(args, b, sums);
+    } else {
+        x_load<false>(args, b.x, sums);
     }
+    consumers_sync(CONSUMERS * 32);
     for (uint32_t tile = 0; tile < b.tiles; tile++) {
         uint32_t output = b.first + tile * per_pass, outputs = min(per_pass, b.end - output);
         float *partial = b.partial + (tile & 1) * shape::partial_floats;
         float acc[TILES][4] = {};
         for (uint32_t chunk = 0; chunk < b.chunks; chunk++) {
             barrier_wait(&b.full[stage], phase);
-            multiply<TILES, KC, X_STAGED>(args, b, stage, chunk * KC, SILU ? 16 : outputs, acc);
+            multiply<TILES, KC>(args, b, stage, chunk * KC, SILU ? 16 : outputs, acc);
             __syncwarp();
             if (lane == 0)
                 barrier_arrive(&b.empty[stage]);
@@ -314,11 +289,11 @@ __device__ void consume(const struct gemv_args &args, const struct gemv_block &b
     }
 }
 
-template <int TILES, int KC, bool X_STAGED, enum epilogue EPILOGUE>
+template <int TILES, int KC, enum epilogue EPILOGUE>
 __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 /* else never launched */
-    using shape = gemv_shape<TILES, KC, X_STAGED>;
+    using shape = gemv_shape<TILES, KC>;
     constexpr bool SILU = EPILOGUE == EPILOGUE_SILU;
     extern __shared__ __align__(128) char dynamic_shared[];
     __shared__ uint64_t barriers[2 * STAGES_MAX + 1];
@@ -346,26 +321,25 @@ __global__ void __launch_bounds__(THREADS, 2) gemv_kernel(struct gemv_args args)
     }
     __syncthreads();
     if (threadIdx.x >= CONSUMERS * 32) {
-        produce<TILES, KC, X_STAGED, SILU>(args, b);
+        produce<TILES, KC, SILU>(args, b);
     } else {
         pdl_launch();
         pdl_wait();
-        consume<TILES, KC, X_STAGED, EPILOGUE>(args, b);
+        consume<TILES, KC, EPILOGUE>(args, b);
     }
 #endif
 }
 
 /* Shared memory without the ring; then as many stages as let two blocks share an SM, if that
  * is enough of them to cover the memory's latency (40 KB), else as fit at all. */
-template <int TILES, int KC, bool X_STAGED> static size_t shared_bytes(struct gemv_args *args)
+template <int TILES, int KC> static size_t shared_bytes(struct gemv_args *args)
 {
-    using shape = gemv_shape<TILES, KC, X_STAGED>;
+    using shape = gemv_shape<TILES, KC>;
     size_t rest = 2 * shape::partial_floats * sizeof(float);
     size_t most = DIV_CEIL(args->k, KC) * DIV_CEIL(DIV_CEIL(args->n, 132), 8);
     if (args->norm)
         rest += DIV_CEIL(args->k, 32) * 32 * sizeof(float);
-    if (!X_STAGED)
-        rest += (size_t)args->m * x_stride(args->k);
+    rest += (size_t)args->m * x_stride(args->k);
     size_t limit = rest + 3 * shape::stage_bytes <= SHARED_PAIR ? SHARED_PAIR : SHARED_ONE;
     if (rest + 2 * shape::stage_bytes > limit)
         return 0;
@@ -374,14 +348,14 @@ template <int TILES, int KC, bool X_STAGED> static size_t shared_bytes(struct ge
     return rest + args->stages * shape::stage_bytes;
 }
 
-template <int TILES, int KC, bool X_STAGED, enum epilogue EPILOGUE>
+template <int TILES, int KC, enum epilogue EPILOGUE>
 static bool gemv_launch(struct device *device, struct stream *stream, struct gemv_args args,
                         const char *name)
 {
-    size_t bytes = shared_bytes<TILES, KC, X_STAGED>(&args);
+    size_t bytes = shared_bytes<TILES, KC>(&args);
     if (bytes == 0)
         return false;
-    cuda_launch(device, stream, name, gemv_kernel<TILES, KC, X_STAGED, EPILOGUE>,
+    cuda_launch(device, stream, name, gemv_kernel<TILES, KC, EPILOGUE>,
                 MIN((uint32_t)device->prop.multiProcessorCount, args.n), THREADS, bytes, args);
     return true;
 }
@@ -397,8 +371,8 @@ static bool gemv(struct device *device, struct stream *stream, const struct gemv
         return false;
     /* Long chunks reach 95 % of the read ceiling; short ones start a small matrix sooner. */
     if (args->k > 1024 || args->n > 16384)
-        return gemv_launch<1, 1024, false, EPILOGUE>(device, stream, *args, name);
-    return gemv_launch<1, 512, false, EPILOGUE>(device, stream, *args, name);
+        return gemv_launch<1, 1024, EPILOGUE>(device, stream, *args, name);
+    return gemv_launch<1, 512, EPILOGUE>(device, stream, *args, name);
 }
 
 bool gemv_matmul(struct device *device, struct stream *stream, void *y, const void *x,
