@@ -27,6 +27,7 @@ static void call_free(struct call *call)
     list_remove(&call->node);
     router->call_count--;
     prompts_release(&call->prompts);
+    json_decref(call->json);
     mem_free(call->body_copy);
     buf_release(&call->out);
     buf_release(&call->automaton);
@@ -250,7 +251,8 @@ static void on_work(uv_work_t *work)
     struct call *call = CONTAINER_OF(work, struct call, work);
     /* Text threads yield to the loop, which has tokens to deliver. */
     setpriority(PRIO_PROCESS, (id_t)gettid(), 10);
-    call_prepare(call);
+    if (call->json || !call_prepare(call))
+        call_compile(call);
 }
 
 static void on_worked(uv_work_t *work, int status)
@@ -315,18 +317,21 @@ void call_begin(struct router *router, struct http_exchange *exchange, enum api_
     router->call_count++;
     http_own(exchange, call, on_gone);
     call->body = http_body(exchange);
-    if (call->body.len <= router->config.inline_bytes) {
-        call_prepare(call);
+    bool small = call->body.len <= router->config.inline_bytes;
+    if (small && call_prepare(call)) {
         prepared(call);
         return;
     }
     if (router->preparing >= router->config.queue_max + 64) {
-        api_fail(&call->error, STATUS_QUEUE_FULL, NULL, "too many long prompts are being read");
+        api_fail(&call->error, STATUS_QUEUE_FULL, NULL,
+                 "too many long prompts and grammars are being read");
         call_fail(call, &call->error);
         return;
     }
-    call->body_copy = mem_strndup(call->body.data, call->body.len);
-    call->body.data = call->body_copy;
+    if (!small) {
+        call->body_copy = mem_strndup(call->body.data, call->body.len);
+        call->body.data = call->body_copy;
+    }
     call->working = true;
     router->preparing++;
     CHECK(uv_queue_work(&router->loop, &call->work, on_work, on_worked) == 0);

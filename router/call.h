@@ -6,8 +6,9 @@
  *                                                                                ├─► failed: error or event
  *                                                                                └─► client gone: CANCEL
  *
- * A call owns its streams, one a choice. It is freed at exactly one place, call_free(), which takes
- * every stream off its worker. All memory is the call's arena or released there.
+ * A grammar is always made on a thread. A call owns its streams, one a choice. It is freed at exactly
+ * one place, call_free(), which takes every stream off its worker. All memory is the call's arena or
+ * released there.
  */
 #ifndef MSGL_ROUTER_CALL_H
 #define MSGL_ROUTER_CALL_H
@@ -33,6 +34,7 @@ struct call {
     enum api_kind kind;
     struct str body;
     char *body_copy; /* when a thread works on it */
+    json_t *json;    /* the body while it is prepared */
     uv_work_t work;
     bool working;
     struct model *model;
@@ -65,7 +67,9 @@ void call_emit(struct call *call, struct stream *stream, struct str text);
 /* The client is too slow or gone: nothing more to say. Frees the call. */
 void call_drop(struct call *call);
 
-/* call_prepare.c; any thread. Sets prepared, error, model, params, prompts. */
-void call_prepare(struct call *call);
+/* call_prepare.c; any thread. Sets prepared, error, model, params, prompts. False: all is well so far,
+ * but there is a grammar, which call_compile() has to make: a hundred letters may take half a second. */
+bool MUST_USE call_prepare(struct call *call);
+void call_compile(struct call *call);
 
 #endif

@@ -1,5 +1,5 @@
-/* The part of a call that may take long: JSON, template, tokens. Any thread; touches only the call
- * and what is immutable. */
+/* The part of a call that may take long: JSON, template, tokens, grammar. Any thread; touches only the
+ * call and what is immutable. */
 #include <malloc.h>
 
 #include "router/api/tools.h"
@@ -136,17 +136,30 @@ static enum status prepare(struct call *call, const json_t *body)
             return api_fail(&call->error, STATUS_INVALID, "logit_bias",
                             "logit_bias names %u, which is no token id of %s",
                             call->params.bias[i].id, call->model->name);
-    TRY(make_prompts(call, body)); /* checks the tools */
-    return make_grammar(call);
+    return make_prompts(call, body); /* checks the tools */
 }
 
-void call_prepare(struct call *call)
+static void drop_json(struct call *call)
 {
-    json_t *body = NULL;
-    call->prepared = parse_body(call->body, &body, &call->error);
-    if (call->prepared == STATUS_OK)
-        call->prepared = prepare(call, body);
-    json_decref(body);
+    json_decref(call->json);
+    call->json = NULL;
     if (call->body.len >= TRIM_BYTES)
         malloc_trim(0);
+}
+
+bool call_prepare(struct call *call)
+{
+    call->prepared = parse_body(call->body, &call->json, &call->error);
+    if (call->prepared == STATUS_OK)
+        call->prepared = prepare(call, call->json);
+    if (call->prepared == STATUS_OK && call->params.grammar != GRAMMAR_NONE)
+        return false;
+    drop_json(call);
+    return true;
+}
+
+void call_compile(struct call *call)
+{
+    call->prepared = make_grammar(call);
+    drop_json(call);
 }

@@ -48,11 +48,12 @@ def watch(sockets, seconds):
 
 
 def longest_gap(times, start, end):
-    inside = [t for t in times if start <= t <= end]
-    return max((b - a for a, b in zip(inside, inside[1:])), default=0.0)
+    """Of the gaps that lie, wholly or in part, between start and end."""
+    return max((b - a for a, b in zip(times, times[1:]) if b >= start and a <= end), default=0.0)
 
 
-def test_long_prompt_stalls_nobody(cluster):
+def held_beside(cluster, body, path="/v1/completions"):
+    """[(reply, how much longer than the worker a stream was silent while it was made)] of three such calls beside 50 streams."""
     c = cluster(workers=0, start=False, router_args=["--streams-max", "200"])
     context = multiprocessing.get_context("spawn")
     stop, times = context.Event(), context.Queue()
@@ -61,14 +62,13 @@ def test_long_prompt_stalls_nobody(cluster):
     wait_for(lambda: c._get(0, "/ready") == 200, 30)
     sockets = [open_stream(c.ports[0][0], i) for i in range(STREAMS)]
     watch(sockets, 1)
-    long_prompt = ("The quick brown fox jumps over 12 lazy dogs; naïve café 日本語. " * 20000)[:1 << 20]
     spans, replies = [], []
 
     def ask():
         for _ in range(3):
             time.sleep(0.7)
             start = time.monotonic()
-            replies.append(c.post("/v1/completions", {"model": NAME, "prompt": long_prompt, "max_tokens": 1}))
+            replies.append(c.post(path, body))
             spans.append((start, time.monotonic()))
     thread = threading.Thread(target=ask)
     thread.start()
@@ -79,9 +79,24 @@ def test_long_prompt_stalls_nobody(cluster):
     stop.set()
     steps = times.get(timeout=20)
     process.join(20)
-    assert [r.status_code for r in replies] == [200] * 3, replies[0].text[:300]
-    assert replies[0].json()["usage"]["prompt_tokens"] > 200_000
     held = [max(longest_gap(r, start, end) for r in reads) - longest_gap(steps, start, end) for start, end in spans]
     print("held, ms:", [round(h * 1000, 1) for h in held], "span, s:", [round(b - a, 2) for a, b in spans])
     assert all(len(r) > 100 for r in reads)
+    return replies, held, [b - a for a, b in spans]
+
+
+def test_long_prompt_stalls_nobody(cluster):
+    long_prompt = ("The quick brown fox jumps over 12 lazy dogs; naïve café 日本語. " * 20000)[:1 << 20]
+    replies, held, _ = held_beside(cluster, {"model": NAME, "prompt": long_prompt, "max_tokens": 1})
+    assert [r.status_code for r in replies] == [200] * 3, replies[0].text[:300]
+    assert replies[0].json()["usage"]["prompt_tokens"] > 200_000
+    assert sorted(held)[1] <= HOLD_S * SLOW, held
+
+
+def test_slow_grammar_stalls_nobody(cluster):
+    """Some letters of an expression may keep the compiler busy for half a second: not the loop, small though the body is."""
+    body = {"model": NAME, "prompt": "x", "max_tokens": 1, "guided_regex": "(.?x.?y?){120}"}
+    replies, held, took = held_beside(cluster, body)
+    assert [r.status_code for r in replies] == [400] * 3 and "too many states" in replies[0].text, replies[0].text
+    assert min(took) > 3 * HOLD_S, "no longer slow: it proves nothing"
     assert sorted(held)[1] <= HOLD_S * SLOW, held

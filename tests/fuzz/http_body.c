@@ -64,7 +64,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     call.params.sampling.seed = 1;
     arena_init(&call.arena);
     call.body = input_rest(&in);
-    call_prepare(&call);
+    if (!call_prepare(&call))
+        call_compile(&call);
     if (call.prepared == STATUS_OK)
         check(&call);
     else
