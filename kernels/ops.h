@@ -309,8 +309,8 @@ struct ops {
     void (*logits_adjust)(struct device *device, struct stream *stream, float *logits,
                           uint32_t vocab, const struct sample_state *state, const uint32_t *masks,
                           const struct sample_row *rows, uint32_t count);
-    /* Log-softmax of the (adjusted) logits, temperature 1, at the target and the likeliest. A
-     * log probability that does not exist (probability 0) is -inf. */
+    /* Log-softmax of the (adjusted) logits, temperature 1, at the target and the likeliest, and
+     * the target's rank. A log probability that does not exist (probability 0) is -inf. */
     void (*logprobs)(struct device *device, struct stream *stream, const struct logprob_args *args);
 
     /* What only some architectures need. A backend that lacks one leaves it NULL, and a model that

@@ -39,8 +39,9 @@ struct logprob_args {
     const uint32_t *targets; /* device [count]: whose log probability */
     const uint32_t *tops;    /* device [count]: alternatives wanted + 1; 0 = leave the row */
     float *logprobs;         /* device [count] */
-    uint32_t *top_ids;       /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
-    float *top_logprobs;     /* device, as top_ids */
+    uint32_t *ranks;   /* device [count]: the target's place among all, from 1; order as top_ids */
+    uint32_t *top_ids; /* device [count][SAMPLING_TOP_MAX], likeliest first, ties by id */
+    float *top_logprobs; /* device, as top_ids */
     uint32_t vocab, count;
 };
 

@@ -221,8 +221,8 @@ const char *ops_check_logits_adjust(const float *logits, uint32_t vocab,
 const char *ops_check_logprobs(const struct logprob_args *args)
 {
     NEED(args && args->vocab > 0, "the vocabulary is empty");
-    NEED((args->logits && args->targets && args->tops && args->logprobs && args->top_ids &&
-          args->top_logprobs) ||
+    NEED((args->logits && args->targets && args->tops && args->logprobs && args->ranks &&
+          args->top_ids && args->top_logprobs) ||
              args->count == 0,
          "an array is NULL");
     return NULL;

@@ -98,6 +98,7 @@ static const struct field tokens_item_fields[] = {
     {"tl", FIELD_BIN, ITEM(tokens_item, top_logprobs), .max = PROTO_SCORE_BYTES_MAX, .unit = 4},
     {"sf", FIELD_U32, ITEM(tokens_item, score_first), .max = PROTO_PROMPT_TOKENS_MAX},
     {"sl", FIELD_BIN, ITEM(tokens_item, scores), .max = PROTO_SCORE_BYTES_MAX, .unit = 4},
+    {"sr", FIELD_TOKENS, ITEM(tokens_item, score_ranks), .max = PROTO_SCORE_BYTES_MAX / 4},
     {"si", FIELD_TOKENS, ITEM(tokens_item, score_top_ids), .max = PROTO_SCORE_BYTES_MAX / 4},
     {"st", FIELD_BIN, ITEM(tokens_item, score_top_logprobs), .max = PROTO_SCORE_BYTES_MAX,
      .unit = 4},

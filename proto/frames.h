@@ -130,6 +130,7 @@ struct tokens_item {
     struct str top_logprobs;   /* packed f32, as top_ids */
     uint32_t score_first;      /* prompt index of the first score in this item */
     struct str scores;         /* packed f32: log probabilities of prompt tokens from there on */
+    struct token_view score_ranks;   /* 1 = the likeliest; as many as scores, or none */
     struct token_view score_top_ids; /* n for each score */
     struct str score_top_logprobs;
 };

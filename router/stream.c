@@ -132,13 +132,14 @@ static bool take_scores(struct stream *stream, const struct tokens_item *item)
     uint32_t scores = (uint32_t)(item->scores.len / sizeof(float));
     if (params_scores(&stream->call->params) == 0)
         return true;
-    if (scores > 0 && (item->score_first != 1 + stream->prompt_scores.count ||
-                       item->score_first + scores > stream->prompt->tokens.count ||
-                       !scores_append(&stream->prompt_scores, scores, item->scores,
-                                      item->score_top_ids, item->score_top_logprobs)))
+    if (scores > 0 &&
+        (item->score_first != 1 + stream->prompt_scores.count ||
+         item->score_first + scores > stream->prompt->tokens.count ||
+         !scores_append(&stream->prompt_scores, scores, item->scores, item->score_ranks,
+                        item->score_top_ids, item->score_top_logprobs)))
         return false;
-    return scores_append(&stream->scores, item->tokens.count, item->logprobs, item->top_ids,
-                         item->top_logprobs);
+    return scores_append(&stream->scores, item->tokens.count, item->logprobs,
+                         (struct token_view){0}, item->top_ids, item->top_logprobs);
 }
 
 /* The prompt's scores come before what is told of the answer. */

@@ -70,6 +70,7 @@ static void put_logprobs(struct outbox *outbox, struct tokens_item *item,
         return;
     item->score_first = event->score_index;
     item->scores = bytes_of(result->logprobs + row, count);
+    item->score_ranks = token_view_of(result->ranks + row, count);
     item->score_top_ids =
         token_view_of(pack_rows(outbox, result->top_ids + top, count, width), count * width);
     item->score_top_logprobs =

@@ -157,7 +157,7 @@ static void take_top(const float *logits, uint32_t id, uint32_t want, uint32_t *
 static void logprob_chunk(void *arg, uint32_t chunk, uint32_t thread)
 {
     const struct logprob_args *args = arg;
-    uint32_t vocab = args->vocab, have = 0;
+    uint32_t vocab = args->vocab, have = 0, target = args->targets[chunk], rank = 1;
     const float *logits = args->logits + (size_t)chunk * vocab;
     uint32_t *ids = args->top_ids + (size_t)chunk * SAMPLING_TOP_MAX;
     float *tops = args->top_logprobs + (size_t)chunk * SAMPLING_TOP_MAX, top = -INFINITY;
@@ -169,11 +169,13 @@ static void logprob_chunk(void *arg, uint32_t chunk, uint32_t thread)
         top = MAX(top, logits[i]);
     for (uint32_t i = 0; i < vocab; i++) {
         sum += exp((double)logits[i] - top);
+        rank += logits[i] > logits[target] || (logits[i] == logits[target] && i < target);
         if (want > 0)
             take_top(logits, i, want, &have, ids);
     }
     double norm = (double)top + log(sum);
-    args->logprobs[chunk] = (float)(logits[args->targets[chunk]] - norm);
+    args->logprobs[chunk] = (float)(logits[target] - norm);
+    args->ranks[chunk] = rank;
     for (uint32_t i = 0; i < want; i++)
         tops[i] = (float)(logits[ids[i]] - norm);
 }

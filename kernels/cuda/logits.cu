@@ -196,6 +196,7 @@ __global__ void __launch_bounds__(ROW_THREADS) logprobs_kernel(struct logprob_ar
 {
     __shared__ uint64_t warps[ROW_THREADS / 32];
     __shared__ double sums[ROW_THREADS / 32];
+    __shared__ uint32_t aboves[ROW_THREADS / 32];
     pdl_launch();
     pdl_wait();
     uint32_t row = blockIdx.x, vocab = args.vocab, want = args.tops[row];
@@ -208,20 +209,33 @@ __global__ void __launch_bounds__(ROW_THREADS) logprobs_kernel(struct logprob_ar
     uint64_t mine = best_below(logits, vocab, UINT64_MAX), key = block_max_key(mine, warps);
     uint32_t top_id = min(~(uint32_t)key, vocab - 1);
     float top = logits[top_id];
+    uint32_t target = args.targets[row], above = 0;
+    uint64_t target_key = likeliest_key(logits[target], target);
     double sum = 0, norm;
-    for (uint32_t i = threadIdx.x; i < vocab; i += ROW_THREADS)
+    for (uint32_t i = threadIdx.x; i < vocab; i += ROW_THREADS) {
         sum += (double)expf(logits[i] - top);
-    for (int lane = 16; lane > 0; lane >>= 1)
+        above += likeliest_key(logits[i], i) > target_key;
+    }
+    for (int lane = 16; lane > 0; lane >>= 1) {
         sum += __shfl_xor_sync(0xffffffffu, sum, lane);
-    if (threadIdx.x % 32 == 0)
+        above += __shfl_xor_sync(0xffffffffu, above, lane);
+    }
+    if (threadIdx.x % 32 == 0) {
         sums[threadIdx.x / 32] = sum;
+        aboves[threadIdx.x / 32] = above;
+    }
     __syncthreads();
     sum = 0;
-    for (int w = 0; w < ROW_THREADS / 32; w++)
+    above = 0;
+    for (int w = 0; w < ROW_THREADS / 32; w++) {
         sum += sums[w];
+        above += aboves[w];
+    }
     norm = (double)top + log(sum);
-    if (threadIdx.x == 0)
-        args.logprobs[row] = (float)((double)logits[args.targets[row]] - norm);
+    if (threadIdx.x == 0) {
+        args.logprobs[row] = (float)((double)logits[target] - norm);
+        args.ranks[row] = above + 1;
+    }
     for (uint32_t i = 0; i < want; i++) {
         uint32_t id = min(~(uint32_t)key, vocab - 1);
         if (threadIdx.x == 0) {

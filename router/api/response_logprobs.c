@@ -195,20 +195,18 @@ void response_prompt_logprobs(const struct stream *stream, struct buf *out)
     uint32_t width = stream->call->params.prompt_logprobs - 1;
     buf_str(out, "[null");
     for (uint32_t i = 0; i < scores->count; i++) {
-        uint32_t id = stream->prompt->tokens.ids[i + 1], rank = 0;
+        uint32_t id = stream->prompt->tokens.ids[i + 1];
+        bool listed = false;
         buf_str(out, ",{");
-        for (uint32_t k = 0; k < scores->width; k++) {
+        for (uint32_t k = 0; k < width; k++) {
             size_t top = (size_t)i * scores->width + k;
-            if (scores->top_ids[top] == id)
-                rank = k + 1;
-            if (k >= width)
-                continue;
+            listed |= scores->top_ids[top] == id;
             buf_str(out, k > 0 ? "," : "");
             put_ranked(stream, scores->top_ids[top], scores->top_logprobs[top], k + 1, out);
         }
-        if (rank == 0 || rank > width) {
+        if (!listed) {
             buf_str(out, width > 0 ? "," : "");
-            put_ranked(stream, id, scores->logprobs[i], rank, out);
+            put_ranked(stream, id, scores->logprobs[i], scores->ranks[i], out);
         }
         buf_char(out, '}');
     }

@@ -128,12 +128,15 @@ def test_prompt_logprobs(shared):
     for i in range(1, len(ids)):
         mine = told[i][str(ids[i])]
         assert mine["logprob"] == pytest.approx(echo["token_logprobs"][i], abs=1e-3) and mine["decoded_token"] == echo["tokens"][i]
-        ranked = sorted((t for t in told[i].values() if t["rank"]), key=lambda t: t["rank"])
-        assert [t["rank"] for t in ranked] == [1, 2, 3] and 3 <= len(told[i]) <= 4
+        ranked = sorted(told[i].values(), key=lambda t: t["rank"])
+        assert [t["rank"] for t in ranked[:3]] == [1, 2, 3] and ranked[3:] in ([], [mine]) and ranked[-1]["rank"] != 0
         assert all(a["logprob"] >= b["logprob"] for a, b in zip(ranked, ranked[1:]))
     assert all(1 <= len(t) <= 2 for t in reply["logprobs"]["top_logprobs"]) and len(reply["logprobs"]["tokens"]) == 2
     bare = shared.complete(prompt, 1, prompt_logprobs=0)["choices"][0]
     assert bare["logprobs"] is None and [len(t) for t in bare["prompt_logprobs"][1:]] == [1] * (len(ids) - 1)
+    wide = shared.complete(prompt, 1, prompt_logprobs=20)["choices"][0]["prompt_logprobs"]
+    ranks = [next(iter(t.values()))["rank"] for t in bare["prompt_logprobs"][1:]]  # of tokens that are no alternative
+    assert ranks == [w[str(t)]["rank"] for w, t in zip(wide[1:], ids[1:])] and max(ranks) > 20 >= min(ranks) == 1
     chat = shared.post(CHAT, {**SMALL[CHAT], "prompt_logprobs": 1, "return_token_ids": True}).json()
     assert len(chat["prompt_logprobs"]) == len(chat["prompt_token_ids"]) and chat["choices"][0]["logprobs"] is None
     reply = shared.post(PLAIN, {"prompt": "x", "prompt_logprobs": 1, "stream": True})

@@ -410,6 +410,8 @@ static void say_tokens(struct input *in, uint32_t worker)
         item.top_logprobs = (struct str){top_probs.data, top_probs.len};
         item.score_first = job->score_next;
         item.scores = (struct str){scores.data, scores.len};
+        if (how & 4) /* or none, or too many */
+            item.score_ranks = ids_in(wide > 1 ? &score_ids : &tops);
         item.score_top_ids = ids_in(&score_ids);
         item.score_top_logprobs = (struct str){score_probs.data, score_probs.len};
         job->score_next = scored ? job->prompt : job->score_next;

@@ -118,6 +118,7 @@ static enum status played_wait(struct engine *engine, uint64_t ticket, struct st
                                    .sample_count = engine->steps[at].count,
                                    .device_ns = 1000000,
                                    .logprobs = logprobs,
+                                   .ranks = ids,
                                    .top_ids = ids,
                                    .top_logprobs = logprobs};
     return STATUS_OK;

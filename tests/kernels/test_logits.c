@@ -155,14 +155,18 @@ START_TEST(logprobs_are_the_log_softmax)
     rig_open(&rig, 4);
     const uint32_t targets[] = {8, 9, 10, 516}, tops[] = {1, 0, 4, SAMPLING_TOP_MAX + 1};
     float logprobs[SLOTS] = {7, 7, 7, 7}, top_logprobs[SLOTS * SAMPLING_TOP_MAX];
-    uint32_t top_ids[SLOTS * SAMPLING_TOP_MAX];
+    uint32_t top_ids[SLOTS * SAMPLING_TOP_MAX], ranks[SLOTS] = {0};
     rig.logits[2 * VOCAB + 100] = rig.logits[2 * VOCAB + 90] = 30; /* a tie: the lower id first */
-    struct logprob_args args = {rig.logits, targets,      tops,  logprobs,
+    rig.logits[2 * VOCAB + 10] = 30; /* three: its target is the first of them */
+    rig.logits[3 * VOCAB + 3] = rig.logits[3 * VOCAB + 516]; /* goes before its target */
+    struct logprob_args args = {rig.logits, targets,      tops,  logprobs, ranks,
                                 top_ids,    top_logprobs, VOCAB, SLOTS};
     rig.ops->logprobs(rig.device, NULL, &args);
     ck_assert_float_eq(logprobs[1], 7); /* not asked */
-    ck_assert_uint_eq(top_ids[2 * SAMPLING_TOP_MAX], 90);
-    ck_assert_uint_eq(top_ids[2 * SAMPLING_TOP_MAX + 1], 100);
+    for (uint32_t k = 0; k < 3; k++)
+        ck_assert_uint_eq(top_ids[2 * SAMPLING_TOP_MAX + k], ((uint32_t[]){10, 90, 100})[k]);
+    ck_assert_uint_eq(ranks[1], 0);
+    ck_assert_uint_eq(ranks[2], 1);
     for (uint32_t r = 0; r < SLOTS; r++) {
         const float *x = rig.logits + (size_t)r * VOCAB;
         double sum = 0;
@@ -171,6 +175,10 @@ START_TEST(logprobs_are_the_log_softmax)
         if (tops[r] == 0)
             continue;
         ck_assert_double_eq_tol(logprobs[r], x[targets[r]] - log(sum), 1e-5);
+        uint32_t target = targets[r], rank = 1;
+        for (uint32_t i = 0; i < VOCAB; i++)
+            rank += x[i] > x[target] || (x[i] == x[target] && i < target);
+        ck_assert_uint_eq(ranks[r], rank);
         for (uint32_t k = 0; k + 1 < tops[r]; k++) {
             uint32_t id = top_ids[r * SAMPLING_TOP_MAX + k], above = 0;
             for (uint32_t i = 0; i < VOCAB; i++)

@@ -284,6 +284,7 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
                                    .fill_ns = seat->io.fill_ns,
                                    .graph = seat->io.graph,
                                    .logprobs = seat->io.extras.logprobs,
+                                   .ranks = seat->io.extras.ranks,
                                    .top_ids = seat->io.extras.top_ids,
                                    .top_logprobs = seat->io.extras.top_logprobs};
     return status;

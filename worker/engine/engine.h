@@ -104,6 +104,7 @@ struct step_result {
     bool graph; /* launched as one graph */
     /* The packet's samples, then its scores; valid for those that asked. */
     const float *logprobs;
+    const uint32_t *ranks;     /* of the drawn or scored token among all, from 1 */
     const uint32_t *top_ids;   /* [SAMPLING_TOP_MAX] each */
     const float *top_logprobs; /* [SAMPLING_TOP_MAX] each */
 };

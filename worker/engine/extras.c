@@ -50,6 +50,7 @@ enum status extras_init(const struct extras_opts *opts, struct extras *out, stru
     if (info.features & FEATURE_LOGPROBS) {
         TRY_OUT(take(out, rows * sizeof(uint32_t), &out->tops, err));
         TRY_OUT(take(out, rows * sizeof(float), &out->logprobs, err));
+        TRY_OUT(take(out, rows * sizeof(uint32_t), &out->ranks, err));
         TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(uint32_t), &out->top_ids, err));
         TRY_OUT(take(out, rows * SAMPLING_TOP_MAX * sizeof(float), &out->top_logprobs, err));
     }
@@ -68,8 +69,9 @@ out:
 
 void extras_release(struct extras *extras)
 {
-    void *arrays[] = {extras->state.seen, extras->state.lists,  extras->tops, extras->logprobs,
-                      extras->top_ids,    extras->top_logprobs, extras->masks};
+    void *arrays[] = {extras->state.seen,   extras->state.lists, extras->tops,
+                      extras->logprobs,     extras->ranks,       extras->top_ids,
+                      extras->top_logprobs, extras->masks};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         if (arrays[i] != NULL)
             extras->ops->free(extras->device, arrays[i]);
@@ -85,6 +87,7 @@ void extras_io_init(struct extras_io *io, uint32_t rows_max)
     io->tops = mem_array(rows_max, sizeof(*io->tops));
     io->targets = mem_array(rows_max, sizeof(*io->targets));
     io->logprobs = mem_array(rows_max, sizeof(*io->logprobs));
+    io->ranks = mem_array(rows_max, sizeof(*io->ranks));
     io->top_ids = mem_array(tops, sizeof(*io->top_ids));
     io->top_logprobs = mem_array(tops, sizeof(*io->top_logprobs));
 }
@@ -94,6 +97,7 @@ void extras_io_release(struct extras_io *io)
     mem_free(io->tops);
     mem_free(io->targets);
     mem_free(io->logprobs);
+    mem_free(io->ranks);
     mem_free(io->top_ids);
     mem_free(io->top_logprobs);
     mem_free(io->masks);
@@ -237,6 +241,7 @@ void extras_finish(struct extras *extras, struct extras_io *io, const struct ste
                                 .targets = drawn,
                                 .tops = extras->tops,
                                 .logprobs = extras->logprobs,
+                                .ranks = extras->ranks,
                                 .top_ids = extras->top_ids,
                                 .top_logprobs = extras->top_logprobs,
                                 .vocab = extras->state.vocab,
@@ -244,6 +249,8 @@ void extras_finish(struct extras *extras, struct extras_io *io, const struct ste
     ops->logprobs(extras->device, extras->stream, &args);
     ops->download(extras->device, extras->stream, io->logprobs, extras->logprobs,
                   count * sizeof(*io->logprobs));
+    ops->download(extras->device, extras->stream, io->ranks, extras->ranks,
+                  count * sizeof(*io->ranks));
     ops->download(extras->device, extras->stream, io->top_ids, extras->top_ids,
                   tops * sizeof(*io->top_ids));
     ops->download(extras->device, extras->stream, io->top_logprobs, extras->top_logprobs,

@@ -31,6 +31,7 @@ struct extras {
     struct event *pending_end;
     uint32_t *tops;      /* device [rows] */
     float *logprobs;     /* device [rows] */
+    uint32_t *ranks;     /* device [rows] */
     uint32_t *top_ids;   /* device [rows][SAMPLING_TOP_MAX] */
     float *top_logprobs; /* device, as top_ids */
 };
@@ -44,6 +45,7 @@ struct extras_io {
     uint32_t *tops;    /* [rows] wanted */
     uint32_t *targets; /* [rows] of the scores */
     float *logprobs;   /* [rows]; the results, valid where tops is not 0 */
+    uint32_t *ranks;   /* [rows] */
     uint32_t *top_ids;
     float *top_logprobs;
     uint32_t rows_max;

@@ -13,7 +13,7 @@ struct half { /* one backend's side */
     struct sample_state state;
     float *logits;
     struct sample_row *rows;
-    uint32_t *masks, *last, *tops, *targets, *top_ids;
+    uint32_t *masks, *last, *tops, *targets, *ranks, *top_ids;
     float *logprobs, *top_logprobs;
 };
 
@@ -116,6 +116,7 @@ static void half_init(struct half *half, const struct inputs *in)
     half->tops = half_array(half, in->tops, sizeof(in->tops));
     half->targets = half_array(half, in->targets, sizeof(in->targets));
     half->logprobs = half_array(half, NULL, ROWS * 4);
+    half->ranks = half_array(half, NULL, ROWS * 4);
     half->top_ids = half_array(half, NULL, ROWS * SAMPLING_TOP_MAX * 4);
     half->top_logprobs = half_array(half, NULL, ROWS * SAMPLING_TOP_MAX * 4);
     half->ops->slot_setup(half->device, half->stream, &half->state, in->setups, SLOTS, in->words,
@@ -123,8 +124,9 @@ static void half_init(struct half *half, const struct inputs *in)
     for (int step = 0; step < 2; step++)
         half->ops->logits_adjust(half->device, half->stream, half->logits, in->vocab, &half->state,
                                  half->masks, half->rows, ROWS);
-    struct logprob_args args = {half->logits,  half->targets,      half->tops, half->logprobs,
-                                half->top_ids, half->top_logprobs, in->vocab,  ROWS};
+    struct logprob_args args = {half->logits,       half->targets, half->tops,
+                                half->logprobs,     half->ranks,   half->top_ids,
+                                half->top_logprobs, in->vocab,     ROWS};
     half->ops->logprobs(half->device, half->stream, &args);
 }
 
@@ -132,7 +134,7 @@ static void half_drop(struct half *half)
 {
     void *arrays[] = {half->last,     half->state.seen, half->state.lists, half->logits,
                       half->rows,     half->masks,      half->tops,        half->targets,
-                      half->logprobs, half->top_ids,    half->top_logprobs};
+                      half->logprobs, half->ranks,      half->top_ids,     half->top_logprobs};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         half->ops->free(half->device, arrays[i]);
 }
@@ -152,10 +154,11 @@ static void same_memory(struct rig *rig, struct half *a, struct half *b, const v
 static void check_logprobs(struct rig *rig, struct half *a, struct half *b, const struct inputs *in)
 {
     float lp[2][ROWS], tops[2][ROWS * SAMPLING_TOP_MAX];
-    uint32_t ids[2][ROWS * SAMPLING_TOP_MAX];
+    uint32_t ids[2][ROWS * SAMPLING_TOP_MAX], ranks[2][ROWS];
     struct half *halves[] = {a, b};
     for (int i = 0; i < 2; i++) {
         half_read(halves[i], lp[i], halves[i]->logprobs, sizeof(lp[i]));
+        half_read(halves[i], ranks[i], halves[i]->ranks, sizeof(ranks[i]));
         half_read(halves[i], tops[i], halves[i]->top_logprobs, sizeof(tops[i]));
         half_read(halves[i], ids[i], halves[i]->top_ids, sizeof(ids[i]));
     }
@@ -164,6 +167,8 @@ static void check_logprobs(struct rig *rig, struct half *a, struct half *b, cons
             lp[0][r] == lp[1][r] || fabsf(lp[0][r] - lp[1][r]) <= 1e-5f * (1 + fabsf(lp[1][r]));
         EXPECT(rig, both, "logprob of row %u: %.8g, on the cpu %.8g", r, (double)lp[0][r],
                (double)lp[1][r]);
+        EXPECT(rig, in->tops[r] == 0 || ranks[0][r] == ranks[1][r],
+               "rank of row %u: %u, on the cpu %u", r, ranks[0][r], ranks[1][r]);
         uint32_t want = in->tops[r] ? MIN(in->tops[r] - 1, in->vocab) : 0;
         for (uint32_t i = 0; i < want; i++) {
             uint32_t at = r * SAMPLING_TOP_MAX + i;
