@@ -135,6 +135,19 @@ enum status supervisor_start(struct supervisor *supervisor, struct err *err)
     return STATUS_OK;
 }
 
+/* Workers with one model folder refuse it in one voice: while nothing is ready yet, what another child
+ * said last is not said again. (A line of a log has its time in front, and is like no other.) */
+static bool repeats(const struct supervisor *supervisor, const struct child *child,
+                    const char *line, size_t len)
+{
+    for (size_t i = 0; supervisor->starting && i < supervisor->count; i++) {
+        const struct child *other = &supervisor->children[i];
+        if (other != child && other->last.len == len && memcmp(other->last.data, line, len) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void pass_line(const struct supervisor *supervisor, struct child *child, const char *line,
                       size_t len)
 {
@@ -142,7 +155,7 @@ static void pass_line(const struct supervisor *supervisor, struct child *child, 
         buf_clear(&child->last);
         buf_append(&child->last, line, len);
     }
-    if (!supervisor->quiet && len)
+    if (!supervisor->quiet && len > 0 && !repeats(supervisor, child, line, len))
         dprintf(STDERR_FILENO, "%-8s | %.*s\n", child->name, (int)len, line);
 }
 

@@ -131,6 +131,32 @@ START_TEST(test_a_refusal_is_final_while_starting)
 }
 END_TEST
 
+START_TEST(test_what_several_refuse_is_said_once)
+{
+    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
+    FILE *file = tmpfile();
+    char *text;
+
+    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
+    supervisor->starting = true;
+    add_shell(supervisor, "one", "echo I will not; exit 2");
+    add_shell(supervisor, "two", "echo I will not; exit 2");
+    add_shell(supervisor, "three", "echo nor I; exit 2");
+    ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
+    for (size_t i = 0; i < supervisor->count; i++)
+        while (!supervisor->children[i].refused)
+            supervisor_step(supervisor, 20);
+    supervisor_release(supervisor);
+    text = captured(file);
+    char *first = strstr(text, "I will not");
+    ck_assert(first && !strstr(first + 1, "I will not") && strstr(text, "three    | nor I\n"));
+    free(text);
+    fclose(file);
+    mem_free(supervisor);
+}
+END_TEST
+
 START_TEST(test_a_refusal_is_an_end_like_others_later)
 {
     char *text = refuse(false, 2);
@@ -254,7 +280,7 @@ START_TEST(test_a_program_that_is_not_there)
 END_TEST
 
 SUITE_MAIN("supervise", test_a_dead_child_is_started_again, test_back_off_doubles,
-           test_a_refusal_is_final_while_starting, test_a_refusal_is_an_end_like_others_later,
-           test_lines_are_passed_on_whole, test_one_that_ignores_sigterm_is_killed,
-           test_signals_are_counted_not_fatal, test_children_die_with_the_supervisor,
-           test_a_program_that_is_not_there)
+           test_a_refusal_is_final_while_starting, test_what_several_refuse_is_said_once,
+           test_a_refusal_is_an_end_like_others_later, test_lines_are_passed_on_whole,
+           test_one_that_ignores_sigterm_is_killed, test_signals_are_counted_not_fatal,
+           test_children_die_with_the_supervisor, test_a_program_that_is_not_there)
