@@ -17,6 +17,12 @@ static bool known_role(const char *role)
     return false;
 }
 
+/* Under which key a part of this type has its text; NULL: it is something else. */
+static const char *text_key(const char *type)
+{
+    return strcmp(type, "text") == 0 || strcmp(type, "refusal") == 0 ? type : NULL;
+}
+
 /* A list of text parts becomes one string, parts on lines of their own, as vLLM does. */
 static enum status join_parts(const json_t *parts, size_t at, struct buf *out,
                               struct api_error *error)
@@ -25,18 +31,19 @@ static enum status join_parts(const json_t *parts, size_t at, struct buf *out,
     const json_t *part;
     json_array_foreach(parts, i, part) {
         const char *type = json_string_value(json_object_get(part, "type"));
-        const json_t *text = json_object_get(part, "text");
         if (!json_is_object(part) || !type)
             return api_fail(error, STATUS_INVALID, "messages",
                             "messages[%zu].content[%zu] must be an object with a type", at, i);
-        if (strcmp(type, "text") != 0)
+        const char *key = text_key(type);
+        const json_t *text = key ? json_object_get(part, key) : NULL;
+        if (!key)
             return api_fail(
                 error, STATUS_UNSUPPORTED, "messages",
                 "messages[%zu].content[%zu] is of type %.40s: this model reads text only", at, i,
                 type);
         if (!json_is_string(text))
             return api_fail(error, STATUS_INVALID, "messages",
-                            "messages[%zu].content[%zu].text must be a string, not %s", at, i,
+                            "messages[%zu].content[%zu].%s must be a string, not %s", at, i, key,
                             json_type_name(text));
         if (i > 0)
             buf_char(out, '\n');
@@ -74,7 +81,9 @@ static enum status fix_content(json_t *message, size_t at, const char *role,
         if (strcmp(role, "assistant") != 0)
             return api_fail(error, STATUS_INVALID, "messages", "messages[%zu].content is missing",
                             at);
-        json_object_set_new(message, "content", json_string(""));
+        json_t *refusal = json_object_get(message, "refusal");
+        json_object_set_new(message, "content",
+                            json_is_string(refusal) ? json_incref(refusal) : json_string(""));
         return STATUS_OK;
     }
     if (!json_is_array(content))

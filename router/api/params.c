@@ -102,7 +102,8 @@ static enum status parse_row(const struct param *row, const json_t *body, struct
         if (is_harmless(value, row->harmless))
             return STATUS_OK;
         return api_fail(error, STATUS_UNSUPPORTED, row->name,
-                        "%s is not supported by this server with this value%s%s", row->name,
+                        "%s is not supported by this server%s%s%s", row->name,
+                        row->harmless == HARMLESS_NONE ? "" : " with this value",
                         row->text[0] ? ": " : "", row->text);
     case PARAM_CUSTOM:
         return row->parse(body, row->name, value, arena, out, error);

@@ -349,9 +349,8 @@ PARAM_RULE(rule_regex)
 PARAM_RULE(rule_choice)
 {
     if (json_array_size(value) == 0)
-        return json_is_array(value)
-                   ? STATUS_OK
-                   : api_fail(error, STATUS_INVALID, name, "%s must be a list of strings", name);
+        return api_fail(error, STATUS_INVALID, name, "%s must be a list of strings, at least one",
+                        name);
     return set_grammar(out, GRAMMAR_CHOICE, value, name, error);
 }
 

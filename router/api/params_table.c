@@ -180,8 +180,8 @@ const struct param params_table[] = {
     RULE_("guided_choice", CP, rule_choice, ARRAY, "", "strings, of which the answer is one"),
     RULE_("regex", CPS, rule_regex, STRING, "", "as guided_regex"),
     RULE_("json_schema", P | S, rule_schema, "", "", "as guided_json"),
-    REFUSED_("guided_grammar", CP, HARMLESS_NONE, ""),
-    REFUSED_("ebnf", CPS, HARMLESS_NONE, ""),
+    REFUSED_("guided_grammar", CP, HARMLESS_NONE, "schemas, expressions and choices are"),
+    REFUSED_("ebnf", CPS, HARMLESS_NONE, "schemas, expressions and choices are"),
     /* names and tags */
     NOTED_("user", CP, "a tag of the caller's"),
     NOTED_("metadata", CP, "tags for stored answers; nothing is stored here"),

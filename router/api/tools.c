@@ -79,12 +79,12 @@ static enum status check_list(const json_t *tools, struct api_error *error)
                      *function = json_object_get(tool, "function");
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *parameters = json_object_get(function, "parameters");
+        if (type && strcmp(type, "function") != 0)
+            return api_fail(error, STATUS_UNSUPPORTED, "tools",
+                            "tools[%zu] is of type %.40s: only function is supported", i, type);
         if (!type || !json_is_string(json_object_get(function, "name")))
             return api_fail(error, STATUS_INVALID, "tools",
                             "tools[%zu] must have a type and a function with a name", i);
-        if (strcmp(type, "function") != 0)
-            return api_fail(error, STATUS_UNSUPPORTED, "tools", "tools[%zu] is of type %.40s", i,
-                            type);
         if (parameters && !json_is_null(parameters) && !json_is_object(parameters))
             return api_fail(error, STATUS_INVALID, "tools",
                             "tools[%zu].function.parameters must be a schema", i);
@@ -201,6 +201,7 @@ bool tools_answer_opts(const struct params *params, const struct model *model, s
         .reasoning = model->thinks && params->separate_reasoning && !bound,
         .thinking =
             model->thinks && params->separate_reasoning && !bound && ends_with(prompt, "<think>"),
+        .forced = forced,
         .calling = forced && tools_mistral(format),
         .one_call = !params->parallel_calls,
     };

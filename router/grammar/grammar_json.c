@@ -37,7 +37,7 @@ uint32_t json_char(struct json_rules *rules, uint32_t from, char c)
 
 uint32_t json_mark(struct json_rules *rules, uint32_t from, char c)
 {
-    return json_space(rules, json_char(rules, json_space(rules, from), c));
+    return json_space(rules, json_char(rules, from, c));
 }
 
 uint32_t json_string_of(struct json_rules *rules, uint32_t from, uint32_t min, uint32_t max)

@@ -218,7 +218,7 @@ static enum status take_escape(struct parser *p, struct regex_node *set, uint32_
         if ((c >= '1' && c <= '9') || c == 'k')
             return lacks(p, "a back reference");
         if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
-            return lacks(p, "this escape");
+            return lacks(p, (char[]){'\\', (char)c, 0});
         *point = c;
         return STATUS_OK;
     }

@@ -362,6 +362,8 @@ static void run(struct answer *answer, bool end)
     };
     while (steps[answer->state](answer, end))
         ;
+    if (answer->opts.forced)
+        buf_clear(&answer->content);
 }
 
 void answer_push(struct answer *answer, const char *text, size_t len)

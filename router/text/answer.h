@@ -37,6 +37,7 @@ struct answer_opts {
     bool reasoning; /* <think> is a mark */
     bool thinking;  /* the prompt has opened it already */
     bool calling;   /* a grammar makes the answer begin with a call's text */
+    bool forced;    /* a grammar lets nothing but calls pass: what is cut off is no text */
     bool one_call;  /* what follows the first is dropped */
 };
 

@@ -48,6 +48,7 @@ def test_broken_json(shared, path, body):
     ({"seed": "x"}, "seed"), ({"stream": "yes"}, "stream"), ({"n": 0}, "n"), ({"model": 5}, "model"),
     ({"logit_bias": {"x": 5}}, "logit_bias"), ({"logprobs": 5}, "logprobs"), ({"top_logprobs": 2}, "top_logprobs"),
     ({"presence_penalty": 3}, "presence_penalty"), ({"store": True}, "store"),
+    ({"guided_choice": []}, "guided_choice"), ({"guided_regex": "\\p{L}"}, "\\\\p"),
     ({"response_format": {"type": "xml"}}, "response_format"), ({"tool_choice": 5}, "tool_choice"),
 ])
 def test_bad_parameters_are_named(shared, fields, param):
@@ -185,8 +186,8 @@ def send(shared, path, fields):
 
 
 def all_freed(shared):
-    wait_for(lambda: shared.metric("msgl_router_streams") == 0, 5)
-    wait_for(lambda: shared.metric("msgl_worker_running") == 0, 5)
+    wait_for(lambda: shared.metric("msgl_router_streams") == 0, 30)
+    wait_for(lambda: shared.metric("msgl_worker_running") == 0, 30)
 
 
 def test_client_that_leaves_frees_its_req(shared):

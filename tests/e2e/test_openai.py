@@ -123,6 +123,12 @@ def test_content_parts(shared):
         model=NAME, messages=parts, temperature=0, max_tokens=8).choices[0].message.content == \
         plain.choices[0].message.content
 
+    def of(assistant):
+        return shared.post("/tokenize", {"messages": [PARIS[0], {"role": "assistant", **assistant}, PARIS[0]]}).json()["tokens"]
+    said = of({"content": "I will not."})  # what the model refused, in the two ways in which the API gives it back
+    assert of({"content": None, "refusal": "I will not.", "annotations": []}) == said
+    assert of({"content": [{"type": "refusal", "refusal": "I will not."}]}) == said != of({"content": None, "refusal": None})
+
 
 def test_request_id_is_echoed(shared):
     reply = requests.post(shared.url() + "/v1/completions", headers={"X-Request-Id": "abc-123"},

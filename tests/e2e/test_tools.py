@@ -83,6 +83,7 @@ def test_tools_errors(shared):
         assert reply.status_code == 400, reply.text
         return reply.json()["error"]["param"]
     assert bad(tools=5) == "tools" and bad(tools=[{"type": "function"}]) == "tools"
+    assert bad(tools=[{"type": "custom", "custom": {"name": "run"}}]) == "tools"
     assert bad(tool_choice="required") == "tool_choice"
     assert bad(tools=[WEATHER], tool_choice={"type": "function", "function": {"name": "nothing"}}) == "tool_choice"
     assert bad(tools=[WEATHER]) == "tools", "this model's template shows no tools"
@@ -321,15 +322,17 @@ def test_a_bound_answer_is_no_call(cluster, tmp_path):
 @pytest.mark.sanitize
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_call_that_is_cut_says_so(shared, stream):
-    body = {"model": NAME, "messages": ASK, "tools": [WEATHER], "tool_choice": "required", "temperature": 0, "max_tokens": 14, "stream": stream}
-    reply = shared.post("/v1/chat/completions", body)
-    if stream:
-        message = assemble(chunks(reply))
-        calls, finish = [(x["name"], x["arguments"]) for x in message["tool_calls"]], message["finish"]
-    else:
-        answer = reply.json()["choices"][0]
-        calls, finish = [(x["function"]["name"], x["function"]["arguments"]) for x in answer["message"].get("tool_calls", [])], answer["finish_reason"]
-    assert finish == "length" and [name for name, _ in calls] in ([], ["get_weather"])
+    """And no part of its marks is taken for text, wherever it is cut."""
+    for most in (*range(1, 8), 14):
+        body = {"model": NAME, "messages": ASK, "tools": [WEATHER], "tool_choice": "required", "temperature": 0, "max_tokens": most, "stream": stream}
+        reply = shared.post("/v1/chat/completions", body)
+        if stream:
+            message = assemble(chunks(reply))
+            calls, finish, text = [x["name"] for x in message["tool_calls"]], message["finish"], message["content"]
+        else:
+            answer = reply.json()["choices"][0]
+            calls, finish, text = [x["function"]["name"] for x in answer["message"].get("tool_calls", [])], answer["finish_reason"], answer["message"]["content"]
+        assert finish == "length" and calls in ([], ["get_weather"]) and not text, (most, text)
 
 
 @pytest.mark.sanitize

@@ -67,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         .thinking = (flags & 3) == 3,
         .calling = (flags & 4) && tools_mistral((enum tool_format)(format % 5)),
         .one_call = flags & 8,
+        .forced = flags & 16,
     };
     struct str text = input_rest(&in);
     struct told whole = {0}, cut = {0};
@@ -76,6 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     CHECK(same(&whole.content, &cut.content));
     CHECK(same(&whole.reasoning, &cut.reasoning));
     CHECK(same(&whole.calls, &cut.calls));
+    CHECK(!opts.forced || whole.content.len == 0);
     told_release(&whole);
     told_release(&cut);
     return 0;
