@@ -341,8 +341,7 @@ void call_begin(struct router *router, struct http_exchange *exchange, enum api_
 static void complete(struct call *call)
 {
     struct router *router = call->router;
-    for (uint32_t i = 0; i < call->stream_count; i += call->params.n)
-        metrics_add(router->metrics, METRIC_CACHED_TOKENS, "", call->streams[i].cached_tokens);
+    metrics_add(router->metrics, METRIC_CACHED_TOKENS, "", (double)streams_cached_tokens(call));
     buf_clear(&call->out);
     if (!call->params.stream) {
         if (call->kind == API_GENERATE)

@@ -77,4 +77,8 @@ enum dispatch stream_dispatch(struct stream *stream);
 void stream_detach(struct stream *stream);  /* off its worker: the one place where load goes down */
 void stream_unshare(struct stream *stream); /* its prefill is over */
 
+/* Of all prompts, what nobody had to compute for this call: a prompt with n choices counts once, and
+ * the choice that came first computed it for the others. Of those that have begun. */
+uint64_t streams_cached_tokens(const struct call *call);
+
 #endif

@@ -82,14 +82,13 @@ static const char *kind_name(enum api_kind kind)
 void trace_log(const struct call *call, int http_status, uint64_t now_ns)
 {
     const struct trace *trace = &call->trace;
-    uint64_t prompt = 0, cached = 0, tokens = 0, longest = 0;
+    uint64_t prompt = 0, tokens = 0, longest = 0;
 
     if (!log_enabled(LOG_LEVEL_INFO))
         return;
     for (uint32_t i = 0; i < call->stream_count; i++) {
         const struct stream *stream = &call->streams[i];
         prompt += i % call->params.n == 0 ? stream->prompt->tokens.count : 0;
-        cached += i % call->params.n == 0 ? stream->cached_tokens : 0;
         tokens += stream->tokens.count;
         longest = MAX(longest, (uint64_t)stream->tokens.count);
     }
@@ -100,8 +99,8 @@ void trace_log(const struct call *call, int http_status, uint64_t now_ns)
         trace->id, trace->parent[0] ? trace->parent + 3 : "-",
         call->key && call->key->name[0] ? call->key->name : "-", kind_name(call->kind),
         call->model ? call->model->name : "-", http_status, call->stream_count,
-        (unsigned long long)prompt, (unsigned long long)cached, (unsigned long long)tokens,
-        ms_between(call->began_ns, trace->dispatched_ns),
+        (unsigned long long)prompt, (unsigned long long)streams_cached_tokens(call),
+        (unsigned long long)tokens, ms_between(call->began_ns, trace->dispatched_ns),
         ms_between(call->began_ns, call->first_token_ns),
         longest > 1 ? ms_between(call->first_token_ns, call->last_token_ns) / (double)(longest - 1)
                     : 0,

@@ -156,7 +156,8 @@ const struct param params_table[] = {
           "prompt_token_ids and token_ids beside the text"),
     BOOL_("skip_special_tokens", CPS, skip_special, "true", "leave special tokens out of the text"),
     /* where it runs */
-    {"priority", CPG, PARAM_I32, INTEGER, "0", "higher first", .offset = AT(priority),
+    {"priority", CPG, PARAM_I32, INTEGER, "0",
+     "higher first, as SGLang has it; in vLLM lower ones go first", .offset = AT(priority),
      .min = INT32_MIN, .max = INT32_MAX},
     RULE_("cache_salt", CPG, rule_cache_salt, STRING, "",
           "prompts with different salts never share cached pages"),

@@ -46,23 +46,17 @@ void response_begin(struct call *call)
 
 static void usage(const struct call *call, struct buf *out)
 {
-    uint64_t prompt = 0, cached = 0, generated = 0;
+    uint64_t prompt = 0, generated = 0;
     for (uint32_t i = 0; i < call->prompts.count; i++)
         prompt += call->prompts.items[i].tokens.count;
     for (uint32_t i = 0; i < call->stream_count; i++)
         generated += call->streams[i].tokens.count;
-    /* A prompt with n choices counts once; so does what was cached of it, at its best. */
-    for (uint32_t i = 0; i < call->stream_count; i += call->params.n) {
-        uint32_t best = 0;
-        for (uint32_t k = i; k < i + call->params.n; k++)
-            best = MAX(best, call->streams[k].cached_tokens);
-        cached += best;
-    }
     buf_printf(out,
                "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
                (unsigned long long)prompt, (unsigned long long)generated,
-               (unsigned long long)(prompt + generated), (unsigned long long)cached);
+               (unsigned long long)(prompt + generated),
+               (unsigned long long)streams_cached_tokens(call));
 }
 
 static void put_ids(const uint32_t *ids, size_t count, struct buf *out)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import requests
-from conftest import NAME
+from conftest import NAME, parse_metrics
 
 pytestmark = pytest.mark.sanitize
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
@@ -103,6 +103,25 @@ def test_cached_tokens_are_told(shared):
     second = shared.complete(prompt, 1)["usage"]
     assert first["prompt_tokens_details"]["cached_tokens"] < 16
     assert second["prompt_tokens_details"]["cached_tokens"] >= first["prompt_tokens"] // 16 * 16 - 16
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_choices_share_their_prompt(shared, stream):
+    """It is computed once, so of a fresh one nothing was cached, of the same one again nearly all; each choice has a draw of its own."""
+    def computed():
+        return sum(v for (name, _), v in parse_metrics(requests.get(shared.admin() + "/metrics").text).items() if name == "msgl_router_prefilled_tokens_total")
+    prompt = f"Choices that share their prompt, {'streamed' if stream else 'whole'}: " + "one two three four five. " * 60
+    for cached in (False, True):
+        before = computed()
+        options = {"stream_options": {"include_usage": True}} if stream else {}
+        reply = shared.client().completions.create(model=NAME, prompt=prompt, n=6, max_tokens=6, temperature=1, seed=5, stream=stream, **options)
+        parts = list(reply) if stream else [reply]
+        texts = ["".join(c.text for p in parts for c in p.choices if c.index == i) for i in range(6)]
+        usage = parts[-1].usage
+        assert len(set(texts)) > 3 and usage.completion_tokens == 36
+        fresh = usage.prompt_tokens - usage.prompt_tokens_details.cached_tokens
+        assert fresh <= 16 if cached else fresh > usage.prompt_tokens - 16, usage
+        assert fresh <= computed() - before <= fresh + 6 * 16, (usage, before, computed())
 
 
 def test_models_and_health(shared):
