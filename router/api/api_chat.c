@@ -170,12 +170,14 @@ static enum status add_variables(const json_t *body, const struct model *model, 
     if (!json_is_string(effort) && !json_is_number(effort))
         return api_fail(error, STATUS_INVALID, "reasoning_effort",
                         "reasoning_effort must be a string, not %s", json_type_name(effort));
+    bool thinks = !json_is_string(effort) || strcmp(json_string_value(effort), "none") != 0;
     if (!chat_template_mentions(model->tmpl, "reasoning_effort") &&
         !chat_template_mentions(model->tmpl, "thinking"))
-        return api_fail(error, STATUS_UNSUPPORTED, "reasoning_effort",
-                        "reasoning_effort: the chat template of model %s knows no such thing",
-                        model->name);
-    bool thinks = !json_is_string(effort) || strcmp(json_string_value(effort), "none") != 0;
+        return !thinks && !model->thinks
+                   ? STATUS_OK /* and it does not anyway */
+                   : api_fail(error, STATUS_UNSUPPORTED, "reasoning_effort",
+                              "reasoning_effort: the chat template of model %s knows no such thing",
+                              model->name);
     set_default(kwargs, "reasoning_effort", json_incref(effort));
     set_default(kwargs, "enable_thinking", json_boolean(thinks));
     set_default(kwargs, "thinking", json_boolean(thinks));

@@ -292,7 +292,7 @@ const struct param params_table[] = {
     REFUSED_("disagg_prefill_dp_rank", CPG, HARMLESS_NONE, ""),
     REFUSED_("kv_router_hint", G, HARMLESS_NONE, ""),
     REFUSED_("http_worker_ipc", G, HARMLESS_NONE, ""),
-    REFUSED_("lora_path", CPG, HARMLESS_NONE, ""),
+    REFUSED_("lora_path", CPG, HARMLESS_EMPTY, ""),
     REFUSED_("lora_id", G, HARMLESS_NONE, ""),
     REFUSED_("functions", C, HARMLESS_EMPTY, "see tools"),
     REFUSED_("function_call", C, HARMLESS_CHOICE, "see tool_choice"),

@@ -25,7 +25,7 @@ struct dfa {
     const struct nfa *nfa;
     struct set *sets;
     uint32_t count, cap;
-    struct map by_hash;
+    struct map by_hash, by_call;         /* sets; enter << 16 | back of calls */
     uint16_t *table;                     /* [cap][classes] */
     uint8_t class_of[256], byte_of[256]; /* a class's first byte */
     uint32_t classes;
@@ -148,17 +148,17 @@ static enum status add_call(struct dfa *dfa, uint32_t rule, uint32_t targets, ui
     uint16_t enter = set_number(dfa, close_set(dfa, 1));
     if (back == AUTOMATON_NONE || enter == AUTOMATON_NONE)
         return err_set(dfa->err, STATUS_UNSUPPORTED, "it needs too many states");
-    for (uint32_t i = 0; i < dfa->call_count; i++) {
-        if (dfa->calls[i].enter == enter && dfa->calls[i].back == back) {
-            *entry = (uint16_t)(AUTOMATON_CALL | i);
-            return STATUS_OK;
-        }
+    uint64_t key = (uint64_t)enter << 16 | back, *known = map_get(&dfa->by_call, key);
+    if (known) {
+        *entry = (uint16_t)(AUTOMATON_CALL | *known);
+        return STATUS_OK;
     }
     if (dfa->call_count == AUTOMATON_STATES_MAX)
         return err_set(dfa->err, STATUS_UNSUPPORTED, "it needs too many states");
     if ((dfa->call_count & (dfa->call_count - 1)) == 0)
         dfa->calls = mem_realloc(dfa->calls, MAX(1u, 2 * dfa->call_count) * sizeof(*dfa->calls));
     dfa->calls[dfa->call_count] = (struct automaton_call){enter, back};
+    map_put(&dfa->by_call, key, dfa->call_count);
     *entry = (uint16_t)(AUTOMATON_CALL | dfa->call_count++);
     return STATUS_OK;
 }
@@ -223,7 +223,7 @@ static void write_out(const struct dfa *dfa, struct buf *out)
     buf_append(out, dfa->table, (size_t)dfa->count * dfa->classes * sizeof(*dfa->table));
 }
 
-enum status nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err)
+enum status nfa_compile(struct nfa *nfa, struct buf *out, struct err *err)
 {
     enum status status = STATUS_OK;
     if (nfa->too_large)
@@ -231,6 +231,7 @@ enum status nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err)
     size_t rules = nfa->rule_count, states = nfa->states, edges = nfa->edge_count + states;
     struct dfa dfa = {.nfa = nfa, .err = err};
     map_init(&dfa.by_hash);
+    map_init(&dfa.by_call);
     dfa.first = mem_array(rules, sizeof(*dfa.first));
     dfa.first_known = mem_array(rules, sizeof(*dfa.first_known));
     dfa.stack = mem_array(edges + 1, sizeof(*dfa.stack));
@@ -254,6 +255,7 @@ enum status nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err)
     }
     write_out(&dfa, out);
 out:
+    nfa->too_many = dfa.count == AUTOMATON_STATES_MAX || dfa.work > WORK_MAX;
     for (uint32_t i = 0; i < dfa.count; i++)
         mem_free(dfa.sets[i].items);
     void *arrays[] = {dfa.sets,  dfa.table, dfa.calls, dfa.first, dfa.first_known,
@@ -261,5 +263,6 @@ out:
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]);
     map_release(&dfa.by_hash);
+    map_release(&dfa.by_call);
     return status;
 }

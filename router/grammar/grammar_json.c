@@ -40,18 +40,35 @@ uint32_t json_mark(struct json_rules *rules, uint32_t from, char c)
     return json_space(rules, json_char(rules, from, c));
 }
 
+/* A character of a string whose length counts. Compact: ASCII as it stands is an edge, the rest a call. */
+static uint32_t put_counted(struct json_rules *rules, uint32_t from)
+{
+    struct nfa *nfa = rules->nfa;
+    static const uint8_t plain[][2] = {{' ', '!'}, {'#', '['}, {']', 0x7f}};
+    if (!rules->compact)
+        return regex_put_json_char(nfa, from);
+    if (rules->rare == NFA_NONE) {
+        rules->rare = nfa_rule(nfa);
+        regex_put_json_rare(nfa, nfa->rules[rules->rare].start, nfa->rules[rules->rare].end);
+    }
+    uint32_t to = nfa_call(nfa, from, rules->rare);
+    for (size_t i = 0; i < ARRAY_LEN(plain); i++)
+        nfa_range(nfa, from, plain[i][0], plain[i][1], to);
+    return to;
+}
+
 uint32_t json_string_of(struct json_rules *rules, uint32_t from, uint32_t min, uint32_t max)
 {
     struct nfa *nfa = rules->nfa;
     uint32_t at = json_char(rules, from, '"'), end = nfa_state(nfa);
     for (uint32_t i = 0; i < min && !nfa->too_large; i++)
-        at = regex_put_json_char(nfa, at);
+        at = put_counted(rules, at);
     nfa_empty(nfa, at, end);
     if (max == UINT32_MAX) {
         nfa_empty(nfa, regex_put_json_char(nfa, end), end);
     } else {
         for (uint32_t i = min; i < max && !nfa->too_large; i++) {
-            at = regex_put_json_char(nfa, at);
+            at = put_counted(rules, at);
             nfa_empty(nfa, at, end);
         }
     }
@@ -207,10 +224,33 @@ static void put_whole(struct nfa *nfa, uint32_t from, int64_t lo, int64_t hi, ui
     }
 }
 
+/* Compact, and there are no bounds: a call of the rule, which `put` makes. */
+static bool calls_number(struct json_rules *rules, const struct json_bounds *bounds, uint32_t *rule,
+                         bool (*put)(struct json_rules *, uint32_t, const struct json_bounds *,
+                                     uint32_t *),
+                         uint32_t from, uint32_t *to)
+{
+    struct nfa *nfa = rules->nfa;
+    if (!rules->compact || isfinite(bounds->min) || isfinite(bounds->max))
+        return false;
+    if (*rule == NFA_NONE) {
+        uint32_t end = 0;
+        *rule = nfa_rule(nfa);
+        rules->compact = false;
+        (void)put(rules, nfa->rules[*rule].start, bounds, &end);
+        rules->compact = true;
+        nfa_empty(nfa, end, nfa->rules[*rule].end);
+    }
+    *to = nfa_call(nfa, from, *rule);
+    return true;
+}
+
 bool json_integer_of(struct json_rules *rules, uint32_t from, const struct json_bounds *bounds,
                      uint32_t *to)
 {
     int64_t lo, hi;
+    if (calls_number(rules, bounds, &rules->integer, json_integer_of, from, to))
+        return true;
     if (!whole_range(bounds, INT64_C(999999999999999), &lo, &hi))
         return false;
     *to = nfa_state(rules->nfa);
@@ -242,6 +282,8 @@ bool json_number_of(struct json_rules *rules, uint32_t from, const struct json_b
                     uint32_t *to)
 {
     struct nfa *nfa = rules->nfa;
+    if (calls_number(rules, bounds, &rules->number, json_number_of, from, to))
+        return true;
     *to = nfa_state(nfa);
     if (isfinite(bounds->min) || isfinite(bounds->max))
         return put_bounded(nfa, from, bounds, *to);

@@ -9,14 +9,18 @@
 
 struct json_rules {
     struct nfa *nfa;
-    uint32_t space, value, object; /* rules; NFA_NONE until they are wanted */
+    bool compact; /* what repeats is a call, where it can be: far fewer states, and more refusals */
+    uint32_t space, value, object, rare, integer,
+        number; /* rules; NFA_NONE until they are wanted */
 };
 
-#define JSON_RULES(nfa_) ((struct json_rules){nfa_, NFA_NONE, NFA_NONE, NFA_NONE})
+#define JSON_RULES(nfa_, compact_)                                                                 \
+    ((struct json_rules){nfa_, compact_, NFA_NONE, NFA_NONE, NFA_NONE, NFA_NONE, NFA_NONE,         \
+                         NFA_NONE})
 
 uint32_t json_space(struct json_rules *rules, uint32_t from); /* optional */
 uint32_t json_char(struct json_rules *rules, uint32_t from, char c);
-/* Optional space, the character, optional space. */
+/* The character, then optional space. */
 uint32_t json_mark(struct json_rules *rules, uint32_t from, char c);
 /* A string of min to max characters; max UINT32_MAX: any number. */
 uint32_t json_string_of(struct json_rules *rules, uint32_t from, uint32_t min, uint32_t max);

@@ -35,6 +35,7 @@ struct nfa {            /* zero-initialise; release */
     struct nfa_rule rules[NFA_RULES_MAX];
     uint32_t rule_count;
     bool too_large; /* a limit was passed: what follows is dropped, nfa_compile() says so */
+    bool too_many;  /* nfa_compile(): it would have too many states, or take too long */
 };
 
 void nfa_release(struct nfa *nfa);
@@ -50,6 +51,6 @@ void nfa_points(struct nfa *nfa, uint32_t from, uint32_t lo, uint32_t hi, uint32
 
 /* Appends the automaton. UNSUPPORTED: too many states, or a place where two ways that nest differently
  * begin with the same byte. */
-enum status MUST_USE nfa_compile(const struct nfa *nfa, struct buf *out, struct err *err);
+enum status MUST_USE nfa_compile(struct nfa *nfa, struct buf *out, struct err *err);
 
 #endif

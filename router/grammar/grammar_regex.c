@@ -482,16 +482,15 @@ uint32_t regex_put(struct nfa *nfa, uint32_t from, const struct regex_node *node
     return from;
 }
 
-uint32_t regex_put_json_char(struct nfa *nfa, uint32_t from)
+/* \/ and \uHHHH, but for surrogates: d8 to df. */
+static void put_escapes(struct nfa *nfa, uint32_t from, uint32_t to)
 {
-    uint32_t to = nfa_state(nfa), slash = nfa_state(nfa), u = nfa_state(nfa);
+    uint32_t slash = nfa_state(nfa), u = nfa_state(nfa);
     uint32_t any = nfa_state(nfa), d = nfa_state(nfa), two = nfa_state(nfa), one = nfa_state(nfa);
     static const uint8_t hex[][2] = {{'0', '9'}, {'a', 'f'}, {'A', 'F'}};
-    put_json_span(nfa, from, (struct span){0, POINT_MAX}, to);
     nfa_range(nfa, from, '\\', '\\', slash);
     nfa_range(nfa, slash, '/', '/', to);
     nfa_range(nfa, slash, 'u', 'u', u);
-    /* \uHHHH, but for surrogates: d8 to df */
     static const uint8_t not_d[][2] = {{'0', '9'}, {'a', 'c'}, {'e', 'f'}, {'A', 'C'}, {'E', 'F'}};
     for (size_t i = 0; i < ARRAY_LEN(not_d); i++)
         nfa_range(nfa, u, not_d[i][0], not_d[i][1], any);
@@ -503,5 +502,20 @@ uint32_t regex_put_json_char(struct nfa *nfa, uint32_t from)
         nfa_range(nfa, two, hex[i][0], hex[i][1], one);
         nfa_range(nfa, one, hex[i][0], hex[i][1], to);
     }
+}
+
+uint32_t regex_put_json_char(struct nfa *nfa, uint32_t from)
+{
+    uint32_t to = nfa_state(nfa);
+    put_json_span(nfa, from, (struct span){0, POINT_MAX}, to);
+    put_escapes(nfa, from, to);
     return to;
+}
+
+void regex_put_json_rare(struct nfa *nfa, uint32_t from, uint32_t to)
+{
+    static const struct span spans[] = {{0, 0x1f}, {'"', '"'}, {'\\', '\\'}, {0x80, POINT_MAX}};
+    for (size_t i = 0; i < ARRAY_LEN(spans); i++)
+        put_json_span(nfa, from, spans[i], to);
+    put_escapes(nfa, from, to);
 }

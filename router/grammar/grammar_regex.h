@@ -24,5 +24,7 @@ enum status MUST_USE regex_parse(struct str text, struct arena *arena, struct re
 uint32_t regex_put(struct nfa *nfa, uint32_t from, const struct regex_node *node, bool json);
 /* A code point of a JSON string: raw, \", \\, \n, …, \uHHHH. */
 uint32_t regex_put_json_char(struct nfa *nfa, uint32_t from);
+/* One of those that are more than a byte: all but ASCII as it stands. */
+void regex_put_json_rare(struct nfa *nfa, uint32_t from, uint32_t to);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "router/grammar/grammar.h"
+#include "router/grammar/grammar_formats.h"
 #include "router/grammar/grammar_json.h"
 #include "router/grammar/grammar_regex.h"
 
@@ -41,6 +42,15 @@ static enum status invalid(struct schema *s, const char *keyword, const char *wh
     return err_set(s->err, STATUS_INVALID, "the schema's %s %s", keyword, why);
 }
 
+/* Every name is a string: some generators say so of each map. */
+static bool any_name(const json_t *names)
+{
+    const char *type = json_string_value(json_object_get(names, "type"));
+    return json_is_true(names) ||
+           (json_is_object(names) &&
+            json_object_size(names) == (type && strcmp(type, "string") == 0));
+}
+
 static enum status check_keywords(struct schema *s, const json_t *schema)
 {
     static const char *const refused[] = {"not",
@@ -51,7 +61,6 @@ static enum status check_keywords(struct schema *s, const json_t *schema)
                                           "dependentSchemas",
                                           "dependencies",
                                           "patternProperties",
-                                          "propertyNames",
                                           "minProperties",
                                           "maxProperties",
                                           "contains",
@@ -65,6 +74,9 @@ static enum status check_keywords(struct schema *s, const json_t *schema)
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)
         if (json_object_get(schema, refused[i]))
             return refuse(s, refused[i], "");
+    const json_t *names = json_object_get(schema, "propertyNames");
+    if (names && !any_name(names))
+        return refuse(s, "propertyNames", "");
     if (json_is_true(json_object_get(schema, "uniqueItems")))
         return refuse(s, "uniqueItems", "");
     return STATUS_OK;
@@ -87,55 +99,6 @@ static enum status get_count(struct schema *s, const json_t *schema, const char 
 }
 
 /* ---- strings ---- */
-
-/* Years from 1, as most readers of dates have it; days that every month has. */
-#define DATE                                                                                       \
-    "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-#define TIME                                                                                       \
-    "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9]" \
-    ")"
-
-/* Labels of 62 letters at most, 4 of them: never above 63 and 253. */
-#define LABEL "[a-z0-9]{1,20}(-[a-z0-9]{1,20}){0,2}"
-#define HOST  LABEL "(\\." LABEL "){0,3}"
-#define HEX   "[0-9a-f]{1,4}"
-/* All eight groups, or some left out at the end, at the start, or between. */
-#define IPV6                                                                                       \
-    "((" HEX ":){7}" HEX "|(" HEX ":){1,6}:|::((" HEX ":){0,6}" HEX ")?"                           \
-    "|(" HEX ":){1,5}(:" HEX "){1,2}|(" HEX ":){1,3}(:" HEX "){3,4})"
-#define PCHAR "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})"
-#define URI                                                                                        \
-    "[a-z][a-z0-9+-]{1,9}://" HOST "(:[1-9][0-9]{0,3})?(/" PCHAR "*)*(\\?(" PCHAR "|[/?])*)?"      \
-    "(#(" PCHAR "|[/?])*)?"
-/* RFC 3339's appendix A: no part between two others is left out. */
-#define COUNT "[0-9]{1,4}"
-#define HMS   "T(" COUNT "H(" COUNT "M(" COUNT "S)?)?|" COUNT "M(" COUNT "S)?|" COUNT "S)"
-#define DURATION                                                                                   \
-    "P((" COUNT "Y(" COUNT "M(" COUNT "D)?)?|" COUNT "M(" COUNT "D)?|" COUNT "D)(" HMS ")?|" HMS   \
-    "|" COUNT "W)"
-
-static const char *format_regex(const char *format)
-{
-    static const struct {
-        const char *name, *regex;
-    } known[] = {
-        {"date", DATE},
-        {"time", TIME},
-        {"date-time", DATE "T" TIME},
-        {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
-        {"ipv4", "((25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])\\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]["
-                 "0-9]|[1-9]?[0-9])"},
-        {"email", "[a-z0-9]{1,20}([._-][a-z0-9]{1,20}){0,3}@[a-z0-9]{1,20}(\\.[a-z]{2,10}){1,2}"},
-        {"hostname", HOST},
-        {"ipv6", IPV6},
-        {"uri", URI},
-        {"duration", DURATION},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(known); i++)
-        if (strcmp(known[i].name, format) == 0)
-            return known[i].regex;
-    return NULL;
-}
 
 static enum status put_pattern(struct schema *s, struct str text, uint32_t from, uint32_t *to)
 {
@@ -163,7 +126,7 @@ static enum status put_string(struct schema *s, const json_t *schema, uint32_t f
 {
     const json_t *pattern = json_object_get(schema, "pattern");
     const char *format = json_string_value(json_object_get(schema, "format"));
-    const char *regex = format ? format_regex(format) : NULL;
+    const char *regex = format ? grammar_format(format) : NULL;
     uint32_t min = 0, max = UINT32_MAX;
     TRY(get_count(s, schema, "minLength", true, &min));
     TRY(get_count(s, schema, "maxLength", false, &max));
@@ -228,6 +191,20 @@ static enum status put_number(struct schema *s, const json_t *schema, bool integ
 
 /* ---- arrays ---- */
 
+/* Through a rule, so that the item is spelled out once for all its places. */
+static enum status put_item(struct schema *s, const json_t *item, uint32_t *rule, uint32_t from,
+                            uint32_t *to)
+{
+    if (*rule == NFA_NONE) {
+        uint32_t end;
+        *rule = nfa_rule(s->nfa);
+        TRY(put(s, item, s->nfa->rules[*rule].start, &end));
+        nfa_empty(s->nfa, end, s->nfa->rules[*rule].end);
+    }
+    *to = nfa_call(s->nfa, from, *rule);
+    return STATUS_OK;
+}
+
 static enum status put_array(struct schema *s, const json_t *schema, uint32_t from, uint32_t *to)
 {
     const json_t *items = json_object_get(schema, "items");
@@ -242,7 +219,7 @@ static enum status put_array(struct schema *s, const json_t *schema, uint32_t fr
         max = MIN(max, fixed);
     if (max < min)
         return refuse(s, "maxItems", "it is below minItems");
-    uint32_t at = json_space(&s->rules, json_char(&s->rules, from, '['));
+    uint32_t at = json_space(&s->rules, json_char(&s->rules, from, '[')), item_rule = NFA_NONE;
     uint32_t close = nfa_state(nfa), loop_from = MAX(min, fixed);
     if (min == 0)
         nfa_empty(nfa, at, close);
@@ -251,7 +228,10 @@ static enum status put_array(struct schema *s, const json_t *schema, uint32_t fr
         const json_t *item = i < fixed ? json_array_get(prefix, i) : items;
         uint32_t start = nfa_state(nfa), end;
         nfa_empty(nfa, i > 0 ? json_mark(&s->rules, at, ',') : at, start);
-        TRY(put(s, item, start, &end));
+        if (s->rules.compact && i >= fixed)
+            TRY(put_item(s, item, &item_rule, start, &end));
+        else
+            TRY(put(s, item, start, &end));
         if (i + 1 >= min)
             nfa_empty(nfa, json_space(&s->rules, end), close);
         if (loops) {
@@ -644,18 +624,21 @@ static enum status put(struct schema *s, const json_t *schema, uint32_t from, ui
     return status;
 }
 
-static void schema_begin(struct schema *s, struct nfa *nfa, const json_t *root, struct err *err)
+static void schema_begin(struct schema *s, struct nfa *nfa, const json_t *root, bool compact,
+                         struct err *err)
 {
-    *s = (struct schema){.nfa = nfa, .rules = JSON_RULES(nfa), .root = root, .err = err};
+    *s = (struct schema){.nfa = nfa, .rules = JSON_RULES(nfa, compact), .root = root, .err = err};
     arena_init(&s->arena);
 }
 
-enum status grammar_from_schema(const json_t *schema, struct buf *out, struct err *err)
+static enum status schema_compile(const void *arg, bool compact, struct buf *out, bool *large,
+                                  struct err *err)
 {
+    const json_t *schema = arg;
     struct nfa nfa = {0};
     struct schema s;
     enum status status = STATUS_OK;
-    schema_begin(&s, &nfa, schema, err);
+    schema_begin(&s, &nfa, schema, compact, err);
     uint32_t main_rule = nfa_rule(&nfa), end = 0;
     if (schema)
         TRY_OUT(put(&s, schema, nfa.rules[main_rule].start, &end));
@@ -666,9 +649,29 @@ enum status grammar_from_schema(const json_t *schema, struct buf *out, struct er
     if (status != STATUS_OK)
         status = err_prefix(err, status, "the schema");
 out:
+    *large = nfa.too_large || nfa.too_many;
     arena_release(&s.arena);
     nfa_release(&nfa);
     return status;
+}
+
+/* What is spelled out in full has too many states for some: then once more, with calls. Should that be
+ * refused too, the first refusal is told. */
+static enum status compile(enum status (*make)(const void *arg, bool compact, struct buf *out,
+                                               bool *large, struct err *err),
+                           const void *arg, struct buf *out, struct err *err)
+{
+    bool large = false;
+    struct err second;
+    enum status status = make(arg, false, out, &large, err);
+    if (status != STATUS_OK && large && make(arg, true, out, &large, &second) == STATUS_OK)
+        return STATUS_OK;
+    return status;
+}
+
+enum status grammar_from_schema(const json_t *schema, struct buf *out, struct err *err)
+{
+    return compile(schema_compile, schema, out, err);
 }
 
 static enum status put_arguments(struct schema *s, const json_t *function, uint32_t from,
@@ -710,12 +713,14 @@ static enum status put_tool(struct schema *s, const struct grammar_tools *want,
     return STATUS_OK;
 }
 
-enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out, struct err *err)
+static enum status tools_compile(const void *arg, bool compact, struct buf *out, bool *large,
+                                 struct err *err)
 {
+    const struct grammar_tools *want = arg;
     struct nfa nfa = {0};
     struct schema s;
     enum status status = STATUS_OK;
-    schema_begin(&s, &nfa, NULL, err);
+    schema_begin(&s, &nfa, NULL, compact, err);
     uint32_t rule = nfa_rule(&nfa), call = nfa_state(&nfa), done = nfa_state(&nfa), count = 0;
     nfa_empty(&nfa, nfa_text(&nfa, nfa.rules[rule].start, want->begin.data, want->begin.len), call);
     for (size_t i = 0; i < json_array_size(want->tools); i++) {
@@ -738,9 +743,15 @@ enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out
     if (status != STATUS_OK)
         status = err_prefix(err, status, "the tools");
 out:
+    *large = nfa.too_large || nfa.too_many;
     arena_release(&s.arena);
     nfa_release(&nfa);
     return status;
+}
+
+enum status grammar_from_tools(const struct grammar_tools *want, struct buf *out, struct err *err)
+{
+    return compile(tools_compile, want, out, err);
 }
 
 /* ---- texts that are no JSON ---- */

@@ -93,6 +93,14 @@ def test_refused_rows_name_themselves(shared):
     print(refused, "refused parameters name themselves")
 
 
+def test_what_load_generators_send(shared):
+    """SGLang's bench_serving names the adapter "" when it wants none."""
+    body = {"text": "Hi", "sampling_params": {"temperature": 0.0, "max_new_tokens": 2, "ignore_eos": True}, "lora_path": "",
+            "return_logprob": False, "return_routed_experts": False, "logprob_start_len": -1}
+    assert shared.post(NATIVE, body).status_code == 200
+    assert shared.post(NATIVE, {**body, "stream": True}).text.rstrip().endswith("data: [DONE]")
+
+
 def test_tags_and_hints_are_taken(shared):
     for place, path in PLACES.items():
         names = [n for n, what in table()[place].items() if what.startswith("taken")]
@@ -193,7 +201,8 @@ def test_what_the_template_does_not_read(shared):
     for field, value in (("documents", [{"title": "t", "text": "x"}]), ("reasoning_effort", "low")):
         reply = shared.post(CHAT, {**SMALL[CHAT], field: value})
         assert reply.status_code == 400 and reply.json()["error"]["param"] == field
-    assert shared.post(CHAT, {**SMALL[CHAT], "documents": []}).status_code == 200
+    for field, value in (("documents", []), ("reasoning_effort", "none")):  # which it does not do anyway
+        assert shared.post(CHAT, {**SMALL[CHAT], field: value}).status_code == 200
 
 
 def test_what_the_template_reads(shared, cluster, tmp_path):

@@ -193,6 +193,47 @@ def test_space_stands_behind_marks_only(pipe):
     assert pipe.ask(schema=schema, accepts=accepts)["accepts"] == [True, True, False, False, False, True]
 
 
+def members(count, value):
+    names = [f"p{i}" for i in range(count)]
+    return {"type": "object", "properties": {n: value for n in names}, "required": names, "additionalProperties": False}
+
+
+@pytest.mark.parametrize("schema,states", [
+    (members(20, {"type": "string", "maxLength": 200}), 5000), (members(10, {"type": "string", "minLength": 2, "maxLength": 1000}), 12000),
+    ({"type": "array", "items": {"type": "integer"}, "minItems": 200, "maxItems": 400}, 3000),
+    ({"type": "array", "items": members(12, {"type": "array", "items": {"type": "number"}, "maxItems": 3}), "maxItems": 90}, 2000),
+    ({"type": "array", "items": members(4, {"type": "string", "maxLength": 90}), "prefixItems": [{"const": "head"}], "minItems": 2, "maxItems": 100}, 2000),
+    (members(2, {"anyOf": [{"type": "null"}, {"type": "array", "items": {"type": ["integer", "null"]}, "maxItems": 300}]}), 3000),
+    (members(2, {"type": "object", "additionalProperties": {"type": "string", "maxLength": 900}, "propertyNames": {"type": "string"}}), 6000),
+])
+def test_what_repeats_is_a_call(pipe, schema, states):
+    """Schemas that had too many states when each place of an item, a number or a character was spelled out."""
+    reply = pipe.ask(schema=schema, texts=30)
+    assert "error" not in reply and "stuck" not in reply, reply
+    assert 0 < reply["states"] < states and len(reply["texts"]) == 30
+    validator = jsonschema.Draft202012Validator(schema)
+    for text in reply["texts"]:
+        assert not list(validator.iter_errors(json.loads(text))), text
+
+
+def test_counted_characters(pipe):
+    """In the compact form too: raw, escaped or of several bytes, each is one character."""
+    schema = members(12, {"type": "string", "minLength": 3, "maxLength": 300})
+    def text(value, rest="abc"):
+        return "{" + ", ".join(f'"p{i}": "{value if i == 5 else rest}"' for i in range(12)) + "}"
+    good = ["abc", "größe", "日本語", '\\"\\n\\u00e9', "🙂🙂🙂", "a" * 300, "é" * 300, "\\/\\\\\\b"]
+    bad = ["ab", "é" * 2, "\\n\\n", "a" * 301, "日" * 301, "\x01ab", '"""', "\\u12", "\\ud800aa", "\\x00a"]
+    reply = pipe.ask(schema=schema, accepts=[text(v) for v in good + bad])
+    assert reply["accepts"] == [True] * len(good) + [False] * len(bad) and reply["states"] < 6000
+
+
+def test_a_refusal_of_the_first_try_is_told(pipe):
+    """Compact, a whole number and a constant begin with the same byte and nest differently."""
+    schema = members(30, {"anyOf": [{"type": "array", "items": {"anyOf": [{"type": "integer"}, {"const": 5}]}, "maxItems": 400}, {"type": "null"}]})
+    reply = pipe.ask(schema=schema)
+    assert reply["status"] == "unsupported" and ("too many" in reply["error"] or "too large" in reply["error"]), reply
+
+
 def test_any_object_nests(pipe):
     reply = pipe.ask(schema=None, texts=300, accepts=['{"a": [1, {"b": null}, -2.5e3, "x\\n", true]}', "{}", '{"a": {"b": {"c": {"d": [[[[]]]]}}}}', "[]", '{"a":}', '{"a": 01}'])
     assert reply["accepts"] == [True, True, True, False, False, False]
@@ -258,7 +299,8 @@ def test_hostile_schemas_end(pipe):
         deep = {"type": "object", "properties": {"a": deep}}
     assert "error" in pipe.ask(schema=deep, texts=1)
     wide = {"type": "array", "minItems": 1000, "items": {"type": "string", "maxLength": 1000}}
-    assert "error" in pipe.ask(schema=wide, texts=1)
+    assert pipe.ask(schema=wide, texts=1)["states"] < 5000
+    assert "error" in pipe.ask(schema=members(40, {"type": "string", "maxLength": 1000}), texts=1)
     assert "error" in pipe.ask(schema={"$ref": "#"}, texts=1)
     assert "error" in pipe.ask(regex="((((a{1000}){1000}){1000}){1000})", texts=1)
     assert "error" in pipe.ask(regex="(", texts=1)
