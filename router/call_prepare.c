@@ -119,7 +119,7 @@ static enum status make_grammar(struct call *call)
                     cause.text);
 }
 
-static enum status prepare(struct call *call, const json_t *body)
+static enum status prepare(struct call *call, json_t *body)
 {
     TRY(find_model(call, body));
     uint64_t seed = call->params.sampling.seed;
@@ -128,6 +128,7 @@ static enum status prepare(struct call *call, const json_t *body)
     call->params.sampling.repetition_penalty = 0; /* which no client may ask for */
     call->params.ignore_unknown = call->router->config.unknown_fields == UNKNOWN_IGNORED;
     TRY(params_parse(body, call->kind, &call->arena, &call->params, &call->error));
+    TRY(tools_allow(body, &call->params, &call->error));
     call->assumed_penalty = call->params.sampling.repetition_penalty == 0;
     if (call->assumed_penalty)
         call->params.sampling.repetition_penalty = call->model->defaults.repetition_penalty;

@@ -45,7 +45,8 @@ struct params {
     const char *grammar_param;
     const json_t *tools; /* the body's; NULL */
     enum tool_choice tool_choice;
-    const char *tool_name; /* NAMED: in the arena */
+    const char *tool_name;       /* NAMED: in the arena */
+    const json_t *allowed_tools; /* those that tool_choice lists; NULL: all */
     bool parallel_calls, separate_reasoning, include_reasoning;
     bool plain_events;   /* /generate as mini-sglang has it: text lines */
     bool token_texts;    /* /tokenize: the tokens' strings too */

@@ -406,6 +406,22 @@ PARAM_RULE(rule_tools)
     return STATUS_OK;
 }
 
+/* {"mode": "auto" or "required", "tools": [{"type": "function", "function": {"name"}}]} */
+static enum status allow_tools(const json_t *allowed, const char *name, struct params *out,
+                               struct api_error *error)
+{
+    const char *mode = json_string_value(json_object_get(allowed, "mode"));
+    const json_t *tools = json_object_get(allowed, "tools");
+    bool required = mode && strcmp(mode, "required") == 0;
+    if (!mode || (!required && strcmp(mode, "auto") != 0) || json_array_size(tools) == 0)
+        return api_fail(error, STATUS_INVALID, name,
+                        "%s.allowed_tools must have a mode, auto or required, and a list of tools",
+                        name);
+    out->tool_choice = required ? TOOL_REQUIRED : TOOL_AUTO;
+    out->allowed_tools = tools;
+    return STATUS_OK;
+}
+
 PARAM_RULE(rule_tool_choice)
 {
     static const char *const words[] = {"auto", "none", "required"};
@@ -418,6 +434,8 @@ PARAM_RULE(rule_tool_choice)
             return STATUS_OK;
         }
     }
+    if (type && strcmp(type, "allowed_tools") == 0)
+        return allow_tools(json_object_get(value, "allowed_tools"), name, out, error);
     if (type && strcmp(type, "function") != 0)
         return api_fail(error, STATUS_UNSUPPORTED, name, "%s of type %.40s is not supported", name,
                         type);

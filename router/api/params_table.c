@@ -165,7 +165,8 @@ const struct param params_table[] = {
     RULE_("tools", C | T, rule_tools, OBJECTS, "",
           "functions that the model may call; they go to the chat template"),
     RULE_("tool_choice", C, rule_tool_choice, "", "auto",
-          "auto, none, required, or a function by name: the last two bind the answer"),
+          "auto, none, required, a function by name, or allowed_tools; required and by name bind "
+          "the answer"),
     BOOL_("parallel_tool_calls", C, parallel_calls, "true", "more than one call in an answer"),
     BOOL_("separate_reasoning", C, separate_reasoning, "true",
           "what the model thinks comes as reasoning_content, not as text"),

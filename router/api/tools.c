@@ -92,14 +92,46 @@ static enum status check_list(const json_t *tools, struct api_error *error)
     return STATUS_OK;
 }
 
+static const char *name_of(const json_t *tool)
+{
+    return json_string_value(json_object_get(json_object_get(tool, "function"), "name"));
+}
+
 static bool has_tool(const json_t *tools, const char *name)
 {
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        const json_t *function = json_object_get(json_array_get(tools, i), "function");
-        if (strcmp(json_string_value(json_object_get(function, "name")), name) == 0)
+        if (strcmp(name_of(json_array_get(tools, i)), name) == 0)
             return true;
     }
     return false;
+}
+
+enum status tools_allow(json_t *body, struct params *params, struct api_error *error)
+{
+    const json_t *allowed = params->allowed_tools;
+    if (!allowed)
+        return STATUS_OK;
+    TRY(check_list(params->tools, error));
+    for (size_t i = 0; i < json_array_size(allowed); i++) {
+        const char *name = name_of(json_array_get(allowed, i));
+        if (!name || !has_tool(params->tools, name))
+            return api_fail(error, STATUS_INVALID, "tool_choice",
+                            "tool_choice allows %.100s, which is none of the tools",
+                            name ? name : "something without a function's name");
+    }
+    json_t *left = json_array();
+    for (size_t i = 0; i < json_array_size(params->tools); i++) {
+        json_t *tool = json_array_get(params->tools, i);
+        for (size_t k = 0; k < json_array_size(allowed); k++) {
+            if (strcmp(name_of(tool), name_of(json_array_get(allowed, k))) != 0)
+                continue;
+            json_array_append(left, tool);
+            break;
+        }
+    }
+    params->tools = left;
+    json_object_set_new(body, "tools", left);
+    return STATUS_OK;
 }
 
 enum status tools_check(const struct params *params, const struct model *model,

@@ -13,6 +13,8 @@
  * looks for the families' marks; `format` other than auto (0) and `thinking` off decide instead. */
 void tools_probe(struct model *model, uint32_t format, bool thinking);
 
+/* Leaves of the body's tools, and of params->tools, those that tool_choice allows. */
+enum status MUST_USE tools_allow(json_t *body, struct params *params, struct api_error *error);
 /* Checks `tools` and `tool_choice` against each other and against the model. */
 enum status MUST_USE tools_check(const struct params *params, const struct model *model,
                                  struct api_error *error);

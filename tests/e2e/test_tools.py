@@ -68,6 +68,20 @@ def test_named_and_required_calls(shared, stream):
         assert finish == ("tool_calls" if choice == "required" else "stop")
 
 
+def test_allowed_tools(shared):
+    """A choice among some of the tools: the others are neither shown nor called."""
+    def ask(names, mode="required", **fields):
+        allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": n}} for n in names]}
+        return shared.post("/v1/chat/completions", {"model": NAME, "messages": ASK, "tools": [WEATHER, TIME], "temperature": 1, "max_tokens": 200,
+                                                    "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}, **fields})
+    for only in ("get_weather", "get_time"):
+        called = {c["function"]["name"] for seed in range(3) for c in ask([only], seed=seed).json()["choices"][0]["message"]["tool_calls"]}
+        assert called == {only}
+    for reply in (ask(["get_weather", "nothing"]), ask([]), ask(["get_time"], "sometimes"), ask(["get_time"], tools=None), ask([None])):
+        assert reply.status_code == 400 and reply.json()["error"]["param"] == "tool_choice", reply.text
+    assert ask(["get_time"], "auto").json()["error"]["param"] == "tools", "this model's template shows no tools"
+
+
 def test_openai_client_gets_a_call(shared):
     reply = shared.client().chat.completions.create(model=NAME, messages=ASK, tools=[WEATHER], temperature=0, max_tokens=200,
                                                     tool_choice={"type": "function", "function": {"name": "get_weather"}})
@@ -179,6 +193,10 @@ def test_families(cluster, tmp_path, name, stream):
         assert len(one["choices"][0]["message"]["tool_calls"]) == 1
         off = c.post("/v1/chat/completions", {"messages": ASK, "tools": [WEATHER], "tool_choice": "none", "max_tokens": 500}).json()
         assert "tool_calls" not in off["choices"][0]["message"] and "get_weather" in off["choices"][0]["message"]["content"]
+        some = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}}
+        prompts = [c.post("/v1/chat/completions", {"messages": ASK, "tools": tools, "tool_choice": choice, "max_tokens": 500}).json()["usage"]["prompt_tokens"]
+                   for tools, choice in (([WEATHER, TIME], some), ([WEATHER], "auto"), ([WEATHER, TIME], "auto"))]
+        assert prompts[0] == prompts[1] < prompts[2], "the template sees what is allowed"
     finally:
         worker.stop()
 

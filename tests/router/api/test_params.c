@@ -154,7 +154,7 @@ START_TEST(test_unsupported_is_named)
     refuses("{\"guided_regex\":\"a\",\"guided_choice\":[\"b\"]}", STATUS_INVALID, "guided_choice");
     refuses("{\"guided_regex\":\"a\",\"ignore_eos\":true}", STATUS_UNSUPPORTED, "ignore_eos");
     refuses("{\"tool_choice\":{\"type\":\"function\"}}", STATUS_INVALID, "tool_choice");
-    refuses("{\"tool_choice\":{\"type\":\"allowed_tools\"}}", STATUS_UNSUPPORTED, "tool_choice");
+    refuses("{\"tool_choice\":{\"type\":\"custom\"}}", STATUS_UNSUPPORTED, "tool_choice");
     refuses("{\"tool_choice\":\"required\",\"guided_regex\":\"a\"}", STATUS_INVALID, "tool_choice");
     refuses("{\"store\":true}", STATUS_UNSUPPORTED, "store");
     refuses("{\"user\":\"u\",\"whatever\":null}", STATUS_UNSUPPORTED, "whatever");
