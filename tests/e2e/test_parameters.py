@@ -7,7 +7,7 @@ import subprocess
 import typing
 
 import pytest
-from conftest import BUILD, NAME
+from conftest import BUILD, NAME, TINY
 
 pytestmark = pytest.mark.sanitize
 CHAT, PLAIN, NATIVE = "/v1/chat/completions", "/v1/completions", "/generate"
@@ -144,7 +144,8 @@ def test_prompt_logprobs(shared):
     assert bare["logprobs"] is None and [len(t) for t in bare["prompt_logprobs"][1:]] == [1] * (len(ids) - 1)
     wide = shared.complete(prompt, 1, prompt_logprobs=20)["choices"][0]["prompt_logprobs"]
     ranks = [next(iter(t.values()))["rank"] for t in bare["prompt_logprobs"][1:]]  # of tokens that are no alternative
-    assert ranks == [w[str(t)]["rank"] for w, t in zip(wide[1:], ids[1:])] and max(ranks) > 20 >= min(ranks) == 1
+    assert ranks == [w[str(t)]["rank"] for w, t in zip(wide[1:], ids[1:])] and max(ranks) > 20
+    assert TINY or min(ranks) == 1  # random weights foresee nothing
     chat = shared.post(CHAT, {**SMALL[CHAT], "prompt_logprobs": 1, "return_token_ids": True}).json()
     assert len(chat["prompt_logprobs"]) == len(chat["prompt_token_ids"]) and chat["choices"][0]["logprobs"] is None
     reply = shared.post(PLAIN, {"prompt": "x", "prompt_logprobs": 1, "stream": True})

@@ -92,7 +92,7 @@ def schema_of(rng, depth):
     return out
 
 
-def test_every_walk_is_valid(pipe):
+def test_every_walk_is_valid(pipe, tell):
     rng = random.Random(11)
     checked = refused = 0
     longest = 0
@@ -116,7 +116,7 @@ def test_every_walk_is_valid(pipe):
             assert not errors, (schema, text, errors)
             checked += 1
             longest = max(longest, len(text))
-    print(f"{checked} generated texts valid, {refused} schemas refused, longest text {longest}")
+    tell(f"{checked} generated texts valid, {refused} schemas refused, longest text {longest}")
     assert refused < CASES / 50
 
 
@@ -175,14 +175,14 @@ def is_ipv6(text):
     ("uri", is_uri, ["https://example.com", "https://example.com/a/b.html?x=1&y=%20#top", "ftp://h:21/", "http://localhost:8000/v1/models"]),
     ("duration", is_duration, ["P1D", "PT5M", "P1Y2M3DT4H5M6S", "P3W", "PT0S", "P1DT12H"]),
 ])
-def test_formats(pipe, form, check, good):
+def test_formats(pipe, tell, form, check, good):
     bad = ["", "x y", "-a", "a-", "1::2::3", ":", "12345::", "1:2:3", "http:/x", "http://a_b", "http://x/%zz", "P", "PT", "P1H", "P1Y1D", "P1DT", "1D"]
     bad = [text for text in bad if not check(text)]
     assert len(bad) > 10 and all(check(text) for text in good)
     reply = pipe.ask(schema={"type": "string", "format": form}, texts=2000, accepts=[json.dumps(t) for t in good + bad])
     assert reply["accepts"] == [True] * len(good) + [False] * len(bad)
     assert len(reply["texts"]) == 2000 and all(check(json.loads(t)) for t in reply["texts"]), [t for t in reply["texts"] if not check(json.loads(t))][:5]
-    print(form, reply["states"], "states,", len(set(reply["texts"])), "different texts")
+    tell(f"{reply['states']} states, {len(set(reply['texts']))} different texts valid")
 
 
 def test_space_stands_behind_marks_only(pipe):

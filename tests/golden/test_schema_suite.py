@@ -87,7 +87,7 @@ def why_narrower(schema, value):
     return "type"
 
 
-def test_suite(pipe, suite):
+def test_suite(pipe, suite, tell):
     counts, narrower = collections.Counter(), collections.Counter()
     for draft, name, group in suite:
         schema, tests = group["schema"], group["tests"]
@@ -103,7 +103,7 @@ def test_suite(pipe, suite):
             counts["valid, passes" if passes else "valid, too narrow" if test["valid"] else "invalid, stopped"] += 1
             if test["valid"] and not passes:
                 narrower[why_narrower(schema, test["data"])] += 1
-    print(dict(counts), "narrower:", dict(narrower))
+    tell(f"{dict(counts)}; too narrow by {dict(narrower)}")
     assert counts["schemas accepted"] > 500 and counts["valid, passes"] > 3 * counts["valid, too narrow"]
 
 
@@ -116,7 +116,7 @@ def check_refusal(schema, reply):
     assert words[:2] == ["the", "schema's"] and (f'"{words[2]}"' in json.dumps(schema) or words[2] == "false"), (schema, reply)
 
 
-def test_schemas_made_of_the_suites(pipe, suite):
+def test_schemas_made_of_the_suites(pipe, suite, tell):
     """Supported schemas of the suite, nested into one another: 10,000 texts, all valid."""
     rng, parts = random.Random(5), []
     for draft, _, group in suite:
@@ -143,7 +143,7 @@ def test_schemas_made_of_the_suites(pipe, suite):
             refused += 1
             continue
         checked += check_texts(schema, DRAFTS["draft2020-12"], reply)
-    print(f"{checked} texts of nested schemas valid, {refused} schemas refused")
+    tell(f"{checked} texts of nested schemas valid, {refused} schemas refused")
     assert refused < checked / 20
 
 

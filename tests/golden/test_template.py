@@ -20,36 +20,37 @@ def run(seed, count, *templates, python=sys.executable):
                            "--count", str(count), "--seed", str(seed), *templates], capture_output=True, text=True)
 
 
-def check(seed, count):
+def check(seed, count, tell):
     folders = [f for f in FOLDERS.values() if os.path.exists(os.path.join(f, "tokenizer_config.json"))]
     if not folders:
         pytest.skip("there is no folder with a template")
     done = run(seed, count, *folders)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     assert str(count) in done.stdout
+    tell(done.stdout.splitlines()[0])
 
 
-def test_same_as_jinja2():
-    check(SEED, COUNT)
+def test_same_as_jinja2(tell):
+    check(SEED, COUNT, tell)
 
 
 @pytest.mark.long
-def test_same_as_jinja2_at_length():
-    check(1, LONG_COUNT)
+def test_same_as_jinja2_at_length(tell):
+    check(1, LONG_COUNT, tell)
 
 
-def families(seed, count, *more, python=sys.executable):
+def families(seed, count, tell, *more, python=sys.executable):
     done = run(seed, count, "--only", "family", *more, python=python)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    print(done.stdout)
     rendered = json.loads(done.stdout.split("families rendered: ")[1])
     assert len(rendered) >= 25 and min(rendered.values()) * 500 > count, rendered
+    tell(f"{done.stdout.splitlines()[0]}; {len(rendered)} templates, each rendered {min(rendered.values())} times or more")
 
 
-def test_families():
-    families(SEED, 4000)
+def test_families(tell):
+    families(SEED, 4000, tell)
 
 
 @pytest.mark.long
-def test_families_as_transformers_has_them():
-    families(2, 40_000, "--transformers", python=os.path.join(program("transformers"), "python"))
+def test_families_as_transformers_has_them(tell):
+    families(2, 40_000, tell, "--transformers", python=os.path.join(program("transformers"), "python"))
