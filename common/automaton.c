@@ -44,6 +44,19 @@ enum status automaton_open(struct automaton *out, struct str data, struct err *e
     return fits ? STATUS_OK : err_set(err, STATUS_CORRUPT, "a grammar names what it does not have");
 }
 
+const uint32_t *automaton_tokens(struct str data, uint32_t *count)
+{
+    uint32_t magic;
+    if (data.len < 2 * sizeof(magic) || data.len % sizeof(magic) != 0 ||
+        (uintptr_t)data.data % sizeof(magic) != 0)
+        return NULL;
+    memcpy(&magic, data.data, sizeof(magic));
+    *count = (uint32_t)(data.len / sizeof(magic)) - 1;
+    return magic == AUTOMATON_TOKENS_MAGIC
+               ? (const uint32_t *)(const void *)(data.data + sizeof(magic))
+               : NULL;
+}
+
 void automaton_begin(const struct automaton *a, struct automaton_at *at)
 {
     at->state = (uint16_t)a->start;

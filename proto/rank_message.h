@@ -15,15 +15,15 @@
 #define RANK_MESSAGE_HEAD_BYTES 32
 
 enum rank_kind {
-    RANK_JOIN = 1,     /* rank N: value = hash of the options that ranks must share; group 0 */
-    RANK_START,        /* rank 0: body = name of the rendezvous */
-    RANK_READY,        /* rank N: its engine is open */
-    RANK_STEP,         /* rank 0: value = 1, 2, 3 …; body = a step packet */
-    RANK_BEAT,         /* both, every RANK_BEAT_EVERY_MS: value = steps done */
-    RANK_FAILED,       /* both: body = why; the sender leaves */
-    RANK_STOP,         /* rank 0: leave cleanly */
-    RANK_LEFT,         /* rank N: has got STOP */
-    RANK_GRAMMAR,      /* rank 0: value = its number on every rank; body = a byte automaton */
+    RANK_JOIN = 1, /* rank N: value = hash of the options that ranks must share; group 0 */
+    RANK_START,    /* rank 0: body = name of the rendezvous */
+    RANK_READY,    /* rank N: its engine is open */
+    RANK_STEP,     /* rank 0: value = 1, 2, 3 …; body = a step packet */
+    RANK_BEAT,     /* both, every RANK_BEAT_EVERY_MS: value = steps done */
+    RANK_FAILED,   /* both: body = why; the sender leaves */
+    RANK_STOP,     /* rank 0: leave cleanly */
+    RANK_LEFT,     /* rank N: has got STOP */
+    RANK_GRAMMAR, /* rank 0: value = its number on every rank; body = an automaton or a list of tokens */
     RANK_GRAMMAR_DROP, /* rank 0: value = the number */
     RANK_KIND_END,
 };

@@ -108,6 +108,9 @@ static enum status make_grammar(struct call *call)
     case GRAMMAR_WITHOUT:
         status = grammar_without(of, &call->automaton, err);
         break;
+    case GRAMMAR_IDS:
+        status = grammar_from_ids(of, call->model->vocab_size, &call->automaton, err);
+        break;
     case GRAMMAR_CHOICE:
         status = grammar_from_choices(of, &call->automaton, err);
         break;

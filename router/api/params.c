@@ -183,9 +183,10 @@ static enum status check_together(struct params *out, struct api_error *error)
     if (out->prompt_logprobs > 0 && out->stream && out->kind != API_GENERATE)
         return api_fail(error, STATUS_INVALID, "prompt_logprobs",
                         "prompt_logprobs is not allowed together with stream");
-    if (out->grammar_param && (out->ignore_eos || out->tokens_min > 0))
-        return api_fail(error, STATUS_UNSUPPORTED, out->ignore_eos ? "ignore_eos" : "min_tokens",
-                        "%s does not go with %s", out->ignore_eos ? "ignore_eos" : "min_tokens",
+    bool endless = out->ignore_eos && out->grammar != GRAMMAR_IDS;
+    if (out->grammar_param && (endless || out->tokens_min > 0))
+        return api_fail(error, STATUS_UNSUPPORTED, endless ? "ignore_eos" : "min_tokens",
+                        "%s does not go with %s", endless ? "ignore_eos" : "min_tokens",
                         out->grammar_param);
     out->logprobs += out->top_logprobs;
     return STATUS_OK;

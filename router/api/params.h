@@ -33,6 +33,7 @@ enum grammar_kind {
     GRAMMAR_REGEX,
     GRAMMAR_CHOICE,
     GRAMMAR_WITHOUT, /* anything but these strings */
+    GRAMMAR_IDS,     /* these tokens only */
     GRAMMAR_TOOLS
 };
 

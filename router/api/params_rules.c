@@ -367,6 +367,14 @@ PARAM_RULE(rule_bad_words)
     return i > 0 ? set_grammar(out, GRAMMAR_WITHOUT, value, name, error) : STATUS_OK;
 }
 
+PARAM_RULE(rule_allowed_ids)
+{
+    if (json_array_size(value) == 0)
+        return api_fail(error, STATUS_INVALID, name, "%s must be a list of token ids, at least one",
+                        name);
+    return set_grammar(out, GRAMMAR_IDS, value, name, error);
+}
+
 PARAM_RULE(rule_structured_outputs)
 {
     static const struct {

@@ -38,5 +38,6 @@ PARAM_RULE(rule_truncation_side);
 PARAM_RULE(rule_prompt_logprobs);
 PARAM_RULE(rule_logprob_start);
 PARAM_RULE(rule_bad_words);
+PARAM_RULE(rule_allowed_ids);
 
 #endif

@@ -131,6 +131,8 @@ const struct param params_table[] = {
     BOOL_("no_stop_trim", CPS, include_stop, "false", "as include_stop_str_in_output"),
     RULE_("bad_words", CP, rule_bad_words, STRINGS, "",
           "strings that the answer never holds, however they are cut into tokens"),
+    RULE_("allowed_token_ids", CP, rule_allowed_ids, IDS, "",
+          "no other tokens are drawn; an end token only if it is one of them"),
     /* what comes back */
     BOOL_("stream", CP | G, stream, "false", "server-sent events, the last one data: [DONE]"),
     RULE_("stream_options", CP, rule_stream_options, OBJECT, "",
@@ -213,7 +215,6 @@ const struct param params_table[] = {
     REFUSED_("length_penalty", CP, HARMLESS_ONE, ""),
     REFUSED_("early_stopping", CP, HARMLESS_FALSE, ""),
     REFUSED_("spaces_between_special_tokens", CPS, HARMLESS_TRUE, ""),
-    REFUSED_("allowed_token_ids", CP, HARMLESS_EMPTY, ""),
     REFUSED_("logits_processors", CP, HARMLESS_EMPTY, ""),
     REFUSED_("logprob_token_ids", CP, HARMLESS_EMPTY,
              "top_logprobs and logprobs name the likeliest"),

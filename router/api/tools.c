@@ -223,7 +223,8 @@ bool tools_answer_opts(const struct params *params, const struct model *model, s
                        struct answer_opts *out)
 {
     bool forced = params->tool_choice >= TOOL_REQUIRED;
-    bool bound = params->grammar != GRAMMAR_NONE && params->grammar != GRAMMAR_WITHOUT;
+    bool bound = params->grammar != GRAMMAR_NONE && params->grammar != GRAMMAR_WITHOUT &&
+                 params->grammar != GRAMMAR_IDS;
     /* What a schema or an expression binds is no call, even if it looks like one of llama's. */
     bool tools =
         json_array_size(params->tools) > 0 && params->tool_choice != TOOL_OFF && (forced || !bound);

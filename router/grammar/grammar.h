@@ -21,6 +21,9 @@ enum status MUST_USE grammar_from_regex(struct str regex, struct buf *out, struc
 enum status MUST_USE grammar_from_choices(const json_t *choices, struct buf *out, struct err *err);
 /* The answer holds none of the strings; anything else may come. */
 enum status MUST_USE grammar_without(const json_t *words, struct buf *out, struct err *err);
+/* No other tokens than those of the list, each an id below vocab, come: no automaton but a list. */
+enum status MUST_USE grammar_from_ids(const json_t *ids, uint32_t vocab, struct buf *out,
+                                      struct err *err);
 /* The answer is JSON that the schema takes; NULL: any object. */
 enum status MUST_USE grammar_from_schema(const json_t *schema, struct buf *out, struct err *err);
 

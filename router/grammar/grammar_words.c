@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "common/automaton.h"
 #include "common/mem.h"
 #include "router/grammar/grammar.h"
 #include "router/grammar/grammar_nfa.h"
@@ -112,4 +113,21 @@ enum status grammar_without(const json_t *words, struct buf *out, struct err *er
     mem_free(trie.order);
     nfa_release(&nfa);
     return status;
+}
+
+/* ---- tokens, whatever they spell ---- */
+
+enum status grammar_from_ids(const json_t *ids, uint32_t vocab, struct buf *out, struct err *err)
+{
+    const uint32_t magic = AUTOMATON_TOKENS_MAGIC;
+    buf_append(out, &magic, sizeof(magic));
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *item = json_array_get(ids, i);
+        json_int_t value = json_is_integer(item) ? json_integer_value(item) : -1;
+        if (value < 0 || value >= (json_int_t)vocab)
+            return err_set(err, STATUS_INVALID, "item %zu is no token id (0 to %u)", i, vocab - 1);
+        uint32_t id = (uint32_t)value;
+        buf_append(out, &id, sizeof(id));
+    }
+    return STATUS_OK;
 }

@@ -183,6 +183,23 @@ def test_bad_words(shared):
         assert shared.post(CHAT, {**ask, "bad_words": wrong}).json()["error"]["param"] == "bad_words"
 
 
+def test_allowed_token_ids(shared):
+    ids = [shared.post("/tokenize", {"prompt": word}).json()["tokens"][0] for word in (" red", " green", " blue")]
+    end = shared.post("/tokenize", {"messages": [{"role": "user", "content": "x"}], "add_generation_prompt": False}).json()["tokens"][-2]
+    reply = shared.complete("The colours are", 30, allowed_token_ids=ids, temperature=20, seed=3, return_token_ids=True, n=2, logprobs=5)
+    for choice in reply["choices"]:
+        assert len(choice["token_ids"]) == 30 and set(choice["token_ids"]) <= set(ids) and len(set(choice["token_ids"])) > 1
+        assert all(sum(v > -9999 for v in top.values()) <= 3 for top in choice["logprobs"]["top_logprobs"])
+    body = {"messages": [{"role": "user", "content": "Name a colour."}], "max_tokens": 400, "temperature": 20, "seed": 1, "return_token_ids": True}
+    ended = shared.post(CHAT, {**body, "allowed_token_ids": [ids[0], end]}).json()["choices"][0]
+    assert ended["finish_reason"] == "stop" and set(ended["token_ids"]) <= {ids[0], end}, ended
+    assert len(shared.complete("x", 5, allowed_token_ids=[end], ignore_eos=True, return_token_ids=True)["choices"][0]["token_ids"]) == 5
+    for bad in ([], [10 ** 9], [-1], ["x"], [1.5], 5):
+        error = shared.post(CHAT, {**body, "allowed_token_ids": bad}).json()["error"]
+        assert error["param"] == "allowed_token_ids" and "allowed_token_ids" in error["message"], error
+    assert "exclude" in shared.post(CHAT, {**body, "allowed_token_ids": ids, "guided_regex": "a"}).json()["error"]["message"]
+
+
 def test_truncation(shared):
     def ids(**fields):
         return shared.post(PLAIN, {"prompt": "one two three four five", "max_tokens": 1, "return_token_ids": True, **fields}).json()["choices"][0]["prompt_token_ids"]

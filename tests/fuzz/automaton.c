@@ -32,6 +32,11 @@ static void walk(struct str block, struct str bytes)
     struct automaton automaton;
     struct automaton_at at;
     struct err err = {.text = ""};
+    uint32_t count = 0, sum = 0;
+    const uint32_t *ids = automaton_tokens(block, &count);
+    for (uint32_t i = 0; ids && i < count; i++)
+        sum += ids[i];
+    CHECK(!ids || count > 0 || sum > 0);
     if (automaton_open(&automaton, block, &err) != STATUS_OK) {
         CHECK(err.text[0]);
         return;

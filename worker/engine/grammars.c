@@ -19,6 +19,8 @@ struct grammar {
     char *bytes;
     size_t len;
     struct automaton automaton;
+    const uint32_t *ids; /* not NULL: a list of tokens in place of it */
+    uint32_t id_count;
     uint32_t users;   /* adds without a drop, and slots */
     uint64_t used_at; /* rises with each use */
     struct map masks; /* hash of a place to its mask */
@@ -174,8 +176,9 @@ enum status grammars_add(struct grammars *g, struct str bytes, uint32_t *id, str
     grammar->bytes = mem_alloc(bytes.len);
     memcpy(grammar->bytes, bytes.data, bytes.len);
     map_init(&grammar->masks);
-    enum status status =
-        automaton_open(&grammar->automaton, (struct str){grammar->bytes, bytes.len}, err);
+    struct str copy = {grammar->bytes, bytes.len};
+    grammar->ids = automaton_tokens(copy, &grammar->id_count);
+    enum status status = grammar->ids ? STATUS_OK : automaton_open(&grammar->automaton, copy, err);
     if (status != STATUS_OK) {
         grammar_free(grammar);
         return status;
@@ -205,7 +208,7 @@ void grammars_drop(struct grammars *g, uint32_t id)
 void grammars_advance(struct grammars *g, uint32_t slot, uint32_t token)
 {
     struct grammar_slot *at = &g->slots[slot];
-    if (!at->grammar || at->over)
+    if (!at->grammar || at->over || at->grammar->ids)
         return;
     struct str bytes = token < g->tokens.count ? g->tokens.of[token] : STR("");
     at->over = bytes.len == 0;
@@ -227,7 +230,7 @@ void grammars_setup(struct grammars *g, uint32_t slot, uint32_t id, const uint32
     at->over = false;
     at->stop_count = MIN(stop_count, (uint32_t)STOPS_MAX);
     memcpy(at->stops, stops, at->stop_count * sizeof(*stops));
-    if (at->grammar)
+    if (at->grammar && !at->grammar->ids)
         automaton_begin(&at->grammar->automaton, &at->at);
     for (uint32_t i = 0; i < count; i++)
         grammars_advance(g, slot, text[i]);
@@ -257,11 +260,26 @@ static const uint32_t *cached_mask(struct grammars *g, struct grammar *grammar,
     return mask;
 }
 
+static bool mask_of_ids(const struct grammars *g, const struct grammar *grammar, uint32_t *mask)
+{
+    bool any = false;
+    memset(mask, 0, g->words * sizeof(*mask));
+    for (uint32_t i = 0; i < grammar->id_count; i++) {
+        if (grammar->ids[i] >= g->vocab)
+            continue;
+        mask[grammar->ids[i] / 32] |= 1u << grammar->ids[i] % 32;
+        any = true;
+    }
+    return any;
+}
+
 void grammars_mask(struct grammars *g, uint32_t slot, uint32_t *mask)
 {
     struct grammar_slot *at = &g->slots[slot];
     bool any = false, end = at->over || !at->grammar;
-    if (at->grammar && !at->over) {
+    if (at->grammar && at->grammar->ids) {
+        any = mask_of_ids(g, at->grammar, mask);
+    } else if (at->grammar && !at->over) {
         memcpy(mask, cached_mask(g, at->grammar, &at->at), g->words * sizeof(*mask));
         end = automaton_may_end(&at->grammar->automaton, &at->at);
         for (uint32_t i = 0; i < g->words && !any; i++)

@@ -22,7 +22,7 @@ struct grammars;
 struct grammars *grammars_new(const char *model_dir, uint32_t slots, uint32_t vocab);
 void grammars_free(struct grammars *grammars); /* NULL is fine */
 
-/* The automaton's bytes are copied. CORRUPT: it is none; UNSUPPORTED: this model's tokens are not known. */
+/* The automaton's (or list of tokens') bytes are copied. CORRUPT: it is none; UNSUPPORTED: this model's tokens are not known. */
 enum status MUST_USE grammars_add(struct grammars *grammars, struct str automaton, uint32_t *id,
                                   struct err *err);
 void grammars_drop(struct grammars *grammars, uint32_t id);
