@@ -105,6 +105,8 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
         goto out;
     }
     CUDA_TRY_OUT(cudaMalloc(&device->workspace, WORKSPACE_BYTES));
+    /* initcheck does not see the bulk stores with which cuBLASLt fills it before it reads there */
+    CUDA_TRY_OUT(cudaMemset(device->workspace, 0, WORKSPACE_BYTES));
     CUDA_TRY_OUT(cudaMalloc(&device->setup_words, SETUP_WORDS * sizeof(uint32_t)));
     device->plans = gemm_plans_new(opts->plans, device->prop.name, cublasLtGetVersion());
     device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
@@ -178,10 +180,14 @@ static void dev_host_free(struct device *device, void *ptr)
 static void dev_upload(struct device *device, struct stream *stream, void *dst, const void *src,
                        size_t bytes)
 {
-    if (stream)
+    if (stream) {
         CUDA_NOTE(device, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, stream->cuda));
-    else /* at start: done when it returns */
-        CUDA_NOTE(device, cudaMemcpy(dst, src, bytes, cudaMemcpyDefault));
+        return;
+    }
+    /* At start. From pageable memory cudaMemcpy returns when the bytes are staged, not when they are
+     * there, and our streams do not wait for stream 0. */
+    CUDA_NOTE(device, cudaMemcpy(dst, src, bytes, cudaMemcpyDefault));
+    CUDA_NOTE(device, cudaStreamSynchronize(0));
 }
 
 static void dev_download(struct device *device, struct stream *stream, void *dst, const void *src,

@@ -55,13 +55,15 @@ static bool call_init(struct gemm_call *call, const struct gemm_key *key, uint32
            cublasLtMatrixLayoutInit(&call->c, type, key->n, m, key->n) == CUBLAS_STATUS_SUCCESS;
 }
 
-/* Up to `most` algorithms for `m` rows, best guess first; returns how many. */
-static int heuristics(struct device *device, struct gemm_call *call,
+/* Up to `most` algorithms for `m` rows, best guess first; returns how many. Where k is no multiple of
+ * its tile of 64, no sum is split along k: cuBLASLt 13.0 then loses the last tile, if the whole ones
+ * fall evenly into the splits (k 25608: 400 tiles, 20 splits, and 8 columns that nobody adds). */
+static int heuristics(struct device *device, struct gemm_call *call, uint32_t k,
                       cublasLtMatmulHeuristicResult_t *found, int most)
 {
     cublasLtMatmulPreferenceOpaque_t preference;
     size_t workspace = WORKSPACE_BYTES;
-    uint32_t align = 16;
+    uint32_t align = 16, no_reduction = CUBLASLT_REDUCTION_SCHEME_NONE;
     int count = 0;
     bool ok = cublasLtMatmulPreferenceInit(&preference) == CUBLAS_STATUS_SUCCESS;
     const cublasLtMatmulPreferenceAttributes_t aligns[] = {
@@ -70,6 +72,10 @@ static int heuristics(struct device *device, struct gemm_call *call,
     ok = ok && cublasLtMatmulPreferenceSetAttribute(
                    &preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                    sizeof(workspace)) == CUBLAS_STATUS_SUCCESS;
+    if (ok && k % 64 != 0)
+        ok = cublasLtMatmulPreferenceSetAttribute(
+                 &preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &no_reduction,
+                 sizeof(no_reduction)) == CUBLAS_STATUS_SUCCESS;
     for (int i = 0; i < 4 && ok; i++)
         ok = cublasLtMatmulPreferenceSetAttribute(&preference, aligns[i], &align, sizeof(align)) ==
              CUBLAS_STATUS_SUCCESS;
@@ -153,7 +159,7 @@ static bool plan_get(struct device *device, struct stream *stream, const struct 
     }
     if (!call_init(&bucket, &key, key.bucket))
         return false;
-    count = heuristics(device, &bucket, found, tune ? TUNE_GUESSES : 1);
+    count = heuristics(device, &bucket, p->k, found, tune ? TUNE_GUESSES : 1);
     if (count == 0)
         return false;
     if (tune)
@@ -178,7 +184,7 @@ bool gemm(struct device *device, struct stream *stream, void *y, const void *x,
         return false;
     status = multiply(device, stream, &p, &call, &algo);
     if (status != CUBLAS_STATUS_SUCCESS && /* a choice that m does not suit */
-        heuristics(device, &call, &fresh, 1) == 1)
+        heuristics(device, &call, p.k, &fresh, 1) == 1)
         status = multiply(device, stream, &p, &call, &fresh.algo);
     if (status != CUBLAS_STATUS_SUCCESS)
         device_fail(device, cudaErrorUnknown, "matmul (cuBLASLt)");

@@ -16,6 +16,7 @@ static void run_test(struct rig *rig, const struct rig_test *test)
     rig->test = test->name;
     rig->failures_here = rig->cases = 0;
     rig->seed = 1000;
+    rig->where[0] = 0;
     test->run(rig);
     rig_drop(rig);
     printf("%s %-28s %4u cases %8u checks %7.2f s", rig->failures_here ? "FAIL" : "ok  ",

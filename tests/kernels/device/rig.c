@@ -7,6 +7,14 @@
 #define GUARD_BYTES 512
 #define SHOWN_MAX   10
 
+void rig_where(struct rig *rig, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(rig->where, sizeof(rig->where), format, args);
+    va_end(args);
+}
+
 void rig_fail(struct rig *rig, const char *format, ...)
 {
     va_list args;
@@ -14,7 +22,7 @@ void rig_fail(struct rig *rig, const char *format, ...)
     if (rig->failures_here++ >= SHOWN_MAX)
         return;
     va_start(args, format);
-    printf("    %s: ", rig->test);
+    printf("    %s%s: ", rig->test, rig->where);
     vprintf(format, args);
     printf("\n");
     va_end(args);

@@ -36,6 +36,7 @@ struct rig {
     enum dtype act;
     bool cuda;
     const char *test; /* running */
+    char where[80];   /* and its case, in words: rig_where() */
     uint32_t checks, failures, failures_here, cases;
     uint64_t seed;
     void **device_memory, **host_memory; /* of the running case; rig_drop frees all */
@@ -50,6 +51,8 @@ struct rig_test {
 extern const struct rig_test matmul_tests[], row_tests[], attention_tests[], sample_tests[],
     logits_tests[], step_tests[], formula_tests[], moe_tests[], plans_tests[];
 
+/* Names the running case in what rig_fail prints; until the next one or the end of the test. */
+void rig_where(struct rig *rig, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Counts a failure of the running test, printed with `format`; at most ten a test are printed. */
 void rig_fail(struct rig *rig, const char *format, ...) PRINTF_LIKE(2, 3);
 #define EXPECT(rig, cond, ...) ((rig)->checks++, (cond) ? (void)0 : rig_fail(rig, __VA_ARGS__))

@@ -187,8 +187,10 @@ static void check_gate_up(const struct shape *s, const struct inputs *in)
         struct product g = product(in->normed + row * k, s->bits + col * k, k);
         struct product u = product(in->normed + row * k, s->bits + (dim + col) * k, k);
         double gate = g.sum + bias_of(s, col), up = u.sum + bias_of(s, dim + col);
-        double want = silu(gate) * up, gate_off = 0x1p-8 * fabs(gate) + slack(&g, true),
-               up_off = 0x1p-8 * fabs(up) + slack(&u, true);
+        /* stored before and after the bias is added */
+        double want = silu(gate) * up,
+               gate_off = 0x1p-8 * (fabs(gate) + fabs(g.sum)) + slack(&g, true),
+               up_off = 0x1p-8 * (fabs(up) + fabs(u.sum)) + slack(&u, true);
         rig_close(rig, got[at], want,
                   1.1 * gate_off * fabs(up) + fabs(silu(gate)) * up_off + gate_off * up_off +
                       0x1p-8 * fabs(want) + 1e-9,
@@ -200,6 +202,7 @@ static void check_rows(const struct shape *s, uint32_t m)
 {
     struct rig *rig = s->rig;
     uint32_t n = s->w.n, k = s->w.k;
+    rig_where(rig, " [%u x %u, %u rows%s]", n, k, m, s->bias ? ", bias" : "");
     struct inputs in = {.m = m, .x = rig_values(rig, (size_t)m * k, 1.5f)};
     in.all =
         (size_t)m * n * k <= (rig->effort == EFFORT_FULL ? 4u << 20 : 1u << 20) && m * n < 20000;

@@ -355,6 +355,33 @@ static void run_weights(struct rig *rig)
         weight_case(rig, 4096, 5000, 8); /* several chunks a part */
 }
 
+/* What is uploaded without a stream is there when the call returns, for kernels of any stream: norms'
+ * weights, which are read before all else. Ones have a norm of 1, so that y is the weights. */
+static void run_upload(struct rig *rig)
+{
+    static const uint32_t dims[] = {8, 576, 5120, 16384}; /* below and above 64 KB */
+    for (size_t d = 0; d < ARRAY_LEN(dims); d++) {
+        uint32_t dim = dims[d];
+        float *ones = rig_host(rig, dim * sizeof(*ones)), *w = rig_host(rig, dim * sizeof(*w));
+        for (uint32_t i = 0; i < dim; i++)
+            ones[i] = 1;
+        void *x = rig_act(rig, ones, dim);
+        float *device = rig_alloc(rig, dim * sizeof(*w));
+        struct rig_out y = rig_out_act(rig, dim);
+        for (uint32_t turn = 0; turn < 20; turn++) {
+            for (uint32_t i = 0; i < dim; i++)
+                w[i] = (float)(1 + (turn + i) % 100);
+            rig->ops->upload(rig->device, NULL, device, w, dim * sizeof(*w));
+            rig->ops->rmsnorm(rig->device, rig->stream, y.device, x, device, 1, dim, 0);
+            float *got = rig_out_read(rig, &y, rig->act, "rmsnorm");
+            for (uint32_t i = 0; i < dim; i++)
+                EXPECT(rig, fabsf(got[i] - w[i]) <= 0x1p-7f * w[i], "%u of %u, turn %u: %g, not %g",
+                       i, dim, turn, (double)got[i], (double)w[i]);
+        }
+        rig->cases++;
+    }
+}
+
 static void run_tables(struct rig *rig)
 {
     enum { SLOTS = 40, PER_SLOT = 37, DELTAS = 700, TOKENS = 1000 };
@@ -389,11 +416,8 @@ static void run_tables(struct rig *rig)
 }
 
 const struct rig_test row_tests[] = {
-    {"norm", run_norm},
-    {"silu_and_add", run_silu},
-    {"qk_rope_store", run_rope},
-    {"embed_and_gather", run_embed},
-    {"tables", run_tables},
-    {"weight_load", run_weights},
-    {NULL, NULL},
+    {"norm", run_norm},           {"silu_and_add", run_silu},
+    {"qk_rope_store", run_rope},  {"embed_and_gather", run_embed},
+    {"tables", run_tables},       {"upload_at_start", run_upload},
+    {"weight_load", run_weights}, {NULL, NULL},
 };

@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include <link.h>
+#include <pthread.h>
 #include <sanitizer/asan_interface.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,7 +42,7 @@ struct thread {
     void (*all)(void **args, uint32_t lanes);
 };
 
-struct warp { /* its lanes, by bits */
+struct warp {                /* its lanes, by bits */
     uint32_t alive, waiting; /* waiting: in a *_sync */
 };
 
@@ -51,7 +52,7 @@ struct block {
     std::vector<uint32_t> ready;
     uint32_t count, alive, arrived[BARRIERS], expected[BARRIERS], at_group[8];
     uint3 idx;
-    bool waited; /* pdl_wait was called */
+    bool waited;              /* pdl_wait was called */
     std::vector<char> shared; /* while another block runs */
 };
 
@@ -73,6 +74,7 @@ static struct {
     char *stacks;
     size_t shared_bytes; /* of the thread-local segment */
     uint64_t seed;
+    pthread_t os_thread; /* whose thread-local segment it is: an engine launches on its own */
 } emu;
 
 /* ---- fibers: callee-saved registers on the stack, then another stack ---- */
@@ -101,8 +103,9 @@ void emu_die(const char *format, ...)
 
 static void die_stuck()
 {
-    static const char *const names[] = {"nothing", "a warp's lanes", "its warpgroup", "a barrier",
-                                        "the cluster", "an mbarrier", "nothing, it has ended"};
+    static const char *const names[] = {
+        "nothing",     "a warp's lanes", "its warpgroup",        "a barrier",
+        "the cluster", "an mbarrier",    "nothing, it has ended"};
     for (uint32_t b = 0; b < emu.block_count; b++)
         for (uint32_t t = 0; t < emu.blocks[b].count; t++) {
             const struct thread *thread = &emu.blocks[b].threads[t];
@@ -128,10 +131,13 @@ static int find_shared(struct dl_phdr_info *info, size_t, void *)
 static void start()
 {
     const char *seed = getenv("MSGL_EMU_SEED");
+    if (emu.stacks && pthread_equal(emu.os_thread, pthread_self()))
+        return;
+    emu.os_thread = pthread_self();
+    dl_iterate_phdr(find_shared, NULL);
     if (emu.stacks)
         return;
     emu.seed = seed ? strtoull(seed, NULL, 0) : 1;
-    dl_iterate_phdr(find_shared, NULL);
     emu.stacks = (char *)mmap(NULL, THREADS_MAX * STACK_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (emu.stacks == MAP_FAILED || !emu_shared_first)
@@ -462,7 +468,8 @@ static void thread_start(struct thread *thread, uint32_t idx, uint32_t block)
     void **top = (void **)(stack + STACK_BYTES);
     thread->idx = idx;
     thread->block = block;
-    ASAN_UNPOISON_MEMORY_REGION(stack, STACK_BYTES); /* the frames that the last thread left for good */
+    ASAN_UNPOISON_MEMORY_REGION(stack,
+                                STACK_BYTES); /* the frames that the last thread left for good */
     *(uint64_t *)stack = CANARY;
     *--top = NULL; /* thread_main starts as if called: 8 bytes off a multiple of 16 */
     *--top = (void *)thread_main;

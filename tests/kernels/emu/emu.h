@@ -2,7 +2,7 @@
  *
  * The .cu files are compiled as C++ against the headers in include/, which define CUDA's words (and,
  * in include/kernels/cuda, our own wrappers of PTX) by the few functions below. A launch runs its
- * blocks one cluster at a time, in one OS thread:
+ * blocks one cluster at a time, in one OS thread at a time:
  *
  *     cluster ── block ── block …      a block has its threads (fibers), the ready ones in a bag,
  *                  │                    barriers, and its shared memory

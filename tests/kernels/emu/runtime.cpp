@@ -1,7 +1,7 @@
 /* runtime - the host's side of CUDA for the emulator: memory is malloc's, streams run each call at
  * once, a graph is a list of calls. Memory starts as 0xff, so that what nobody wrote shows. */
-#include <cuda_runtime.h>
 #include <cudaTypedefs.h>
+#include <cuda_runtime.h>
 
 #include <stdlib.h>
 #include <time.h>
@@ -46,12 +46,30 @@ cudaError_t emu_launch(const cudaLaunchConfig_t *config, const char *name,
 }
 
 /* ---- the device ---- */
-cudaError_t cudaGetLastError() { return cudaSuccess; }
-const char *cudaGetErrorString(cudaError_t) { return "an error of the emulator"; }
-cudaError_t cudaDriverGetVersion(int *version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaRuntimeGetVersion(int *version) { return *version = 13000, cudaSuccess; }
-cudaError_t cudaGetDeviceCount(int *count) { return *count = 1, cudaSuccess; }
-cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+cudaError_t cudaGetLastError()
+{
+    return cudaSuccess;
+}
+const char *cudaGetErrorString(cudaError_t)
+{
+    return "an error of the emulator";
+}
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    return *version = 13000, cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    return *version = 13000, cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    return *count = 1, cudaSuccess;
+}
+cudaError_t cudaSetDevice(int)
+{
+    return cudaSuccess;
+}
 
 /* Few multiprocessors: persistent kernels go round their loops. */
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int)
@@ -81,17 +99,34 @@ cudaError_t cudaFree(void *ptr)
     return cudaSuccess;
 }
 
-cudaError_t cudaMemset(void *to, int byte, size_t bytes)
-{
-    return cudaMemsetAsync(to, byte, bytes, NULL);
-}
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t bytes, cudaStream_t stream)
 {
     return emu_submit(stream, [=]() { memset(to, byte, bytes); });
 }
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+/* The bytes are staged and land when stream 0 is waited for, or used again: see dev_upload. */
+static struct {
+    std::vector<char> bytes;
+    void *to;
+} staged;
+
+static void staged_land()
 {
-    return cudaMemcpyAsync(to, from, bytes, kind, NULL);
+    if (staged.to)
+        memcpy(staged.to, staged.bytes.data(), staged.bytes.size());
+    staged.to = NULL;
+}
+
+cudaError_t cudaMemset(void *to, int byte, size_t bytes)
+{
+    staged_land();
+    return cudaMemsetAsync(to, byte, bytes, NULL);
+}
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind)
+{
+    staged_land();
+    staged.bytes.assign((const char *)from, (const char *)from + bytes);
+    staged.to = to;
+    return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream)
@@ -105,21 +140,38 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *out, unsigned)
     *out = new emu_stream();
     return cudaSuccess;
 }
-cudaError_t cudaStreamDestroy(cudaStream_t stream) { return delete stream, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    return delete stream, cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream)
+{
+    if (!stream)
+        staged_land();
+    return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
+{
+    return cudaSuccess;
+}
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *out, unsigned)
 {
     *out = new emu_event();
     return cudaSuccess;
 }
-cudaError_t cudaEventDestroy(cudaEvent_t event) { return delete event, cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    return delete event, cudaSuccess;
+}
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
 {
     clock_gettime(CLOCK_MONOTONIC, &event->at);
     return cudaSuccess;
 }
-cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventSynchronize(cudaEvent_t)
+{
+    return cudaSuccess;
+}
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
 {
     *ms = (float)(to->at.tv_sec - from->at.tv_sec) * 1e3f +
@@ -142,8 +194,14 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *out, cudaGraph_t graph, unsign
     *out = new emu_graph(*graph);
     return cudaSuccess;
 }
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { return delete graph, cudaSuccess; }
+cudaError_t cudaGraphDestroy(cudaGraph_t graph)
+{
+    return delete graph, cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph)
+{
+    return delete graph, cudaSuccess;
+}
 cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream)
 {
     for (const std::function<void()> &call : graph->calls)
