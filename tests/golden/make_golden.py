@@ -2,6 +2,7 @@
 
     python tests/golden/make_golden.py tiny [NAME...]     tests/golden/tiny/*.json
     python tests/golden/make_golden.py smollm2 FOLDER     tests/golden/smollm2.json
+    python tests/golden/make_golden.py bf16 [FOLDER]      adds "bf16" to the above (FOLDER: SmolLM2's)
 
 tiny: one small checkpoint for each corner of the architecture table. Its weights come from the
 formula of worker/model/source.h, so no weights are committed: the C test builds the same ones from
@@ -11,7 +12,10 @@ A file holds greedy tokens with the margin between the two best logits at each, 
 prompt's end. The margins stay above MARGIN_MIN, which is twice the bound on the logits: so another
 order of summation cannot change a token, and a changed token is an error.
 
-Made with torch==2.6.0 transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.3 numpy==2.4.6.
+"bf16" is what transformers' own bf16 run, fed the same tokens, is off by: the root of the mean square at
+those logits, the largest at the two best wherever a token is chosen. It bounds tests/gpu/models.c.
+
+Made with torch==2.6.0 (bf16: 2.15.0) transformers==5.23.0 safetensors==0.8.0 tokenizers==0.23.3 numpy==2.4.6.
 """
 import json
 import os
@@ -274,11 +278,51 @@ def make_smollm2(folder):
     write(os.path.join(HERE, "smollm2.json"), data)
 
 
+def fed_logits(model, prompt):
+    """At the prompt's end and behind each of its tokens but the last: where a token is chosen."""
+    with torch.no_grad():
+        fed = prompt["ids"] + prompt["tokens"][:-1]
+        return model(torch.tensor([fed])).logits[0, len(prompt["ids"]) - 1:].float()
+
+
+def add_bf16(path, model, data):
+    right = [fed_logits(model, prompt) for prompt in data["prompts"]]
+    off, largest = [], 0
+    model.bfloat16()
+    for prompt, want in zip(data["prompts"], right):
+        got = fed_logits(model, prompt)
+        best = torch.topk(want, 2).indices
+        largest = max(largest, float((got - want).gather(1, best).abs().max()))
+        if "logits" in prompt:
+            stored = torch.tensor(prompt["logits"])
+            assert (want[0, prompt["logit_ids"]] - stored).abs().max() < 1e-3, path  # the model of these vectors
+            off.append(got[0, prompt["logit_ids"]] - stored)
+    data["bf16"] = {"rms": round(float(torch.cat(off).square().mean().sqrt()), 5), "max": round(largest, 5)}
+    write(path, data)
+    print(os.path.basename(path), data["bf16"], flush=True)
+
+
+def make_bf16(folder):
+    for name, _, cls, _ in TINY:
+        path = os.path.join(HERE, "tiny", name + ".json")
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        add_bf16(path, tiny_model(cls, data), data)
+    if folder:
+        path = os.path.join(HERE, "smollm2.json")
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+        model = transformers.LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        add_bf16(path, model.eval(), data)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     np.seterr(over="ignore")
     if sys.argv[1:2] == ["tiny"]:
         make_tiny(sys.argv[2:])
+    elif sys.argv[1:2] == ["bf16"]:
+        make_bf16(sys.argv[2] if len(sys.argv) > 2 else None)
     elif len(sys.argv) == 3 and sys.argv[1] == "smollm2":
         make_smollm2(sys.argv[2])
     else:
