@@ -4,7 +4,8 @@
  *   bench_offline --model DIR --work reference --profile --no-overlap …      one of them, an ablation
  *
  * CSV on stdout; notes (device, time to ready, pool) and with --profile the time budget on stderr. A
- * run of another seed goes before each measured one. `share` is that of the limit by bytes and FLOP
+ * run of another seed goes before each measured one; what the process holds in memory is noted before
+ * the first measured run and behind the last (--runs 98 --work single: 100,000 steps). `share` is that of the limit by bytes and FLOP
  * of one H200, where it is known (docs/PERFORMANCE.md).
  */
 #include "bench/works/drive.h"
@@ -13,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct offline {
     const char *model, *backend, *label, *plans;
@@ -34,7 +36,7 @@ static const struct option options[] = {
     OPTION_CHOICE(O, work, "work", "all", WORKS "|all", "which workload"),
     OPTION_UINT(O, seed, "seed", "0", 0, 999, "seed of the measured run"),
     OPTION_UINT(O, warm_seed, "warm-seed", "7", 0, 999, "seed of the run before"),
-    OPTION_UINT(O, runs, "runs", "1", 1, 100, "measured runs"),
+    OPTION_UINT(O, runs, "runs", "1", 1, 1000, "measured runs"),
     OPTION_UINT(O, divide, "divide", "1", 1, 1000,
                 "makes lengths and counts so many times smaller"),
     OPTION_UINT(O, running_max, "max-running", "256", 1, 4096, "reqs in a step at most"),
@@ -165,6 +167,19 @@ static enum status run_work(const struct offline *o, struct engine *engine, enum
     return status;
 }
 
+/* Bytes of this process in memory, host memory that is pinned included. */
+static double resident_mb(void)
+{
+    unsigned long size = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file != NULL) {
+        if (fscanf(file, "%lu %lu", &size, &resident) != 2)
+            resident = 0;
+        fclose(file);
+    }
+    return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1e6;
+}
+
 static enum status run_all(const struct offline *o, struct engine *engine, struct err *err)
 {
     if (o->header)
@@ -174,8 +189,14 @@ static enum status run_all(const struct offline *o, struct engine *engine, struc
             continue;
         if (!o->no_warm)
             TRY(run_work(o, engine, kind, o->warm_seed, false, err));
-        for (uint64_t run = 0; run < o->runs; run++)
+        double before_mb = resident_mb(), half_mb = 0;
+        for (uint64_t run = 0; run < o->runs; run++) {
             TRY(run_work(o, engine, kind, o->seed, true, err));
+            if (run == o->runs / 2)
+                half_mb = resident_mb();
+        }
+        fprintf(stderr, "# %s: %.1f MB in memory, %.1f behind half of %llu runs, %.1f behind all\n",
+                work_name(kind), before_mb, half_mb, (unsigned long long)o->runs, resident_mb());
     }
     return STATUS_OK;
 }

