@@ -29,14 +29,8 @@ static void ops_need(const char *op, const char *wrong)
 #define CHECKED(op) cpu_checked_##op
 #define IMPL        cpu_ops
 #define GRAPH_OPS   /* none */
-#define MODEL_OPS                                                                                  \
-    .norm_part = CHECKED(norm_part), .qk_sums = CHECKED(qk_sums),                                  \
-    .qk_norm_by_sums = CHECKED(qk_norm_by_sums), .route = CHECKED(route),                          \
-    .experts_gate_up = CHECKED(experts_gate_up), .experts_down = CHECKED(experts_down),            \
-    .add_gated = CHECKED(add_gated),
 #include "kernels/ops_checked.h"
 #undef GRAPH_OPS
-#undef MODEL_OPS
 #undef BACKEND
 #undef CHECKED
 #undef IMPL
@@ -69,10 +63,6 @@ static void graph_free(struct device *device, struct graph *graph)
 #define GRAPH_OPS                                                                                  \
     .graph_begin = graph_begin, .graph_end = graph_end, .graph_launch = graph_launch,              \
     .graph_free = graph_free,
-#define MODEL_OPS                                                                                  \
-    .norm_part = CHECKED(norm_part), .route = CHECKED(route),                                      \
-    .experts_gate_up = CHECKED(experts_gate_up), .experts_down = CHECKED(experts_down),            \
-    .add_gated = CHECKED(add_gated),
 #include "kernels/ops_checked.h"
 
 /* A driver and a card, good or not: what is wrong with them is open's to say. */

@@ -143,7 +143,8 @@ struct device_opts {
     const char *plans; /* cuda: folder of measured matmul plans, read at open; NULL: none */
     bool tune;         /* cuda: measure plans that are missing, write them at close */
     int rank, tp;
-    /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start */
+    /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start. cuda: with tp
+     * 1 as well, for tests, the collectives of one rank then go through NCCL */
     const char *comm;
 };
 

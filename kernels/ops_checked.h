@@ -339,4 +339,10 @@ static const struct ops CHECKED(table) = {.name = BACKEND,
                                           .slot_setup = CHECKED(slot_setup),
                                           .logits_adjust = CHECKED(logits_adjust),
                                           .logprobs = CHECKED(logprobs),
-                                          MODEL_OPS};
+                                          .norm_part = CHECKED(norm_part),
+                                          .qk_sums = CHECKED(qk_sums),
+                                          .qk_norm_by_sums = CHECKED(qk_norm_by_sums),
+                                          .route = CHECKED(route),
+                                          .experts_gate_up = CHECKED(experts_gate_up),
+                                          .experts_down = CHECKED(experts_down),
+                                          .add_gated = CHECKED(add_gated)};

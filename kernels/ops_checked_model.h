@@ -1,5 +1,5 @@
-/* ops_checked_model - the part of ops_checked.h for the ops that only some architectures need; a
- * backend's table has those that MODEL_OPS lists. Included by ops_checked.h alone.
+/* ops_checked_model - the part of ops_checked.h for the ops that only some architectures need. Included
+ * by ops_checked.h alone.
  */
 static UNUSED void CHECKED(norm_part)(struct device *device, struct stream *stream, void *x,
                                       const float *w, uint32_t rows, uint32_t stride, uint32_t dim,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/comm.cuh"
 #include "kernels/cuda/gemm_plans.cuh"
 #include "kernels/cuda/weights.cuh"
 
@@ -62,6 +63,7 @@ static void dev_close(struct device *device)
     struct err err = {};
     if (!device)
         return;
+    ranks_close(device->ranks);
     cudaFree(device->workspace);
     cudaFree(device->setup_words);
     if (device->plans && gemm_plans_save(device->plans, &err) != STATUS_OK)
@@ -82,10 +84,6 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
 
     CHECK(device);
     device->opts = *opts;
-    if (opts->tp > 1) {
-        status = err_set(err, STATUS_UNSUPPORTED, "the cuda backend runs with tp 1 only so far");
-        goto out;
-    }
     error = cudaSetDevice(opts->device_index);
     if (error == cudaSuccess)
         error = cudaGetDeviceProperties(&device->prop, opts->device_index);
@@ -111,6 +109,8 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
     device->plans = gemm_plans_new(opts->plans, device->prop.name, cublasLtGetVersion());
     device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
     CUDA_TRY_OUT(attn_scratch_init(device));
+    if (opts->tp > 1 || opts->comm)
+        status = ranks_open(opts, &device->ranks, err);
 out:
     if (status == STATUS_OK)
         *out = device;
@@ -327,19 +327,6 @@ static void graph_free(struct device *device, struct graph *graph)
     free(graph);
 }
 
-static void all_reduce(struct device *device, struct stream *stream, void *act, size_t count)
-{
-    (void)device, (void)stream, (void)act, (void)count; /* tp is 1: open refuses more */
-}
-
-static void all_gather(struct device *device, struct stream *stream, float *out, const float *in,
-                       uint32_t rows, uint32_t cols)
-{
-    if (out != in)
-        CUDA_NOTE(device, cudaMemcpyAsync(out, in, (size_t)rows * cols * sizeof(float),
-                                          cudaMemcpyDeviceToDevice, stream->cuda));
-}
-
 /* In the order of struct ops. */
 extern "C" const struct ops cuda_ops = {
     "cuda",
@@ -368,8 +355,8 @@ extern "C" const struct ops cuda_ops = {
     graph_end,
     graph_launch,
     graph_free,
-    all_reduce,
-    all_gather,
+    cuda_all_reduce,
+    cuda_all_gather,
     cuda_page_table_set,
     cuda_resolve_tokens,
     cuda_embed,
@@ -392,8 +379,8 @@ extern "C" const struct ops cuda_ops = {
     cuda_logits_adjust,
     cuda_logprobs,
     cuda_norm_part,
-    NULL, /* qk_sums, qk_norm_by_sums: for tp above 1 */
-    NULL,
+    cuda_qk_sums,
+    cuda_qk_norm_by_sums,
     cuda_route,
     cuda_experts_gate_up,
     cuda_experts_down,

@@ -30,6 +30,7 @@ struct device {
     void *workspace;       /* cuBLASLt's */
     uint32_t *setup_words; /* [SETUP_WORDS] */
     struct gemm_plans *plans;
+    struct ranks *ranks;               /* NULL: alone */
     struct uploader *uploader;         /* NULL before the first weight_load */
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
     struct attn_scratch attn;
@@ -249,6 +250,12 @@ CUDA_OP cuda_logits_adjust(struct device *, struct stream *, float *, uint32_t,
 CUDA_OP cuda_logprobs(struct device *, struct stream *, const struct logprob_args *);
 CUDA_OP cuda_norm_part(struct device *, struct stream *, void *, const float *, uint32_t, uint32_t,
                        uint32_t, float);
+CUDA_OP cuda_qk_sums(struct device *, struct stream *, float *, const struct wide_norm_args *);
+CUDA_OP cuda_qk_norm_by_sums(struct device *, struct stream *, const float *, uint32_t,
+                             const struct wide_norm_args *);
+CUDA_OP cuda_all_reduce(struct device *, struct stream *, void *, size_t);
+CUDA_OP cuda_all_gather(struct device *, struct stream *, float *, const float *, uint32_t,
+                        uint32_t);
 CUDA_OP cuda_route(struct device *, struct stream *, uint32_t *, float *, const float *,
                    const struct expert_args *);
 CUDA_OP cuda_experts_gate_up(struct device *, struct stream *, void *, const void *,

@@ -1,4 +1,4 @@
-/* norm - RMSNorm and add+RMSNorm.
+/* norm - RMSNorm and add+RMSNorm; norms over a part of a row, and over all ranks' parts.
  *
  * y = x / sqrt(mean(x^2) + eps) * w, one block a row. The row stays in registers, UNITS times 16
  * bytes a thread, so it is read once: rows * dim * 2 * (2, with a residual 4) bytes. The weights
@@ -111,6 +111,48 @@ __global__ void norm_part_kernel(bf16 *x, const float *w, uint32_t stride, uint3
         row[i] = __float2bfloat16(to_f32(row[i]) * scale * w[i]);
 }
 
+/* Sums of squares of a row's q and k. */
+__global__ void qk_sums_kernel(float *sums, struct wide_norm_args args)
+{
+    __shared__ float scratch[32];
+    const bf16 *row = (const bf16 *)args.qkv + (size_t)blockIdx.x * args.stride;
+    float q = 0.0f, k = 0.0f;
+
+    pdl_launch();
+    pdl_wait();
+    for (uint32_t i = threadIdx.x; i < args.q_dim; i += NORM_THREADS)
+        q += to_f32(row[i]) * to_f32(row[i]);
+    for (uint32_t i = threadIdx.x; i < args.k_dim && args.k_counts; i += NORM_THREADS)
+        k += to_f32(row[args.q_dim + i]) * to_f32(row[args.q_dim + i]);
+    q = block_sum(q, scratch);
+    k = block_sum(k, scratch);
+    if (threadIdx.x == 0) {
+        sums[2 * (size_t)blockIdx.x] = q;
+        sums[2 * (size_t)blockIdx.x + 1] = k;
+    }
+}
+
+/* Each thread adds the parts' sums in their order. */
+__global__ void qk_norm_kernel(const float *sums, uint32_t parts, struct wide_norm_args args)
+{
+    bf16 *row = (bf16 *)args.qkv + (size_t)blockIdx.x * args.stride;
+    float q = 0.0f, k = 0.0f;
+
+    pdl_launch();
+    pdl_wait();
+    sums += 2 * (size_t)blockIdx.x * parts;
+    for (uint32_t i = 0; i < parts; i++) {
+        q += sums[2 * i];
+        k += sums[2 * i + 1];
+    }
+    q = rsqrtf(q / (float)args.q_width + args.eps);
+    k = rsqrtf(k / (float)args.k_width + args.eps);
+    for (uint32_t i = threadIdx.x; i < args.q_dim + args.k_dim; i += NORM_THREADS) {
+        float w = i < args.q_dim ? args.q_norm[i] : args.k_norm[i - args.q_dim];
+        row[i] = __float2bfloat16(to_f32(row[i]) * (i < args.q_dim ? q : k) * w);
+    }
+}
+
 static void norm(struct device *device, struct stream *stream, const struct norm_args *args,
                  uint32_t rows, const char *name)
 {
@@ -150,4 +192,20 @@ CUDA_OP cuda_norm_part(struct device *device, struct stream *stream, void *x, co
     if (rows > 0)
         cuda_launch(device, stream, "norm_part", norm_part_kernel, rows, NORM_THREADS, 0, (bf16 *)x,
                     w, stride, dim, eps);
+}
+
+CUDA_OP cuda_qk_sums(struct device *device, struct stream *stream, float *sums,
+                     const struct wide_norm_args *args)
+{
+    if (args->rows > 0)
+        cuda_launch(device, stream, "qk_sums", qk_sums_kernel, args->rows, NORM_THREADS, 0, sums,
+                    *args);
+}
+
+CUDA_OP cuda_qk_norm_by_sums(struct device *device, struct stream *stream, const float *sums,
+                             uint32_t parts, const struct wide_norm_args *args)
+{
+    if (args->rows > 0)
+        cuda_launch(device, stream, "qk_norm_by_sums", qk_norm_kernel, args->rows, NORM_THREADS, 0,
+                    sums, parts, *args);
 }

@@ -2,7 +2,8 @@
  *
  *     models_device [NAME...]                     the golden vectors of tests/golden, all or these
  *     models_device --folder DIR [--dummy SEED]   a model folder: the cpu backend is the reference
- *     --backend NAME (cuda), --prompts N (16), --tokens N (24)
+ *     --backend NAME (cuda), --prompts N (16), --tokens N (24); of the golden vectors also --tp N:
+ *     ranks on GPUs 0 to N - 1, each a process of its own that is fed the same
  *
  * The golden vectors are `transformers` in f32; each file says ("bf16") by how much transformers' own
  * bf16 run is off. Ours, the root of the mean square over all prompts' logits, may be off by a quarter
@@ -17,7 +18,8 @@
  * the residual stream to bf16 counts 2^-8 of the logits' root mean square, added as squares, and a
  * logit may be off by four times that.
  *
- * Seen from the repository's root. 77 without a device; no forks, a CUDA device would not survive.
+ * Seen from the repository's root. 77 without a device; no forks but for ranks, before all else: a CUDA
+ * device would not survive.
  */
 #include "tests/worker/engine/fixture.h"
 
@@ -25,14 +27,18 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <sys/wait.h>
 
 #define EXIT_SKIPPED 77
 #define TOKENS_MAX   256
+#define RANKS_MAX    8
 
 struct args {
     const char *backend, *folder;
     const char *const *names;
-    uint32_t name_count, prompts, tokens;
+    uint32_t name_count, prompts, tokens, tp, rank;
+    char group[32]; /* of the ranks' rendezvous */
+    uint32_t opened;
     uint64_t seed;
     bool dummy;
 };
@@ -152,7 +158,7 @@ static void check_prompt(struct engine *engine, const json_t *prompt, uint32_t c
 }
 
 /* NULL, and why, where this backend refuses the model. */
-static struct engine *open_model(const struct args *args, const char *backend, const char *dir,
+static struct engine *open_model(struct args *args, const char *backend, const char *dir,
                                  bool dummy, uint64_t seed, struct err *err)
 {
     struct engine_opts opts = fixture_opts(dir, dummy, seed);
@@ -161,6 +167,12 @@ static struct engine *open_model(const struct args *args, const char *backend, c
     opts.threads = 0;
     opts.kv_bytes = 256u << 20;
     opts.context_max = args->folder ? 1024 : 0;
+    char comm[64];
+    snprintf(comm, sizeof(comm), "%s-%u", args->group, args->opened++);
+    opts.tp = (int)args->tp;
+    opts.rank = (int)args->rank;
+    opts.gpu = args->rank;
+    opts.comm = args->tp > 1 ? comm : NULL;
     if (engine_open(&opts, &engine, err) != STATUS_OK)
         return NULL;
     engine_keep_logits(engine, true);
@@ -179,7 +191,7 @@ static void report(const char *what, const struct errors *e, double bound)
 }
 
 /* A golden file; `dir` NULL: its config with the formula's weights. */
-static void check_golden(const struct args *args, const char *file, const char *dir)
+static void check_golden(struct args *args, const char *file, const char *dir)
 {
     json_t *golden = fixture_golden(file);
     const json_t *config = json_object_get(golden, "config"), *prompts, *bf16;
@@ -218,7 +230,7 @@ static bool wanted(const struct args *args, const char *name)
     return args->name_count == 0;
 }
 
-static void check_all_golden(const struct args *args)
+static void check_all_golden(struct args *args)
 {
     struct dirent **entries;
     const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
@@ -264,7 +276,7 @@ static double folder_bound(const struct errors *e, double layers)
 }
 
 /* Random ids: the device beside the cpu backend, fed the latter's tokens. */
-static void check_folder(const struct args *args)
+static void check_folder(struct args *args)
 {
     struct err err = {0};
     struct errors e = {0};
@@ -313,9 +325,23 @@ START_TEST(models)
 }
 END_TEST
 
+static int run(void)
+{
+    Suite *suite = suite_create("models");
+    TCase *tcase = tcase_create("all");
+    tcase_add_test(tcase, models);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed;
+}
+
 int main(int argc, char **argv)
 {
-    args = (struct args){.backend = "cuda", .prompts = 16, .tokens = 24};
+    args = (struct args){.backend = "cuda", .prompts = 16, .tokens = 24, .tp = 1};
     int i = 1;
     for (; i < argc && strncmp(argv[i], "--", 2) == 0 && i + 1 < argc; i += 2) {
         const char *value = argv[i + 1];
@@ -329,21 +355,31 @@ int main(int argc, char **argv)
             args.prompts = (uint32_t)strtoul(value, NULL, 10);
         else if (strcmp(argv[i], "--tokens") == 0)
             args.tokens = (uint32_t)strtoul(value, NULL, 10);
+        else if (strcmp(argv[i], "--tp") == 0)
+            args.tp = (uint32_t)strtoul(value, NULL, 10);
     }
     args.names = (const char *const *)argv + i;
     args.name_count = (uint32_t)(argc - i);
-    if (strcmp(args.backend, "cuda") == 0 && !engine_on_gpu(NULL)) {
-        printf("SKIPPED: models_device: no GPU, or built without CUDA; nothing was tested\n");
-        return EXIT_SKIPPED;
+    args.tp = MIN(args.tp, (uint32_t)RANKS_MAX);
+    pid_t others[RANKS_MAX];
+    snprintf(args.group, sizeof(args.group), "models-%d", (int)getpid());
+    for (uint32_t rank = 1; rank < args.tp; rank++) {
+        others[rank] = fork();
+        if (others[rank] != 0)
+            continue;
+        args.rank = rank;
+        if (freopen("/dev/null", "w", stdout) == NULL)
+            return 1;
+        break;
     }
-    Suite *suite = suite_create("models");
-    TCase *tcase = tcase_create("all");
-    tcase_add_test(tcase, models);
-    suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    bool skipped = strcmp(args.backend, "cuda") == 0 && !engine_on_gpu(NULL);
+    int failed = skipped ? 0 : run();
+    for (uint32_t rank = 1; rank < args.tp && args.rank == 0; rank++) {
+        int status = 1;
+        waitpid(others[rank], &status, 0);
+        failed += status != 0;
+    }
+    if (skipped)
+        printf("SKIPPED: models_device: no GPU, or built without CUDA; nothing was tested\n");
+    return skipped ? EXIT_SKIPPED : failed ? 1 : 0;
 }

@@ -46,6 +46,120 @@ static void run_norm_part(struct rig *rig)
         norm_part_case(rig, cases[i][0], cases[i][1], cases[i][2]);
 }
 
+/* One norm over all ranks' q heads, one over their k heads; the last two ranks hold the same k. */
+enum { OVER_ROWS = 3, OVER_RANKS = 3 };
+
+static void over_ranks_case(struct rig *rig, uint32_t q, uint32_t k)
+{
+    uint32_t stride = q + 2 * k, qw = q * OVER_RANKS, kw = k * (OVER_RANKS - 1);
+    float *w = rig_values(rig, qw + kw, 1), *x[OVER_RANKS];
+    float *w_device = rig_up(rig, w, (qw + kw) * sizeof(*w));
+    double squares[OVER_ROWS][2] = {{0}};
+    struct rig_out all = rig_out_bytes(rig, OVER_ROWS * OVER_RANKS * 2 * sizeof(float));
+    struct wide_norm_args args[OVER_RANKS];
+    for (uint32_t rank = 0; rank < OVER_RANKS; rank++) {
+        bool counts = rank + 1 < OVER_RANKS;
+        float sums[OVER_ROWS][2];
+        x[rank] = rig_values(rig, OVER_ROWS * stride, 2);
+        for (uint32_t r = 0; r < OVER_ROWS; r++) {
+            float *row = x[rank] + r * stride;
+            if (!counts)
+                memcpy(row + q, x[rank - 1] + r * stride + q, k * sizeof(*row));
+            for (uint32_t i = 0; i < (counts ? q + k : q); i++)
+                squares[r][i >= q] += (double)row[i] * (double)row[i];
+        }
+        args[rank] = (struct wide_norm_args){.qkv = rig_act(rig, x[rank], OVER_ROWS * stride),
+                                             .q_norm = w_device + rank * q,
+                                             .k_norm = w_device + qw +
+                                                       MIN(rank, (uint32_t)OVER_RANKS - 2) * k,
+                                             .eps = 1e-5f,
+                                             .rows = OVER_ROWS,
+                                             .stride = stride,
+                                             .q_dim = q,
+                                             .k_dim = k,
+                                             .q_width = qw,
+                                             .k_width = kw,
+                                             .k_counts = counts};
+        struct rig_out mine = rig_out_bytes(rig, sizeof(sums));
+        rig->ops->qk_sums(rig->device, rig->stream, mine.device, &args[rank]);
+        memcpy(sums, rig_out_read(rig, &mine, DTYPE_F32, "qk_sums"), sizeof(sums));
+        for (uint32_t r = 0; r < OVER_ROWS; r++)
+            rig->ops->upload(rig->device, NULL,
+                             (float *)all.device + ((size_t)r * OVER_RANKS + rank) * 2, sums[r],
+                             sizeof(sums[r]));
+    }
+    for (uint32_t rank = 0; rank < OVER_RANKS; rank++) {
+        rig->ops->qk_norm_by_sums(rig->device, rig->stream, all.device, OVER_RANKS, &args[rank]);
+        float *got = rig_read(rig, args[rank].qkv, OVER_ROWS * stride);
+        for (uint32_t r = 0; r < OVER_ROWS; r++) {
+            const float *in = x[rank] + r * stride, *out = got + r * stride;
+            for (uint32_t i = 0; i < q + k; i++) {
+                const float *norm = i < q
+                                        ? w + rank * q + i
+                                        : w + qw + MIN(rank, (uint32_t)OVER_RANKS - 2) * k + i - q;
+                double sum = squares[r][i >= q] / (i < q ? qw : kw);
+                double want = (double)in[i] / sqrt(sum + 1e-5) * (double)*norm;
+                rig_close(rig, out[i], want, (act_ulp(rig) + 0x1p-19) * fabs(want) + 1e-9,
+                          "qk_norm_by_sums", r * stride + i);
+            }
+            EXPECT(rig, memcmp(out + q + k, in + q + k, k * sizeof(*in)) == 0,
+                   "qk_norm_by_sums: v of row %u changed", r);
+        }
+    }
+    rig->cases++;
+    rig_drop(rig);
+}
+
+static void run_over_ranks(struct rig *rig)
+{
+    over_ranks_case(rig, 8, 8);
+    over_ranks_case(rig, 33, 17);
+    over_ranks_case(rig, 1024, 512);
+}
+
+/* Collectives of one rank, which change nothing, through the library that several would use. */
+static void run_one_rank(struct rig *rig)
+{
+    enum { ROWS = 5, COLS = 1003 };
+    struct device_opts opts = {.tp = 1, .comm = "alone"};
+    struct rig alone = *rig;
+    struct err err = {0};
+    if (!rig->cuda ||
+        rig->effort == EFFORT_TINY) /* cpu: test_comm.c; sanitizers: not our kernels */
+        return;
+    if (rig->ops->open(&opts, &alone.device, &err) != STATUS_OK) {
+        printf("    SKIPPED: %s\n", err.text);
+        return;
+    }
+    alone.device_memory = alone.host_memory = NULL;
+    alone.device_count = alone.host_count = 0;
+    EXPECT(&alone, alone.ops->stream_new(alone.device, &alone.stream, &err) == STATUS_OK, "stream");
+    float *x = rig_values(&alone, ROWS * COLS, 1);
+    void *act = rig_act(&alone, x, ROWS * COLS);
+    float *in = rig_up(&alone, x, ROWS * COLS * sizeof(*x));
+    struct rig_out out = rig_out_bytes(&alone, ROWS * COLS * sizeof(*x));
+    struct graph *graph = NULL;
+    EXPECT(&alone, alone.ops->graph_begin(alone.device, alone.stream, &err) == STATUS_OK, "begin");
+    alone.ops->all_reduce(alone.device, alone.stream, act, ROWS * COLS);
+    alone.ops->all_gather(alone.device, alone.stream, out.device, in, ROWS, COLS);
+    EXPECT(&alone, alone.ops->graph_end(alone.device, alone.stream, &graph, &err) == STATUS_OK,
+           "%s", err.text);
+    for (int turn = 0; turn < 2 && graph; turn++)
+        alone.ops->graph_launch(alone.device, alone.stream, graph);
+    float *reduced = rig_read(&alone, act, ROWS * COLS);
+    float *gathered = rig_out_read(&alone, &out, DTYPE_F32, "all_gather");
+    EXPECT(&alone, memcmp(reduced, x, ROWS * COLS * sizeof(*x)) == 0, "all_reduce of one rank");
+    EXPECT(&alone, memcmp(gathered, x, ROWS * COLS * sizeof(*x)) == 0, "all_gather of one rank");
+    if (graph)
+        alone.ops->graph_free(alone.device, graph);
+    rig_drop(&alone);
+    alone.ops->stream_free(alone.device, alone.stream);
+    alone.ops->close(alone.device);
+    rig->checks = alone.checks, rig->failures = alone.failures;
+    rig->failures_here = alone.failures_here, rig->seed = alone.seed;
+    rig->cases++;
+}
+
 struct mixture {
     uint32_t rows, experts, top, hidden, inter;
     bool renormalize, ties;
@@ -209,6 +323,8 @@ static void run_experts(struct rig *rig)
 
 const struct rig_test moe_tests[] = {
     {"norm_part", run_norm_part},
+    {"norm_over_ranks", run_over_ranks},
+    {"one_rank", run_one_rank},
     {"experts", run_experts},
     {NULL, NULL},
 };
