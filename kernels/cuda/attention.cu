@@ -29,9 +29,9 @@ cudaError_t attn_scratch_init(struct device *device)
     if (error == cudaSuccess)
         error = cudaMalloc((void **)&scratch->part_ml, SCRATCH_BYTES / 32);
     if (error == cudaSuccess)
-        error = cudaMalloc((void **)&scratch->counters, COUNTERS * sizeof(uint32_t));
+        error = cudaMalloc((void **)&scratch->counters, (COUNTERS + 1) * sizeof(uint32_t));
     if (error == cudaSuccess)
-        error = cudaMemset(scratch->counters, 0, COUNTERS * sizeof(uint32_t));
+        error = cudaMemset(scratch->counters, 0, (COUNTERS + 1) * sizeof(uint32_t));
     return error;
 }
 
@@ -171,6 +171,7 @@ static bool run_tiles(struct device *device, struct stream *stream, const struct
     prefill.scale = args->scale * LOG2_E;
     prefill.part_o = device->attn.part_o;
     prefill.part_ml = device->attn.part_ml;
+    prefill.ticket = device->attn.counters + COUNTERS;
     if (tiles > 0)
         attn_prefill(device, stream, &prefill, &half, &query, tiles);
     else

@@ -31,6 +31,7 @@ struct attn_prefill_args {
     float scale;   /* as above */
     float *part_o; /* wide tiles: as above */
     float2 *part_ml;
+    uint32_t *ticket; /* of the tiles; zero between launches */
 };
 
 /* kv_map: boxes of a whole unit (K and V of 16 keys); half_map: of 16 keys x 64 elements; q_map: of

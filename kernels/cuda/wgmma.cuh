@@ -20,6 +20,12 @@ __device__ __forceinline__ uint64_t wgmma_matrix(uint32_t addr, uint32_t lbo, ui
            (uint64_t)(sbo >> 4) << 32 | (uint64_t)1 << 62;
 }
 
+/* The matrix that begins so many bytes behind another. */
+__device__ __forceinline__ uint64_t wgmma_behind(uint64_t matrix, uint32_t bytes)
+{
+    return matrix + (bytes >> 4);
+}
+
 /* Before the first product that reads registers which were written since the last one. */
 __device__ __forceinline__ void wgmma_fence()
 {
@@ -35,6 +41,15 @@ __device__ __forceinline__ void wgmma_commit()
 template <int LEFT> __device__ __forceinline__ void wgmma_wait()
 {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory");
+}
+
+/* The same once x >= 0 has been computed, which the assembler otherwise puts behind the wait: it sees
+ * no reason not to, and work that should run under the products runs after them. */
+template <int LEFT> __device__ __forceinline__ void wgmma_wait_after(float x)
+{
+    asm volatile("{\n.reg .pred p;\nsetp.lt.f32 p, %0, 0f00000000;\n@p trap;\n}\n" ::"f"(x)
+                 : "memory");
+    wgmma_wait<LEFT>();
 }
 
 /* Keeps the compiler from moving uses of accumulators across a wait. */
@@ -71,10 +86,11 @@ __device__ __forceinline__ void wgmma_ss_128(float (&d)[64], uint64_t a, uint64_
                  : "l"(a), "l"(b), "r"((int)!first));
 }
 
-/* a in registers, b in shared memory with n along the rows; d += a b. */
-__device__ __forceinline__ void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b)
+/* a in registers, b in shared memory with n along the rows; d += a b, first: d = a b. */
+__device__ __forceinline__ void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b,
+                                             bool first)
 {
-    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
                  "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
@@ -94,13 +110,14 @@ __device__ __forceinline__ void wgmma_rs_128(float (&d)[64], const uint32_t *a, 
                    "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
                    "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
                    "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)!first));
 }
 
-/* a in registers, b in shared memory with n along the rows; d += a b. */
-__device__ __forceinline__ void wgmma_rs_64(float (&d)[32], const uint32_t *a, uint64_t b)
+/* a in registers, b in shared memory with n along the rows; d += a b, first: d = a b. */
+__device__ __forceinline__ void wgmma_rs_64(float (&d)[32], const uint32_t *a, uint64_t b,
+                                            bool first)
 {
-    asm volatile("{\n.reg .pred p;\nsetp.eq.b32 p, 0, 0;\n"
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                  "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
                  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
                  "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
@@ -112,7 +129,7 @@ __device__ __forceinline__ void wgmma_rs_64(float (&d)[32], const uint32_t *a, u
                    "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
                    "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
                    "+f"(d[30]), "+f"(d[31])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"((int)!first));
 }
 
 #endif

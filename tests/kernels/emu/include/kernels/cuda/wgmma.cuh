@@ -9,6 +9,10 @@ static inline uint64_t wgmma_matrix(uint32_t addr, uint32_t lbo, uint32_t sbo)
 {
     return addr | (uint64_t)(lbo >> 4) << 32 | (uint64_t)(sbo >> 4) << 48;
 }
+static inline uint64_t wgmma_behind(uint64_t matrix, uint32_t bytes)
+{
+    return matrix + bytes;
+}
 static inline void wgmma_fence()
 {
 }
@@ -16,6 +20,9 @@ static inline void wgmma_commit()
 {
 }
 template <int LEFT> static inline void wgmma_wait()
+{
+}
+template <int LEFT> static inline void wgmma_wait_after(float)
 {
 }
 template <int N> static inline void wgmma_hold(float (&)[N])
@@ -82,14 +89,14 @@ static inline void wgmma_ss_128(float (&d)[64], uint64_t a, uint64_t b, bool fir
     struct emu_wgmma product = {d, NULL, a, b, first, false};
     emu_group_meet(&product, emu_wgmma_all<128>);
 }
-static inline void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b)
+static inline void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b, bool first)
 {
-    struct emu_wgmma product = {d, a, 0, b, false, true};
+    struct emu_wgmma product = {d, a, 0, b, first, true};
     emu_group_meet(&product, emu_wgmma_all<128>);
 }
-static inline void wgmma_rs_64(float (&d)[32], const uint32_t *a, uint64_t b)
+static inline void wgmma_rs_64(float (&d)[32], const uint32_t *a, uint64_t b, bool first)
 {
-    struct emu_wgmma product = {d, a, 0, b, false, true};
+    struct emu_wgmma product = {d, a, 0, b, first, true};
     emu_group_meet(&product, emu_wgmma_all<64>);
 }
 
