@@ -55,7 +55,7 @@ static const struct option options[] = {
     OPTION_FLOAT(
         W, step_ms, "step-ms", "-1", -1, 60000,
         "ms that a step may take while streams run, by the cost model; 0 = no bound; -1 = 100 "
-        "on a CPU, 28 on a GPU"),
+        "on a CPU, 25 on a GPU"),
     OPTION_CHOICE(W, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
     OPTION_BOOL(W, prefix_groups, "prefix-groups", "true", NULL,
                 "read a shared prefix once a step"),
@@ -162,7 +162,7 @@ static void fill_sizes(struct worker_config *config)
     if (config->step_tokens == 0)
         config->step_tokens = gpu ? 8192 : 1024;
     if (config->step_ms < 0)
-        config->step_ms = gpu ? 28 : 100;
+        config->step_ms = gpu ? 25 : 100;
     /* A step decodes every running req. */
     config->step_tokens = MAX(config->step_tokens, config->running_max);
     config->chunk_tokens = MIN(config->chunk_tokens, MAX(config->step_tokens / 2, 1u));
