@@ -14,7 +14,7 @@
  *     a matrix is     [half of 64 elements][row][64], each row of 128 bytes swizzled
  *
  * FLOP: 4 d per visible (token, key) and q head. A step of both warpgroups needs 2,048 cycles of the
- * tensor cores and takes 3,160; 1,024 of exp2. Heads of one group run side by side, so that K and V
+ * tensor cores, 1,024 of exp2, and takes some 3,000. Heads of one group run side by side, so that K and V
  * come from L2 for all but the first. A wide tile ends as parts (o, m, l) that attn_decode merges.
  * Tolerance: p in bf16.
  */
