@@ -59,7 +59,7 @@ struct bench {
     size_t pool_bytes, pool_at;
     void *kv_pool;
     size_t act_bytes;
-    void *x, *y, *scratch;
+    void *x, *y, *attn, *scratch;
     float *logits, *norm, *cos_sin;
     uint32_t *page_table, *positions, *slots, *ids, *last, *out;
     struct attn_row rows_host[SLOTS], *attn_rows;
@@ -147,7 +147,7 @@ static void bench_init(struct bench *b)
         fill_pool(b, b->kv_pool, bytes, DTYPE_F32);
     }
     b->act_bytes = b->cuda ? (size_t)1 << 30 : (size_t)16 << 20;
-    void **acts[] = {&b->x, &b->y, &b->scratch};
+    void **acts[] = {&b->x, &b->y, &b->attn, &b->scratch};
     for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
         *acts[i] = bench_alloc(b, b->act_bytes);
         fill_pool(b, *acts[i], b->act_bytes, info.act);
@@ -225,7 +225,7 @@ static void run_qkv(struct bench *b)
 static void run_o(struct bench *b)
 {
     struct weight w = bench_weight(b, b->m.hidden, b->m.heads * b->m.dim);
-    b->ops->matmul_add(b->device, b->stream, b->x, b->y, &w, NULL, b->rows, b->scratch);
+    b->ops->matmul_add(b->device, b->stream, b->x, b->attn, &w, NULL, b->rows, b->scratch);
 }
 
 static void run_gate_up(struct bench *b)
@@ -284,9 +284,8 @@ static struct kv_view next_kv(struct bench *b)
                             .head_dim = b->m.dim};
 }
 
-static void run_rope(struct bench *b)
+static void rope_in(struct bench *b, struct kv_view kv)
 {
-    struct kv_view kv = next_kv(b);
     struct qkv_args qkv = {.qkv = b->y,
                            .positions = b->positions,
                            .token_slots = b->slots,
@@ -299,11 +298,15 @@ static void run_rope(struct bench *b)
     b->ops->qk_rope_store(b->device, b->stream, &kv, &qkv);
 }
 
-static void run_attention(struct bench *b)
+static void run_rope(struct bench *b)
 {
-    struct kv_view kv = next_kv(b);
+    rope_in(b, next_kv(b));
+}
+
+static void attention_in(struct bench *b, struct kv_view kv)
+{
     uint32_t each = b->prompt ? MIN(b->rows, (uint32_t)CONTEXT) : 1;
-    struct attn_args attn = {.out = b->scratch,
+    struct attn_args attn = {.out = b->attn,
                              .qkv = b->y,
                              .qkv_stride = qkv_cols(&b->m),
                              .rows = b->attn_rows,
@@ -314,6 +317,11 @@ static void run_attention(struct bench *b)
                              .q_heads = b->m.heads,
                              .scale = 1.0f / sqrtf((float)b->m.dim)};
     b->ops->attention(b->device, b->stream, &kv, &attn);
+}
+
+static void run_attention(struct bench *b)
+{
+    attention_in(b, next_kv(b));
 }
 
 static void run_sample(struct bench *b)
@@ -343,9 +351,10 @@ static void run_experts_down(struct bench *b)
 
 static void run_layer(struct bench *b)
 {
+    struct kv_view kv = next_kv(b);
     run_qkv(b);
-    run_rope(b);
-    run_attention(b);
+    rope_in(b, kv);
+    attention_in(b, kv);
     run_o(b);
     run_gate_up(b);
     run_down(b);
