@@ -82,7 +82,7 @@ static size_t decide(struct bench *b)
                                       .pending_tokens = i * 7 % 13 * 100,
                                       .reqs = i % 5,
                                       .last_turn = i};
-        c->busy = route_busy(c->busy, c->pending_tokens > 0, b->workers);
+        c->busy = route_busy(c->busy, c->pending_tokens > 0, b->workers, UINT32_MAX);
         c->cost = route_cost(c, 32);
     }
     return route_prefix.pick(b->candidates, b->workers);

@@ -53,7 +53,8 @@ static void fill_candidate(const struct router *router, const struct stream *str
     out->held_tokens = have - out->expected_tokens;
     out->pending_tokens = worker_pending_tokens(worker);
     out->reqs = worker_reqs(worker);
-    out->busy = worker->busy = route_busy(worker->busy, out->pending_tokens > 0, count);
+    worker->busy = route_busy(worker->busy, out->pending_tokens > 0, count, worker->looks++);
+    out->busy = worker->busy;
     out->last_turn = worker->last_turn;
     out->cost = route_cost(out, router->config.decode_weight);
 }

@@ -143,7 +143,7 @@ static enum status check_hello(struct fleet *fleet, struct str peer,
 }
 
 /* As busy as the others are: one that has just come must not look as if work there were free. */
-static double usual_busy(const struct fleet *fleet, const struct model *model)
+static void set_busy(struct worker *newcomer, const struct fleet *fleet, const struct model *model)
 {
     double sum = 0;
     uint32_t count = 0;
@@ -152,16 +152,17 @@ static double usual_busy(const struct fleet *fleet, const struct model *model)
         if (!worker || worker->model != model)
             continue;
         sum += worker->busy;
+        newcomer->looks = MAX(newcomer->looks, worker->looks);
         count++;
     }
-    return count > 0 ? sum / count : 0;
+    newcomer->busy = count > 0 ? sum / count : 0;
 }
 
 static struct worker *join(struct fleet *fleet, struct str peer, const struct frame_hello *hello,
                            const struct model *model, uint64_t now_ms)
 {
     struct worker *worker = mem_zalloc(sizeof(*worker));
-    worker->busy = usual_busy(fleet, model);
+    set_busy(worker, fleet, model);
     while (fleet->workers[worker->index])
         worker->index++;
     fleet->workers[worker->index] = worker;

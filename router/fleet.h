@@ -45,6 +45,7 @@ struct worker {
     uint64_t unacked_tokens; /* their sum */
     uint64_t shared_tokens;  /* counted twice above: prompts that wait for another one's prefix */
     double busy;             /* see route.h */
+    uint64_t looks;          /* that busy is the mean of */
     uint64_t last_turn;      /* of the last dispatch, rises over the whole fleet */
     bool cache_known;        /* the index is exact as of cache_seq */
     uint64_t cache_seq, snapshot_asked_ms;

@@ -29,7 +29,9 @@ double route_cost(const struct route_candidate *candidate, double decode_weight)
            decode_weight * (double)candidate->reqs;
 }
 
-double route_busy(double busy, bool working, size_t count)
+double route_busy(double busy, bool working, size_t count, uint64_t looks)
 {
-    return busy + (working - busy) / (BUSY_TURNS * (double)count);
+    /* The mean of all looks, and of one turn of each in which nobody worked; in the end a moving one. */
+    double weight = MIN((double)looks + (double)count + 1, BUSY_TURNS * (double)count);
+    return busy + (working - busy) / weight;
 }

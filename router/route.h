@@ -49,7 +49,8 @@ const struct route_policy *route_policy_of(enum route_kind kind);
 
 double route_cost(const struct route_candidate *candidate, double decode_weight);
 
-/* A worker's busy share after one more look at it: one decision among `count` candidates. */
-double route_busy(double busy, bool working, size_t count);
+/* A worker's busy share after one more look at it: one decision among `count` candidates. `looks`: at
+ * it before this one; while they are few each counts more. */
+double route_busy(double busy, bool working, size_t count, uint64_t looks);
 
 #endif

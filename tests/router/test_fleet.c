@@ -189,7 +189,10 @@ START_TEST(test_a_newcomer_looks_as_busy_as_the_others)
     struct worker *b = join(&w, "b");
     a->busy = 0.9;
     b->busy = 0.7;
-    ck_assert_double_eq_tol(join(&w, "c")->busy, 0.8, 1e-12);
+    b->looks = 9; /* and as sure of it */
+    struct worker *c = join(&w, "c");
+    ck_assert_double_eq_tol(c->busy, 0.8, 1e-12);
+    ck_assert_uint_eq(c->looks, 9);
     fleet_release(&w.fleet);
 }
 END_TEST

@@ -86,18 +86,32 @@ END_TEST
 START_TEST(test_busy_share_follows)
 {
     double busy = 0;
+    uint64_t looks = 1000;
     for (int i = 0; i < 8 * 16; i++)
-        busy = route_busy(busy, true, 8);
+        busy = route_busy(busy, true, 8, looks++);
     ck_assert(busy > 0.6 && busy < 0.66); /* 1 - 1/e after 16 turns of each of 8 workers */
     for (int i = 0; i < 4000; i++)
-        busy = route_busy(busy, true, 8);
+        busy = route_busy(busy, true, 8, looks++);
     ck_assert(busy > 0.99 && busy <= 1);
     for (int i = 0; i < 4000; i++)
-        busy = route_busy(busy, i % 2 == 0, 8);
+        busy = route_busy(busy, i % 2 == 0, 8, looks++);
     ck_assert(busy > 0.45 && busy < 0.55);
     for (int i = 0; i < 4000; i++)
-        busy = route_busy(busy, false, 8);
+        busy = route_busy(busy, false, 8, looks++);
     ck_assert(busy >= 0 && busy < 0.01);
+}
+END_TEST
+/* A router that has just started, one of several, sees few decisions: it must not take as long as all. */
+START_TEST(test_busy_share_is_learned_soon)
+{
+    double busy = 0;
+    uint64_t looks = 0;
+    for (; looks < 8; looks++)
+        busy = route_busy(busy, true, 8, looks);
+    ck_assert_double_eq_tol(busy, 0.5, 1e-9); /* one turn idle, one busy */
+    for (; looks < 72; looks++)
+        busy = route_busy(busy, true, 8, looks);
+    ck_assert_double_eq_tol(busy, 0.9, 1e-9);
 }
 END_TEST
 
@@ -132,6 +146,7 @@ int main(void)
     tcase_add_test(tc, test_a_busy_fleet_computes_nothing_twice);
     tcase_add_test(tc, test_a_hot_prefix_spreads);
     tcase_add_test(tc, test_busy_share_follows);
+    tcase_add_test(tc, test_busy_share_is_learned_soon);
     tcase_add_test(tc, test_least_and_turns);
     tcase_add_test(tc, test_policies_by_kind);
     suite_add_tcase(suite, tc);
