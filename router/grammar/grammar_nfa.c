@@ -134,3 +134,61 @@ void nfa_points(struct nfa *nfa, uint32_t from, uint32_t lo, uint32_t hi, uint32
     if (lo <= hi)
         points_split(nfa, from, lo, hi, to);
 }
+
+/* Sets lives[i] of the states first + i from which `end` is reached: backwards, each edge once. */
+static void find_living(const struct nfa *nfa, uint32_t first, uint32_t end, bool *lives)
+{
+    uint32_t count = nfa->states - first, depth = 0;
+    uint32_t *heads = mem_alloc(count * sizeof(*heads)), *stack = mem_alloc(count * sizeof(*stack));
+    struct back {
+        uint32_t from, next; /* next: leads to the same state */
+    } *backs = mem_alloc(MAX(nfa->edge_count, 1u) * sizeof(*backs));
+    for (uint32_t i = 0; i < count; i++)
+        heads[i] = NFA_NONE;
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t e = nfa->edges_of[first + i]; e != NFA_NONE; e = nfa->edges[e].next) {
+            if (nfa->edges[e].to < first)
+                continue;
+            backs[e] = (struct back){i, heads[nfa->edges[e].to - first]};
+            heads[nfa->edges[e].to - first] = e;
+        }
+    }
+    lives[end - first] = true;
+    stack[depth++] = end - first;
+    while (depth > 0) {
+        for (uint32_t e = heads[stack[--depth]]; e != NFA_NONE; e = backs[e].next) {
+            if (lives[backs[e].from])
+                continue;
+            lives[backs[e].from] = true;
+            stack[depth++] = backs[e].from;
+        }
+    }
+    mem_free(heads);
+    mem_free(stack);
+    mem_free(backs);
+}
+
+static void drop_dead(struct nfa *nfa, uint32_t state, uint32_t first, const bool *lives)
+{
+    uint32_t *link = &nfa->edges_of[state];
+    while (*link != NFA_NONE) {
+        const struct nfa_edge *edge = &nfa->edges[*link];
+        if (edge->to >= first && !lives[edge->to - first])
+            *link = edge->next;
+        else
+            link = &nfa->edges[*link].next;
+    }
+}
+
+bool nfa_trim(struct nfa *nfa, uint32_t from, uint32_t first, uint32_t end)
+{
+    bool *lives = mem_array(nfa->states - first, sizeof(*lives)), some = false;
+    find_living(nfa, first, end, lives);
+    for (uint32_t e = nfa->edges_of[from]; e != NFA_NONE; e = nfa->edges[e].next)
+        some |= nfa->edges[e].to >= first && lives[nfa->edges[e].to - first];
+    for (uint32_t state = first; state < nfa->states; state++)
+        drop_dead(nfa, state, first, lives);
+    drop_dead(nfa, from, first, lives);
+    mem_free(lives);
+    return some;
+}

@@ -49,6 +49,10 @@ uint32_t nfa_text(struct nfa *nfa, uint32_t from, const char *text, size_t len);
 /* A code point from lo to hi, as UTF-8; surrogates are left out. */
 void nfa_points(struct nfa *nfa, uint32_t from, uint32_t lo, uint32_t hi, uint32_t to);
 
+/* Takes away what leads from `from`, or from a state made since `first`, to where `end` is out of reach
+ * (by edges between these). False: it is from `from` too. */
+bool nfa_trim(struct nfa *nfa, uint32_t from, uint32_t first, uint32_t end);
+
 /* Appends the automaton. UNSUPPORTED: too many states, or a place where two ways that nest differently
  * begin with the same byte. */
 enum status MUST_USE nfa_compile(struct nfa *nfa, struct buf *out, struct err *err);

@@ -22,6 +22,10 @@ enum status MUST_USE regex_parse(struct str text, struct arena *arena, struct re
 
 /* In a JSON string a code point is written as JSON writes it. Returns the end state. */
 uint32_t regex_put(struct nfa *nfa, uint32_t from, const struct regex_node *node, bool json);
+/* A JSON string's text that matches, anywhere but for ^ and $, and has min to max code points; max
+ * UINT32_MAX: no end. NFA_NONE: there is none. What would take too much makes the nfa too_large. */
+uint32_t regex_put_json_text(struct nfa *nfa, uint32_t from, const struct regex *regex,
+                             uint32_t min, uint32_t max);
 /* A code point of a JSON string: raw, \", \\, \n, …, \uHHHH. */
 uint32_t regex_put_json_char(struct nfa *nfa, uint32_t from);
 /* One of those that are more than a byte: all but ASCII as it stands. */

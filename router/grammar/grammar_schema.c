@@ -100,24 +100,14 @@ static enum status get_count(struct schema *s, const json_t *schema, const char 
 
 /* ---- strings ---- */
 
-static enum status put_pattern(struct schema *s, struct str text, uint32_t from, uint32_t *to)
+static enum status put_pattern(struct schema *s, struct str text, uint32_t min, uint32_t max,
+                               uint32_t from, uint32_t *to)
 {
     struct regex regex;
     TRY(regex_parse(text, &s->arena, &regex, s->err));
-    uint32_t at = json_char(&s->rules, from, '"');
-    if (!regex.from_start) { /* it may match anywhere */
-        uint32_t loop = nfa_state(s->nfa);
-        nfa_empty(s->nfa, at, loop);
-        nfa_empty(s->nfa, regex_put_json_char(s->nfa, loop), loop);
-        at = loop;
-    }
-    at = regex_put(s->nfa, at, regex.root, true);
-    if (!regex.to_end) {
-        uint32_t loop = nfa_state(s->nfa);
-        nfa_empty(s->nfa, at, loop);
-        nfa_empty(s->nfa, regex_put_json_char(s->nfa, loop), loop);
-        at = loop;
-    }
+    uint32_t at = regex_put_json_text(s->nfa, json_char(&s->rules, from, '"'), &regex, min, max);
+    if (at == NFA_NONE)
+        return refuse(s, "pattern", "nothing of such a length matches");
     *to = json_char(&s->rules, at, '"');
     return STATUS_OK;
 }
@@ -130,21 +120,19 @@ static enum status put_string(struct schema *s, const json_t *schema, uint32_t f
     uint32_t min = 0, max = UINT32_MAX;
     TRY(get_count(s, schema, "minLength", true, &min));
     TRY(get_count(s, schema, "maxLength", false, &max));
-    if ((pattern || regex) && (min > 0 || max != UINT32_MAX))
-        return refuse(s, pattern ? "pattern" : "format", "together with a length");
+    if (max < min)
+        return invalid(s, "maxLength", "is below minLength");
     if (pattern && regex)
         return refuse(s, "pattern", "together with a format");
     if (pattern && !json_is_string(pattern))
         return invalid(s, "pattern", "must be a string");
     if (pattern)
         return put_pattern(s, (struct str){json_string_value(pattern), json_string_length(pattern)},
-                           from, to);
+                           min, max, from, to);
     if (regex) {
         char *whole = arena_printf(&s->arena, "^(?:%s)$", regex);
-        return put_pattern(s, str_from(whole), from, to);
+        return put_pattern(s, str_from(whole), min, max, from, to);
     }
-    if (max < min)
-        return invalid(s, "maxLength", "is below minLength");
     *to = json_string_of(&s->rules, from, min, max);
     return STATUS_OK;
 }

@@ -193,6 +193,31 @@ def test_space_stands_behind_marks_only(pipe):
     assert pipe.ask(schema=schema, accepts=accepts)["accepts"] == [True, True, False, False, False, True]
 
 
+@pytest.mark.parametrize("low,high", [(0, 5), (1, 10), (3, None), (4, 4), (2, 40), (7, 64)])
+@pytest.mark.parametrize("pattern", ["^[a-z]+$", "^[a-z]+(-[a-z0-9]+)*$", "[0-9]", "^x", "y$", "^(a|bb|ccc)*$", "^(a?b?c)*$", "^.*é.*$", "^[^@]+@[^@]+$",
+                                     "^(\\w{2,3} ?){1,8}$", "^\"\\\\*$"])
+def test_patterns_with_a_length(pipe, pattern, low, high):
+    schema = {"type": "string", "pattern": pattern, "minLength": low, **({"maxLength": high} if high else {})}
+    rng = random.Random(repr(schema))
+    tries = ["".join(rng.choice("abcxy-0 é@\"\\") for _ in range(rng.randrange(9))) for _ in range(300)] + ["a" * n for n in range(70)]
+    right = [bool(re.search(pattern, t, re.ASCII)) and low <= len(t) <= (high or 10 ** 9) for t in tries]
+    reply = pipe.ask(schema=schema, texts=60, accepts=[json.dumps(t, ensure_ascii=False) for t in tries])
+    if "error" in reply:  # nothing of such a length matches
+        assert "length" in reply["error"] and not any(right), (reply, [t for t, r in zip(tries, right) if r])
+        return
+    assert "stuck" not in reply, reply
+    assert reply["accepts"] == right, [t for t, a, r in zip(tries, reply["accepts"], right) if a != r]
+    for text in map(json.loads, reply["texts"]):
+        assert re.search(pattern, text) and low <= len(text) <= (high or 10 ** 9), text
+
+
+def test_formats_with_a_length(pipe):
+    for form, low, high in (("email", 10, 20), ("hostname", 1, 9), ("uri", 12, 60), ("date", 10, 10)):
+        reply = pipe.ask(schema={"type": "string", "format": form, "minLength": low, "maxLength": high}, texts=100)
+        assert "stuck" not in reply and all(low <= len(json.loads(t)) <= high for t in reply["texts"]) and len(reply["texts"]) == 100, reply
+    assert pipe.ask(schema={"type": "string", "format": "date", "maxLength": 9})["status"] == "unsupported"
+
+
 def members(count, value):
     names = [f"p{i}" for i in range(count)]
     return {"type": "object", "properties": {n: value for n in names}, "required": names, "additionalProperties": False}
@@ -304,6 +329,8 @@ def test_hostile_schemas_end(pipe):
     assert "error" in pipe.ask(schema={"$ref": "#"}, texts=1)
     assert "error" in pipe.ask(regex="((((a{1000}){1000}){1000}){1000})", texts=1)
     assert "error" in pipe.ask(regex="(", texts=1)
+    for pattern in ("^((a+)b)+$", "^((a*)*)*$", "(x+x+)+y"):
+        assert "large" in pipe.ask(schema={"type": "string", "pattern": pattern, "maxLength": 1000})["error"]
     bomb = {"$defs": {f"d{i}": {"type": "array", "prefixItems": [{"$ref": f"#/$defs/d{i + 1}"}] * 8} for i in range(12)}, "$ref": "#/$defs/d0"}
     bomb["$defs"]["d12"] = {"type": "string"}
     assert "error" in pipe.ask(schema=bomb, texts=1)
