@@ -5,10 +5,10 @@
  * rows of one token and attn_prefill for the others; anything else, and `--attn generic`, takes
  * attn_generic for all.
  */
-#include <cudaTypedefs.h>
 #include <string.h>
 
 #include "kernels/cuda/attn.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 
 #define SCRATCH_BYTES ((size_t)128 << 20)
 #define COUNTERS      ((size_t)1 << 20)
@@ -84,28 +84,6 @@ extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_
 
 /* ---- tensor maps ---- */
 
-/* The driver's encoder, found at run time so that nothing links to the driver. */
-static PFN_cuTensorMapEncodeTiled_v12000 encoder(void)
-{
-    void *found = NULL;
-    enum cudaDriverEntryPointQueryResult result;
-    cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault,
-                                     &result);
-    return (PFN_cuTensorMapEncodeTiled_v12000)found;
-}
-
-static bool encode(CUtensorMap *map, uint32_t rank, const void *base, const cuuint64_t *dims,
-                   const cuuint64_t *strides, const cuuint32_t *box)
-{
-    static const cuuint32_t ones[5] = {1, 1, 1, 1, 1};
-    PFN_cuTensorMapEncodeTiled_v12000 encode_tiled = encoder();
-    return encode_tiled &&
-           encode_tiled(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, rank, (void *)base, dims, strides,
-                        box, ones, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                        CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-                        CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
-}
-
 /* A layer's pool as [page and head][k | v][half][row][64]: `halves` and `kinds` in one box. */
 static bool kv_map(CUtensorMap *map, const struct kv_view *kv, uint32_t halves, uint32_t kinds)
 {
@@ -113,7 +91,7 @@ static bool kv_map(CUtensorMap *map, const struct kv_view *kv, uint32_t halves, 
     cuuint64_t dims[5] = {64, kv->page_size, kv->head_dim / 64, 2, 2ull * kv->pages * kv->kv_heads};
     cuuint64_t strides[4] = {row, 128, block * kv->kv_heads, block};
     cuuint32_t box[5] = {64, ATTN_UNIT_KEYS, halves, kinds, 1};
-    return encode(map, 5, kv->pool, dims, strides, box);
+    return tensor_map(map, 5, kv->pool, dims, strides, box);
 }
 
 /* Queries as [token][q head][64]: `heads` and `tokens` of them in one box. */
@@ -126,7 +104,7 @@ static bool query_map(CUtensorMap *map, const struct attn_args *args, uint32_t h
     cuuint64_t dims[3] = {head_dim, args->q_heads, there};
     cuuint64_t strides[2] = {head_dim * sizeof(bf16), args->qkv_stride * sizeof(bf16)};
     cuuint32_t box[3] = {64, heads, tokens};
-    return encode(map, 3, args->qkv, dims, strides, box);
+    return tensor_map(map, 3, args->qkv, dims, strides, box);
 }
 
 /* ---- the op ---- */
