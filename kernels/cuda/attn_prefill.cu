@@ -227,7 +227,7 @@ __device__ __forceinline__ void scores(float (&s)[64], uint32_t q, uint32_t k)
 #pragma unroll
     for (int i = 0; i < HEAD_DIM / 16; i++) {
         uint32_t at = i / 4 * HALF_BYTES + i % 4 * 32;
-        wgmma_ss_128(s, wgmma_behind(a, at), wgmma_behind(b, at), i == 0);
+        wgmma_ss(s, wgmma_behind(a, at), wgmma_behind(b, at), i == 0);
     }
     wgmma_commit();
 }

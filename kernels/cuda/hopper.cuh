@@ -183,6 +183,25 @@ __device__ __forceinline__ void tensor_load_3d(uint32_t dst, const CUtensorMap *
                  : "memory");
 }
 
+__device__ __forceinline__ void tensor_load_2d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
+                                               int c0, int c1)
+{
+    asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1, {%3, %4}], [%2];" ::"r"(dst),
+                 "l"(map), "r"(bar), "r"(c0), "r"(c1)
+                 : "memory");
+}
+
+/* With an L2 policy. */
+__device__ __forceinline__ void tensor_load_4d(uint32_t dst, const CUtensorMap *map, uint32_t bar,
+                                               int c0, int c1, int c2, int c3, uint64_t policy)
+{
+    asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes"
+                 ".L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::"r"(dst),
+                 "l"(map), "r"(bar), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "l"(policy)
+                 : "memory");
+}
+
 __device__ __forceinline__ void tensor_prefetch(const CUtensorMap *map)
 {
     asm volatile("prefetch.tensormap [%0];" ::"l"(map) : "memory");

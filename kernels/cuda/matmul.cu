@@ -1,10 +1,12 @@
 /* matmul - the matrix ops of the table: who computes what.
  *
  *     rows 1..8, k % 8 == 0, sm_90    gemv.cu: the weights' bytes decide; all fused
+ *     9 to 64 (128) rows, sm_90a      gemm_rows.cu: the shapes where it is quicker; silu fused
  *     otherwise, n and k % 8 == 0     gemm.cu: cuBLASLt, norm and silu as their own kernels
  *     odd sizes                       plain_kernel: right, not fast; no real model comes here
  */
 #include "kernels/cuda/gemm.cuh"
+#include "kernels/cuda/gemm_rows.cuh"
 #include "kernels/cuda/gemv.cuh"
 
 #define THREADS 256
@@ -70,7 +72,10 @@ static void plain(struct device *device, struct stream *stream, void *y, const v
 static void large(struct device *device, struct stream *stream, void *y, const void *x,
                   const struct weight *w, const float *bias, uint32_t m, enum gemm_kind kind)
 {
+    static const enum gemm_rows_kind rows_kinds[] = {ROWS_STORE, ROWS_F32, ROWS_ADD};
     size_t count = (size_t)m * w->n;
+    if (gemm_rows(device, stream, y, x, w, bias, m, rows_kinds[kind]))
+        return;
     if (!gemm(device, stream, y, x, w, m, kind)) {
         plain(device, stream, y, x, w, bias, m, kind);
         return;
@@ -115,6 +120,8 @@ CUDA_OP cuda_norm_gate_up_silu(struct device *device, struct stream *stream, voi
     if (m == 0 || gemv_matmul(device, stream, y, x, norm, w, bias, m, GEMV_SILU))
         return;
     cuda_rmsnorm(device, stream, normed, x, norm->w, m, w->k, norm->eps);
+    if (gemm_rows(device, stream, y, normed, w, bias, m, ROWS_SILU))
+        return;
     large(device, stream, gate_up, normed, w, bias, m, GEMM_STORE);
     cuda_silu_mul(device, stream, y, gate_up, m, w->n / 2);
 }

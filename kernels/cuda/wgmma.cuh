@@ -60,31 +60,44 @@ template <int N> __device__ __forceinline__ void wgmma_hold(float (&d)[N])
         asm volatile("" : "+f"(d[i])::"memory");
 }
 
-/* a and b in shared memory, both with k along the rows; first: d = a b. */
-__device__ __forceinline__ void wgmma_ss_128(float (&d)[64], uint64_t a, uint64_t b, bool first)
-{
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
-                 "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-                 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, "
-                 "%12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, "
-                 "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, "
-                 "%36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-                 "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, "
-                 "%60, %61, %62, %63"
-                 "}, %64, %65, p, 1, 1, 0, 0;\n}"
-                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]),
-                   "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-                   "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]),
-                   "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]), "+f"(d[23]),
-                   "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]),
-                   "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]), "+f"(d[34]), "+f"(d[35]),
-                   "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]),
-                   "+f"(d[42]), "+f"(d[43]), "+f"(d[44]), "+f"(d[45]), "+f"(d[46]), "+f"(d[47]),
-                   "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]),
-                   "+f"(d[54]), "+f"(d[55]), "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]),
-                   "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-                 : "l"(a), "l"(b), "r"((int)!first));
-}
+/* Names and constraints of the first registers of d: lists that grow by pieces. */
+#define WGMMA_D32                                                                                  \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17"               \
+    ", %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define WGMMA_D48                                                                                  \
+    WGMMA_D32                                                                                      \
+    ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46"                  \
+    ", %47"
+#define WGMMA_D64                                                                                  \
+    WGMMA_D48                                                                                      \
+    ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62"                  \
+    ", %63"
+#define WGMMA_D96                                                                                  \
+    WGMMA_D64                                                                                      \
+    ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78"                  \
+    ", %79, %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93"                  \
+    ", %94, %95"
+#define WGMMA_F4(i)  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define WGMMA_F16(i) WGMMA_F4(i), WGMMA_F4(i + 4), WGMMA_F4(i + 8), WGMMA_F4(i + 12)
+#define WGMMA_F32(i) WGMMA_F16(i), WGMMA_F16(i + 16)
+#define WGMMA_F64    WGMMA_F32(0), WGMMA_F32(32)
+
+/* a and b in shared memory, both with k along the rows; first: d = a b, else d += a b. One for each
+ * size of d, that is number of columns (rows of b). */
+#define WGMMA_SS(columns, registers, names, at_a, at_b, at_add, ...)                               \
+    __device__ __forceinline__ void wgmma_ss(float(&d)[registers], uint64_t a, uint64_t b,         \
+                                             bool first)                                           \
+    {                                                                                              \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %" at_add ", 0;\n"                          \
+                     "wgmma.mma_async.sync.aligned.m64n" columns "k16.f32.bf16.bf16 {" names       \
+                     "}, %" at_a ", %" at_b ", p, 1, 1, 0, 0;\n}"                                  \
+                     : __VA_ARGS__                                                                 \
+                     : "l"(a), "l"(b), "r"((int)!first));                                          \
+    }
+WGMMA_SS("64", 32, WGMMA_D32, "32", "33", "34", WGMMA_F32(0))
+WGMMA_SS("96", 48, WGMMA_D48, "48", "49", "50", WGMMA_F32(0), WGMMA_F16(32))
+WGMMA_SS("128", 64, WGMMA_D64, "64", "65", "66", WGMMA_F64)
+WGMMA_SS("192", 96, WGMMA_D96, "96", "97", "98", WGMMA_F64, WGMMA_F32(64))
 
 /* a in registers, b in shared memory with n along the rows; d += a b, first: d = a b. */
 __device__ __forceinline__ void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b,

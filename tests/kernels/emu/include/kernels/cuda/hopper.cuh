@@ -108,7 +108,7 @@ static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t ba
     emu_copy_later(bar, rows * row_bytes, [=]() {
         for (uint32_t r = 0; r < rows; r++) {
             uint64_t left = r, offset = first[0] * 2;
-            /* out of bounds: zeros; the innermost dimension is all or nothing here */
+            /* out of bounds: zeros; of the innermost dimension 8 elements are in or out */
             bool inside = true;
             for (int i = 1; i < 5; i++) {
                 uint64_t at = first[i] + left % m.box[i];
@@ -116,10 +116,9 @@ static inline void tensor_load(uint32_t dst, const CUtensorMap *map, uint32_t ba
                 inside = inside && at < m.dims[i];
                 offset += at * m.strides[i];
             }
-            inside = inside && first[0] + m.box[0] <= m.dims[0];
             for (uint32_t i = 0; i < row_bytes; i += 16) {
                 char *to = (char *)emu_shared_pointer(emu_swizzle(dst + r * row_bytes + i));
-                if (inside)
+                if (inside && first[0] + i / 2 + 8 <= m.dims[0])
                     memcpy(to, m.base + offset + i, 16);
                 else
                     memset(to, 0, 16);
@@ -136,6 +135,16 @@ static inline void tensor_load_3d(uint32_t dst, const CUtensorMap *map, uint32_t
                                   int c1, int c2)
 {
     tensor_load(dst, map, bar, {c0, c1, c2, 0, 0});
+}
+static inline void tensor_load_2d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0,
+                                  int c1)
+{
+    tensor_load(dst, map, bar, {c0, c1, 0, 0, 0});
+}
+static inline void tensor_load_4d(uint32_t dst, const CUtensorMap *map, uint32_t bar, int c0,
+                                  int c1, int c2, int c3, uint64_t)
+{
+    tensor_load(dst, map, bar, {c0, c1, c2, c3, 0});
 }
 static inline void tensor_prefetch(const CUtensorMap *)
 {

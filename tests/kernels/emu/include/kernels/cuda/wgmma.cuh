@@ -84,10 +84,11 @@ template <int N> static inline void emu_wgmma_all(void **args)
     }
 }
 
-static inline void wgmma_ss_128(float (&d)[64], uint64_t a, uint64_t b, bool first)
+template <int REGISTERS>
+static inline void wgmma_ss(float (&d)[REGISTERS], uint64_t a, uint64_t b, bool first)
 {
     struct emu_wgmma product = {d, NULL, a, b, first, false};
-    emu_group_meet(&product, emu_wgmma_all<128>);
+    emu_group_meet(&product, emu_wgmma_all<2 * REGISTERS>);
 }
 static inline void wgmma_rs_128(float (&d)[64], const uint32_t *a, uint64_t b, bool first)
 {
