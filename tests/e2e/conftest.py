@@ -78,6 +78,15 @@ def parse_metrics(text):
     return found
 
 
+def task_state(path):
+    """The letter behind the name in parentheses; X when the thread is gone."""
+    try:
+        with open(path) as f:
+            return f.read().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
+
+
 class Process:
     def __init__(self, argv, log_path, env=None):
         self.argv, self.log_path = argv, log_path
@@ -99,6 +108,12 @@ class Process:
         if sig in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
             return self.popen.wait(timeout=30 * SLOW)
         return None
+
+    def halt(self):
+        """SIGSTOP, and until every thread stands: a busy machine takes a while to hand the signal round."""
+        self.popen.send_signal(signal.SIGSTOP)
+        tasks = f"/proc/{self.pid}/task"
+        wait_for(lambda: all(task_state(f"{tasks}/{t}/stat") in "TtZX" for t in os.listdir(tasks)), 10)
 
     def stop(self):
         """SIGTERM, then SIGKILL when it does not listen; returns the exit status."""

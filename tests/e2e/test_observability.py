@@ -116,7 +116,7 @@ def test_probes_of_a_worker(observed):
     c.routers[0].kill()
     wait_for(lambda: requests.get(c.worker_admin + "/ready", timeout=5).status_code == 503, 10)
     assert requests.get(c.worker_admin + "/health", timeout=5).status_code == 200
-    c.workers[0].popen.send_signal(19)  # SIGSTOP: nobody answers, which a kubelet takes as failed
+    c.workers[0].halt()  # nobody answers, which a kubelet takes as failed
     with pytest.raises(requests.RequestException):
         requests.get(c.worker_admin + "/health", timeout=1)
     c.workers[0].popen.send_signal(18)
