@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -42,6 +43,24 @@ enum status file_read(const char *path, size_t max_bytes, struct buf *out, struc
     out->data[out->len] = 0;
 out:
     close(fd);
+    return status;
+}
+
+enum status file_replace(const char *path, struct str text, struct err *err)
+{
+    struct buf temporary = {0};
+    enum status status = STATUS_OK;
+    FILE *file;
+    bool good;
+
+    buf_printf(&temporary, "%s.%d", path, (int)getpid());
+    file = fopen(temporary.data, "w");
+    good = file && fwrite(text.data, 1, text.len, file) == text.len;
+    good = file && fclose(file) == 0 && good;
+    if (!good || rename(temporary.data, path) != 0)
+        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s",
+                         path, strerror(errno));
+    buf_release(&temporary);
     return status;
 }
 

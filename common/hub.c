@@ -1,11 +1,9 @@
 #include "common/hub.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "common/file.h"
 #include "common/hub_impl.h"
@@ -171,28 +169,17 @@ static bool read_ref(struct hub *hub)
 
 static enum status write_ref(const struct hub *hub, struct err *err)
 {
-    struct buf path = {0}, temporary = {0};
+    struct buf path = {0};
     enum status status;
-    FILE *file;
-    bool good;
 
     buf_printf(&path, "%s/refs/%s", hub->folder, hub->revision);
-    buf_printf(&temporary, "%s.%d", path.data, (int)getpid());
     char *slash = strrchr(path.data, '/');
     *slash = 0;
     status = dir_create(path.data, err);
     *slash = '/';
-    if (status != STATUS_OK)
-        goto out;
-    file = fopen(temporary.data, "w");
-    good = file && fputs(hub->commit, file) >= 0;
-    good = file && fclose(file) == 0 && good;
-    if (!good || rename(temporary.data, path.data) != 0)
-        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s",
-                         path.data, strerror(errno));
-out:
+    if (status == STATUS_OK)
+        status = file_replace(path.data, str_from(hub->commit), err);
     buf_release(&path);
-    buf_release(&temporary);
     return status;
 }
 

@@ -70,7 +70,7 @@ static enum status load(struct ranks *ranks, struct err *err)
         return err_set(err, STATUS_UNSUPPORTED,
                        "several ranks need NCCL (package libnccl2), which cannot be loaded: %s",
                        dlerror());
-    for (size_t i = 0; i < sizeof(functions) / sizeof(*functions); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(functions); i++) {
         *functions[i].to = dlsym(library, functions[i].name);
         if (!*functions[i].to)
             return err_set(err, STATUS_UNSUPPORTED, "this NCCL has no %s", functions[i].name);

@@ -2,7 +2,6 @@
 #include "kernels/cuda/gemm_plans.cuh"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -153,25 +152,6 @@ static void format(const struct gemm_plans *plans, struct buf *out)
     }
 }
 
-/* Beside the old one first: a reader finds the one or the other. */
-static enum status write_file(const char *path, const struct buf *text, struct err *err)
-{
-    struct buf temporary = {};
-    enum status status = STATUS_OK;
-    FILE *file;
-    bool good;
-
-    buf_printf(&temporary, "%s.new", path);
-    file = fopen(temporary.data, "w");
-    good = file && fwrite(text->data, 1, text->len, file) == text->len;
-    good = file && fclose(file) == 0 && good;
-    if (!good || rename(temporary.data, path) != 0)
-        status = err_set(err, errno == ENOSPC ? STATUS_NO_SPACE : STATUS_IO, "cannot write %s: %s",
-                         path, strerror(errno));
-    buf_release(&temporary);
-    return status;
-}
-
 enum status gemm_plans_save(struct gemm_plans *plans, struct err *err)
 {
     enum status status = STATUS_OK;
@@ -180,7 +160,7 @@ enum status gemm_plans_save(struct gemm_plans *plans, struct err *err)
         return STATUS_OK;
     TRY(dir_create(plans->dir, err));
     format(plans, &text);
-    status = write_file(plans->path, &text, err);
+    status = file_replace(plans->path, (struct str){text.data, text.len}, err);
     plans->changed = status != STATUS_OK;
     buf_release(&text);
     return status;

@@ -233,7 +233,6 @@ static bool wanted(const struct args *args, const char *name)
 static void check_all_golden(struct args *args)
 {
     struct dirent **entries;
-    const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
     char file[512], dir[400];
     int count = scandir("tests/golden/tiny", &entries, NULL, alphasort);
     EXPECT(count > 2, "tests/golden/tiny is not here: start me in the repository's root\n");
@@ -244,11 +243,7 @@ static void check_all_golden(struct args *args)
         free(entries[i]);
     }
     free(entries);
-    snprintf(dir, sizeof(dir), "%s%s/models/SmolLM2-135M-Instruct",
-             home   ? home
-             : user ? user
-                    : "",
-             home ? "" : "/.cache/msgl");
+    fixture_smollm2(dir, sizeof(dir));
     snprintf(file, sizeof(file), "%s/model.safetensors", dir);
     if (!wanted(args, "smollm2"))
         return;

@@ -107,7 +107,7 @@ float bf16_round(double value)
     return narrow;
 }
 
-static uint16_t bf16_bits(float value)
+uint16_t bf16_bits(float value)
 {
     uint32_t bits;
     memcpy(&bits, &value, sizeof(bits));

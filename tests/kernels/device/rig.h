@@ -68,6 +68,7 @@ float rig_normal(struct rig *rig); /* about N(0, 1) */
 /* bf16 values, about N(0, scale^2) */
 float *rig_values(struct rig *rig, size_t count, float scale);
 float bf16_round(double value); /* to nearest even */
+uint16_t bf16_bits(float value);
 static inline float bf16_wide(uint16_t x)
 {
     uint32_t bits = (uint32_t)x << 16;

@@ -9,21 +9,6 @@
 #define N 64u
 #define K 128u
 
-static uint16_t bf16_of(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return (uint16_t)(bits >> 16);
-}
-
-static float f32_of(uint16_t value)
-{
-    uint32_t bits = (uint32_t)value << 16;
-    float out;
-    memcpy(&out, &bits, sizeof(out));
-    return out;
-}
-
 /* Small integers: every sum is exact, in any order. */
 static float x_at(uint32_t row, uint32_t col)
 {
@@ -42,7 +27,7 @@ static void check_product(struct rig *rig, const uint16_t *y)
             float want = 0;
             for (uint32_t k = 0; k < K; k++)
                 want += x_at(m, k) * w_at(n, k);
-            float got = f32_of(y[m * N + n]);
+            float got = bf16_wide(y[m * N + n]);
             EXPECT(rig, got == want, "[%u, %u] is %g, not %g", m, n, (double)got, (double)want);
         }
 }
@@ -61,9 +46,9 @@ static void product(struct rig *rig, const char *dir, bool tune)
     struct err err = {0};
 
     for (uint32_t i = 0; i < M * K; i++)
-        x[i] = bf16_of(x_at(i / K, i % K));
+        x[i] = bf16_bits(x_at(i / K, i % K));
     for (uint32_t i = 0; i < N * K; i++)
-        w[i] = bf16_of(w_at(i / K, i % K));
+        w[i] = bf16_bits(w_at(i / K, i % K));
     bool ready = ops->open(&opts, &device, &err) == STATUS_OK &&
                  ops->stream_new(device, &stream, &err) == STATUS_OK &&
                  ops->alloc(device, sizeof(x), &dx, &err) == STATUS_OK &&

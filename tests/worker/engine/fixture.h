@@ -4,6 +4,7 @@
 #ifndef MSGL_TESTS_WORKER_ENGINE_FIXTURE_H
 #define MSGL_TESTS_WORKER_ENGINE_FIXTURE_H
 
+#include "common/config.h"
 #include "common/file.h"
 #include "common/json.h"
 #include "common/mem.h"
@@ -43,6 +44,14 @@ static UNUSED void fixture_dir_remove(const struct fixture_dir *dir)
         unlink(path);
     }
     rmdir(dir->path);
+}
+
+/* Where deploy/local/model leaves the real model. */
+static UNUSED void fixture_smollm2(char *dir, size_t size)
+{
+    char *home = config_home();
+    snprintf(dir, size, "%s/models/SmolLM2-135M-Instruct", home);
+    mem_free(home);
 }
 
 static UNUSED struct engine_opts fixture_opts(const char *dir, bool dummy, uint64_t seed)

@@ -95,10 +95,8 @@ END_TEST
 
 START_TEST(smollm2)
 {
-    const char *home = getenv("MSGL_HOME"), *user = getenv("HOME");
     char dir[512], file[600];
-    snprintf(dir, sizeof(dir), "%s%s/models/SmolLM2-135M-Instruct",
-             home ? home : (user ? user : ""), home ? "" : "/.cache/msgl");
+    fixture_smollm2(dir, sizeof(dir));
     snprintf(file, sizeof(file), "%s/model.safetensors", dir);
     if (!file_exists(file)) {
         ck_assert_msg(getenv("MSGL_REQUIRE_MODEL") == NULL, "%s is not there", file);
