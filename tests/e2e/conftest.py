@@ -2,6 +2,7 @@
 
 MSGL_BUILD names the build folder (default: build/); MSGL_MODEL the model folder (default: the
 converted SmolLM2 under MSGL_HOME). A sanitizer's report in any log fails the test that caused it."""
+import itertools
 import json
 import os
 import random
@@ -45,10 +46,14 @@ SLOW = float(os.environ.get("MSGL_SLOW", "1"))  # sanitizer builds: longer waits
 REPORT = re.compile(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:|CHECK failed).*")
 
 
+# Below those that the kernel gives to clients' ends: what is restarted on one finds it free again.
+PORTS = itertools.cycle(random.SystemRandom().sample(range(10000, 32000), 22000))
+
+
 def free_port():
-    """A port that nobody has, below those that the kernel gives to clients' ends: what is restarted on it finds it free again."""
+    """A port that nobody has and that this run has not given before: two of one cluster must not be the same."""
     while True:
-        port = random.randrange(10000, 32000)
+        port = next(PORTS)
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))
