@@ -129,6 +129,7 @@ static struct drive_opts drive_opts_of(const struct offline *o, struct engine *e
         .step_tokens = (uint32_t)o->step_tokens,
         .chunk_tokens = (uint32_t)o->chunk_tokens,
         .step_ms = o->step_ms,
+        .step_us = info->step_us,
         .prefill_us_per_token = info->prefill_us_per_token,
         .decode_us_per_row = info->decode_us_per_row,
         .cache = o->cache == 0,

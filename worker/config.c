@@ -52,10 +52,9 @@ static const struct option options[] = {
                 "tokens of one prompt in a step at most, and half a step; 0 = unchunked"),
     OPTION_UINT(W, step_tokens, "step-tokens", "0", 0, 1 << 20,
                 "tokens in a step at most; 0 = 1024 on a CPU, 8192 on a GPU"),
-    OPTION_FLOAT(
-        W, step_ms, "step-ms", "-1", -1, 60000,
-        "ms that a step may take while streams run, by the cost model; 0 = no bound; -1 = 100 "
-        "on a CPU, 25 on a GPU"),
+    OPTION_FLOAT(W, step_ms, "step-ms", "-1", -1, 60000,
+                 "ms that a step may take while streams run, by the cost model, a quarter more "
+                 "where that ends a prompt; 0 = no bound; -1 = 100 on a CPU, 25 on a GPU"),
     OPTION_CHOICE(W, cache, "cache", "radix", "radix|naive", "prefix cache, or none"),
     OPTION_BOOL(W, prefix_groups, "prefix-groups", "true", NULL,
                 "read a shared prefix once a step"),

@@ -13,11 +13,6 @@
 #define SHOW_MS 200u   /* between gauges */
 #define HUNG_MS 10000u /* a step that hangs for less is the routers' business alone */
 
-/* A second step is planned when the first is so far through the time that it is expected to take: what
- * arrives until then has to wait for one step, not two. Short steps leave no time for that. */
-#define LATE_SHARE  0.7
-#define LATE_MIN_MS 4.0
-
 struct loop {
     struct worker *worker;
     int signal_fd;
@@ -88,12 +83,9 @@ static bool step_done(const struct worker *worker)
 /* How long the second step has to wait for its plan. */
 static uint64_t late_ns(const struct loop *loop)
 {
-    const struct worker *worker = loop->worker;
-    double bound_ms = worker->in_flight == 1 && worker->kind->weights
-                          ? scheduler_step_ms_bound(worker->scheduler)
-                          : 0;
-    uint64_t now = clock_now_ns(), due = loop->began_ns + (uint64_t)(LATE_SHARE * bound_ms * 1e6);
-    return bound_ms < LATE_MIN_MS || due <= now ? 0 : due - now;
+    double late_ms = loop->worker->in_flight == 1 ? scheduler_late_ms(loop->worker->scheduler) : 0;
+    uint64_t now = clock_now_ns(), due = loop->began_ns + (uint64_t)(late_ms * 1e6);
+    return late_ms > 0 && due > now ? due - now : 0;
 }
 
 static enum status run_steps(struct loop *loop)

@@ -111,6 +111,7 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
         .step_tokens = (uint32_t)config->step_tokens,
         .chunk_tokens = (uint32_t)config->chunk_tokens,
         .step_ms = config->step_ms / speed,
+        .step_us = info->step_us,
         .prefill_us_per_token = info->prefill_us_per_token,
         .decode_us_per_row = info->decode_us_per_row,
         .cache = config->cache == WORKER_CACHE_RADIX,

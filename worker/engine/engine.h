@@ -72,8 +72,8 @@ struct engine_info {
     struct step_limits limits;
     uint32_t features; /* enum feature: what packets may ask of sampling */
     char device[64];   /* "cpu, 2 threads, avx2" */
-    double prefill_us_per_token,
-        decode_us_per_row; /* first guess of the cost model; measured at open */
+    /* First guess of the cost model, measured at open: what a step takes whatever is in it, and more. */
+    double step_us, prefill_us_per_token, decode_us_per_row;
 };
 
 /* Whether the backend of that name (NULL: the best one present) is a GPU's. */

@@ -228,8 +228,8 @@ static void fill_info(struct sim *sim, const struct engine_opts *opts, uint32_t 
     struct engine_info *info = &sim->info;
     info->vocab = vocab;
     info->weights_hash = hash_bytes(TOKENS_SAME_AS, strlen(TOKENS_SAME_AS));
-    info->prefill_us_per_token = sim->table.token_us / sim->speed;
-    info->decode_us_per_row = (sim->table.launch_us + sim->table.weights_us) / sim->speed;
+    info->step_us = (sim->table.launch_us + sim->table.weights_us) / sim->speed;
+    info->prefill_us_per_token = info->decode_us_per_row = sim->table.token_us / sim->speed;
     step_limits_init(&info->limits, opts->slots, opts->step_tokens_max, info->context_max,
                      opts->page_size);
     snprintf(info->device, sizeof(info->device), "simulated: %s, speed %g",

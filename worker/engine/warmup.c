@@ -98,10 +98,14 @@ enum status warmup_run(struct engine_parts *parts, bool tune, struct engine_info
     step_io_init(&warmup.io, &info->limits);
     if (tune)
         TRY_OUT(tune_plans(&warmup, MIN(info->limits.tokens, info->context_max), err));
+    double one_us = 0;
+    if (gpu)
+        TRY_OUT(measure(&warmup, 1, 1, 2 * STEP_LANES, &one_us, err));
     TRY_OUT(measure(&warmup, rows, 1, gpu ? 2 * STEP_LANES : 2, &us, err));
-    info->decode_us_per_row = us / rows;
+    info->decode_us_per_row = MAX(us - one_us, us / 100) / rows;
+    info->step_us = us - rows * info->decode_us_per_row;
     TRY_OUT(measure(&warmup, 1, tokens, gpu ? 2 : 1, &us, err));
-    info->prefill_us_per_token = us / tokens;
+    info->prefill_us_per_token = MAX(us - info->step_us, us / 100) / tokens;
     TRY_OUT(small_graphs(&warmup, info->pages, err));
 out:
     step_builder_release(&warmup.builder);

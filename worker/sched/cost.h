@@ -1,20 +1,32 @@
-/* cost - how long a step will take: us = prefill_tokens * a + decode_rows * b.
+/* cost - how long a step will take, in us:
  *
- * a and b start from the engine's guess and follow what steps really took by normalised least mean
- * squares: each step's error is shared out in proportion to each part's size, an eighth of it a step,
- * so a step of one kind only teaches that kind. Both stay within 1/1000 and 1000 of their guess.
+ *      step  +  mixed, if prompts run beside decode rows  +  prefill_tokens * prefill  +  decode_rows * decode
+ *
+ * The four start from the engine's guess and follow what steps really took by a Kalman filter: they are
+ * taken for random walks (TRUST of their first uncertainty a step), a measured time for the sum give or
+ * take NOISE of it, so that a step teaches what it is made of and what is least known. A time far from
+ * the expected one counts for less: it is rather a hiccup, unless it was LOST times in a row more than
+ * twice or less than half of it; then all four were off by a factor. (R. E. Kalman, "A New Approach to Linear
+ * Filtering and Prediction Problems", 1960.)
  */
 #ifndef MSGL_WORKER_SCHED_COST_H
 #define MSGL_WORKER_SCHED_COST_H
 
 #include "common/base.h"
 
+enum cost_part { COST_STEP, COST_MIXED, COST_PREFILL, COST_DECODE, COST_PARTS };
+
 struct cost {
-    double prefill_guess_us, decode_guess_us; /* > 0 */
-    double prefill, decode;                   /* factors on the guesses */
+    double us[COST_PARTS];                   /* >= 0 */
+    double least[COST_PARTS];                /* no part falls below */
+    double first[COST_PARTS];                /* variance of the guess: none grows beyond */
+    double variance[COST_PARTS][COST_PARTS]; /* of us[] together */
+    int far; /* steps in a row that took over twice (< 0: under half) */
 };
 
-void cost_init(struct cost *cost, double prefill_us_per_token, double decode_us_per_row);
+/* Guesses; prefill and decode that are not > 0 are unknown. */
+void cost_init(struct cost *cost, double step_us, double prefill_us_per_token,
+               double decode_us_per_row);
 double cost_us(const struct cost *cost, uint32_t prefill_tokens, uint32_t decode_rows);
 void cost_learn(struct cost *cost, uint32_t prefill_tokens, uint32_t decode_rows, uint64_t step_ns);
 

@@ -2,6 +2,8 @@
  *
  * A chunk is bounded by chunk_tokens, by what is left of step_tokens and, beside decode rows, by
  * what the cost model lets into step_ms (at least one page, so that prompts never stand still).
+ * A chunk that ends its prompt may make the step a quarter longer: the remainder would begin a mixed
+ * step of its own, and its first token come a step later.
  * A chunk that does not finish its prompt ends on a page's end when it can: only full pages can be
  * shared.
  *
@@ -17,6 +19,7 @@
 
 #define HINTS_PER_PLAN   16 /* cached-prefix look-ups that only serve the waiting order */
 #define SHORTER_PER_PLAN 8  /* running prompts looked up to go before the head */
+#define STRETCH          1.25
 
 /* Rows of logits left in the step when each running req keeps one. */
 static uint32_t score_room(const struct scheduler *s)
@@ -25,29 +28,33 @@ static uint32_t score_room(const struct scheduler *s)
     return s->limits.rows - MIN(taken, s->limits.rows);
 }
 
-/* Tokens of the req's next chunk, 0 when it has to wait. Takes its pages and deltas. */
+/* The budget that remains when the req's next chunk is decided: the same when it has to wait. Takes
+ * its pages and deltas. */
 static uint32_t chunk_decide(struct scheduler *s, struct req *req, uint32_t budget, bool force,
                              uint64_t now_ms)
 {
     uint32_t size = s->opts.page_size, left = req_left(req);
-    uint32_t tokens = MIN(left, budget);
+    bool ends = budget > 0 && left <= budget + s->stretch;
+    uint32_t tokens = ends ? left : budget;
     if (s->opts.chunk_tokens)
         tokens = MIN(tokens, s->opts.chunk_tokens);
     if (req_scores(req)) /* a row of logits a token */
         tokens = MIN(tokens, 1 + score_room(s));
     if (tokens == 0)
-        return 0;
+        return budget;
     uint32_t end = req->planned + tokens;
     if (tokens < left && end / size * size > req->planned)
         end = end / size * size;
     uint32_t pages = run_pages(s, req, DIV_CEIL(end, size), force, false, now_ms);
     end = MIN(end, pages * size);
     if (end <= req->planned || !sched_take_room(s, req, end == req->planned + left))
-        return 0;
+        return budget;
     req->chunk = end - req->planned;
     if (req_scores(req))
         s->scores_extra += req->chunk - 1;
-    return req->chunk;
+    uint32_t within = MIN(req->chunk, budget);
+    s->stretch -= req->chunk - within;
+    return budget - within;
 }
 
 /* A running prefill is about to compute the very page that the req needs next: better wait for it
@@ -107,10 +114,9 @@ static uint32_t admit(struct scheduler *s, uint32_t budget, uint32_t left_max, u
         }
         if (!run_admit(s, req, now_ms))
             break;
-        uint32_t tokens = chunk_decide(s, req, budget, false, now_ms);
-        if (tokens == 0) /* its pages are in limbo */
+        budget = chunk_decide(s, req, budget, false, now_ms);
+        if (req->chunk == 0) /* its pages are in limbo */
             break;
-        budget -= tokens;
     }
     return budget;
 }
@@ -150,10 +156,11 @@ static uint32_t shorter_decide(struct scheduler *s, const struct req *head, uint
 {
     for (uint32_t i = 0; i < SHORTER_PER_PLAN && budget > 0; i++) {
         struct req *req = shortest_before(s, head);
-        uint32_t tokens = req ? chunk_decide(s, req, budget, true, now_ms) : 0;
-        if (tokens == 0)
+        if (!req)
             break;
-        budget -= tokens;
+        budget = chunk_decide(s, req, budget, true, now_ms);
+        if (req->chunk == 0)
+            break;
     }
     run_compact(s);
     return admit(s, budget, req_left(head) - 1, now_ms);
@@ -166,24 +173,34 @@ static uint32_t half_of(const struct scheduler *s, uint32_t budget)
     return half < size ? half : MIN((half + size / 2) / size * size, budget);
 }
 
+/* Prompt tokens of the step; s->stretch becomes what may be added to end a prompt. */
+static uint32_t budget_of(struct scheduler *s, uint32_t decode_rows)
+{
+    uint32_t most = s->opts.step_tokens - decode_rows;
+    s->stretch = 0;
+    if (decode_rows == 0 || s->opts.step_ms == 0)
+        return most;
+    uint32_t room = cost_prefill_room(&s->cost, s->opts.step_ms, decode_rows);
+    uint32_t stretched = cost_prefill_room(&s->cost, STRETCH * s->opts.step_ms, decode_rows);
+    uint32_t budget = MIN(most, MAX(room, s->opts.page_size));
+    s->stretch = MAX(MIN(most, stretched), budget) - budget;
+    return budget;
+}
+
 void prefill_decide(struct scheduler *s, uint32_t decode_rows, uint64_t now_ms)
 {
-    uint32_t budget = s->opts.step_tokens - decode_rows;
-    if (decode_rows > 0 && s->opts.step_ms > 0) {
-        uint32_t room = cost_prefill_room(&s->cost, s->opts.step_ms, decode_rows);
-        budget = MIN(budget, MAX(room, s->opts.page_size));
-    }
+    uint32_t budget = budget_of(s, decode_rows);
     if (s->opts.cache && budget > 0)
         hints_refresh(s);
     struct req *head = head_of(s);
     if (head && budget > 0) {
         uint32_t kept = MIN(half_of(s, budget), req_left(head));
         budget = kept + shorter_decide(s, head, budget - kept, now_ms);
-        budget -= chunk_decide(s, head, budget, true, now_ms);
+        budget = chunk_decide(s, head, budget, true, now_ms);
     }
     for (uint32_t i = 0; i < s->running_count; i++)
         if (unfinished(s->running[i]))
-            budget -= chunk_decide(s, s->running[i], budget, true, now_ms);
+            budget = chunk_decide(s, s->running[i], budget, true, now_ms);
     run_compact(s);
     admit(s, budget, UINT32_MAX, now_ms);
 }

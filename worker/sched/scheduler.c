@@ -8,6 +8,12 @@
 #define CAUTION_DECAY      0.999 /* a plan */
 #define LOG_EVENTS_MIN     4096
 
+/* The next step is planned when the one that runs is nearly over by the cost model: with time to plan and
+ * launch it, and a tenth for what the model does not know. Short steps leave no time for that. */
+#define LATE_LEFT_MS 1.5
+#define LATE_LEFT    0.1
+#define LATE_MIN_MS  4.0
+
 static enum status opts_check(const struct sched_opts *opts, struct err *err)
 {
     if (opts->pages == 0 || opts->page_size == 0 || opts->slots == 0 || opts->context_max < 2)
@@ -38,7 +44,7 @@ enum status scheduler_new(const struct sched_opts *opts, struct scheduler **out,
     pages_init(&s->slots, opts->slots);
     cache_log_init(&s->log, MAX(LOG_EVENTS_MIN, 2 * opts->pages));
     radix_init(&s->radix, &s->pages, &s->log, opts->page_size, opts->slots, opts->fingerprint);
-    cost_init(&s->cost, opts->prefill_us_per_token, opts->decode_us_per_row);
+    cost_init(&s->cost, opts->step_us, opts->prefill_us_per_token, opts->decode_us_per_row);
     step_builder_init(&s->builder, &s->limits);
     queue_init(&s->waiting, opts->age_ms, opts->page_size);
     list_init(&s->cancels);
@@ -292,6 +298,12 @@ double scheduler_step_ms_bound(const struct scheduler *s)
         return 0;
     const struct step_record *record = &s->records[(s->committed + 1) & 1];
     return cost_us(&s->cost, record->prefill_tokens, record->decode_rows) / 1000;
+}
+
+double scheduler_late_ms(const struct scheduler *s)
+{
+    double step_ms = scheduler_step_ms_bound(s);
+    return step_ms < LATE_MIN_MS ? 0 : step_ms - MAX(LATE_LEFT_MS, LATE_LEFT * step_ms);
 }
 
 bool scheduler_cache_events(struct scheduler *s, struct sched_cache_event *out, uint32_t *count,

@@ -30,9 +30,10 @@ struct sched_opts {
     uint32_t context_max;  /* tokens of one req */
     uint32_t step_tokens;  /* token budget of a step, >= slots */
     uint32_t chunk_tokens; /* a prefill chunk at most; 0 = the whole budget */
-    double step_ms;        /* while anything decodes, bound of a step by cost model; 0 = none */
-    double prefill_us_per_token, decode_us_per_row; /* first guess of the cost model */
-    bool cache;                                     /* radix, or naive (no reuse) */
+    double
+        step_ms; /* while anything decodes, bound of a step by cost model (prefill.c); 0 = none */
+    double step_us, prefill_us_per_token, decode_us_per_row; /* first guess of the cost model */
+    bool cache;                                              /* radix, or naive (no reuse) */
     bool prefix_groups;
     uint32_t age_ms;      /* waiting this long outranks any cached prefix */
     uint64_t fingerprint; /* root of the page hashes */
@@ -127,6 +128,9 @@ bool scheduler_runnable(const struct scheduler *scheduler);
 void scheduler_load(const struct scheduler *scheduler, struct sched_load *load);
 /* The cost model's guess for the oldest step in flight; 0 when there is none. */
 double scheduler_step_ms_bound(const struct scheduler *scheduler);
+/* How far into the oldest step in flight the one behind it should be planned; 0 = at once. What
+ * arrives until then waits for one step, not two. */
+double scheduler_late_ms(const struct scheduler *scheduler);
 
 /* Moves out up to *count cache events. Returns true while more remain. Bounded: when the reader lags
  * too far, *lost becomes true and it must take a snapshot. */

@@ -226,6 +226,34 @@ START_TEST(step_ms_bounds_chunks_beside_decode)
 }
 END_TEST
 
+/* A quarter more ends a prompt, beside another prompt's share as well, and does nothing else. */
+START_TEST(a_step_stretches_to_end_a_prompt)
+{
+    struct sched_opts opts = opts_default();
+    opts.step_ms = 2.1; /* room for 20 tokens beside one decode row, for 25 with a quarter more */
+    struct rig rig = rig_new(&opts);
+    add_plain(&rig, 1, 0, 5, 50);
+    ck_assert(rig_step(&rig));
+    add_plain(&rig, 2, 500, 25, 1);
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(step_rows(rig.packet)[1].token_count, 25);
+    add_plain(&rig, 3, 1000, 26, 1);
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(step_rows(rig.packet)[1].token_count, 20);
+    add_plain(&rig, 4, 1500, 17, 1); /* beside the 6 that are left of the one before: 23 */
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(rig.packet->row_count, 3);
+    ck_assert_uint_eq(step_rows(rig.packet)[1].token_count, 6);
+    ck_assert_uint_eq(step_rows(rig.packet)[2].token_count, 17);
+    add_plain(&rig, 5, 2000, 17, 1);
+    add_plain(&rig, 6, 2500, 17, 1);
+    ck_assert(rig_step(&rig));
+    ck_assert_uint_eq(step_rows(rig.packet)[1].token_count, 17);
+    ck_assert_uint_le(rig.packet->token_count, 1 + 20);
+    rig_free(&rig);
+}
+END_TEST
+
 /* Steps until `user` has its first token; 0 when `most` steps bring none. `each` may add reqs. */
 static uint32_t steps_to_first(struct rig *rig, uint64_t user, uint32_t most,
                                void (*each)(struct rig *rig, uint32_t step))
@@ -276,7 +304,7 @@ START_TEST(short_prompts_pass_a_long_one)
 
     struct rig rig = rig_tight();
     add_plain(&rig, 3, 20000, 12, 5);
-    ck_assert_uint_eq(steps_to_first(&rig, 3, 100, NULL), 2);
+    ck_assert_uint_eq(steps_to_first(&rig, 3, 100, NULL), 1);
     uint32_t rest = steps_to_first(&rig, 2, 100, NULL);
     ck_assert_uint_ge(rest, undisturbed - 2);
     ck_assert_uint_le(rest, undisturbed);
@@ -307,25 +335,106 @@ START_TEST(long_prompts_take_turns)
     add(&ranked, &spec);
     ck_assert(rig_step(&ranked)); /* shorter than what 2 has left: it is admitted */
     add_plain(&ranked, 4, 30000, 12, 5);
-    ck_assert_uint_eq(steps_to_first(&ranked, 3, 100, NULL), 15);
+    ck_assert_uint_eq(steps_to_first(&ranked, 3, 100, NULL), 16);
     rig_free(&ranked);
 }
 END_TEST
 
+/* The next step is planned with time left to launch it and a tenth for the unknown; at once where steps are
+ * short or none runs. */
+START_TEST(the_next_step_is_planned_late)
+{
+    const double step_ms[] = {3, 8, 40}, late_ms[] = {0, 6.5, 36};
+    for (size_t i = 0; i < ARRAY_LEN(step_ms); i++) {
+        struct sched_opts opts = opts_default();
+        opts.step_us = step_ms[i] * 1000 - 100;
+        struct rig rig = rig_new(&opts);
+        ck_assert_double_eq(scheduler_late_ms(rig.s), 0);
+        add_plain(&rig, 1, 0, 1, 50);
+        ck_assert(rig_plan(&rig));
+        ck_assert_double_eq_tol(scheduler_step_ms_bound(rig.s), step_ms[i], 1e-9);
+        ck_assert_double_eq_tol(scheduler_late_ms(rig.s), late_ms[i], 1e-9);
+        rig_free(&rig);
+    }
+}
+END_TEST
+
+/* What the test's device takes; one step in eight is of prompts and decode rows. */
+static uint64_t true_ns(uint32_t prefill, uint32_t decode)
+{
+    return (uint64_t)(7000 + (prefill && decode ? 2500 : 0) + prefill * 30 + decode * 60) * 1000;
+}
+
+static void learn(struct cost *cost, uint32_t steps, uint32_t seed)
+{
+    for (uint32_t i = seed; i < seed + steps; i++) {
+        uint32_t prefill = i % 8 ? 0 : 200 + 37 * i % 300, decode = 20 + 13 * i % 20;
+        cost_learn(cost, prefill, decode, true_ns(prefill, decode));
+    }
+}
+
+static void expect_true(const struct cost *cost, uint32_t prefill, uint32_t decode)
+{
+    double us = (double)true_ns(prefill, decode) / 1000;
+    ck_assert_double_eq_tol(cost_us(cost, prefill, decode), us, 0.05 * us);
+}
+
+/* From guesses that are right, that know nothing of what rows share, or are ten times too high or low. */
 START_TEST(the_cost_model_learns)
 {
-    struct cost cost;
-    cost_init(&cost, 1, 1);
-    for (int i = 0; i < 400; i++) {
-        uint32_t prefill = i % 3 ? 0 : 100 + (uint32_t)i, decode = i % 2 ? 8 : 64;
-        cost_learn(&cost, prefill, decode, (uint64_t)(prefill * 30 + decode * 200) * 1000);
+    const double guesses[][3] = {
+        {7000, 30, 60}, {0, 30, 7060}, {70000, 300, 600}, {700, 3, 6}, {3000, 60, 120}};
+    for (size_t g = 0; g < ARRAY_LEN(guesses); g++) {
+        struct cost cost;
+        cost_init(&cost, guesses[g][0], guesses[g][1], guesses[g][2]);
+        learn(&cost, 400, 0);
+        expect_true(&cost, 0, 20);
+        expect_true(&cost, 0, 39);
+        expect_true(&cost, 200, 30);
+        expect_true(&cost, 500, 30);
     }
-    ck_assert_double_eq_tol(cost_us(&cost, 100, 0), 3000, 300);
-    ck_assert_double_eq_tol(cost_us(&cost, 0, 10), 2000, 200);
-    uint32_t room = cost_prefill_room(&cost, 5, 10);
-    ck_assert_uint_ge(room, 85);
-    ck_assert_uint_le(room, 115);
-    ck_assert_uint_eq(cost_prefill_room(&cost, 1, 100), 0);
+}
+END_TEST
+
+/* A step that took 50 times as long is not what the next ones take; a device that became slower is. */
+START_TEST(the_cost_model_doubts_a_hiccup)
+{
+    struct cost cost;
+    cost_init(&cost, 7000, 30, 60);
+    learn(&cost, 400, 0);
+    cost_learn(&cost, 0, 30, 50 * true_ns(0, 30));
+    cost_learn(&cost, 300, 30, 50 * true_ns(300, 30));
+    expect_true(&cost, 0, 30);
+    expect_true(&cost, 300, 30);
+    for (int i = 0; i < 60; i++)
+        cost_learn(&cost, 0, 30, 2 * true_ns(0, 30));
+    ck_assert_double_eq_tol(cost_us(&cost, 0, 30), 2e-3 * (double)true_ns(0, 30), 500);
+}
+END_TEST
+
+/* Years of steps of one kind leave the numbers sound. */
+START_TEST(the_cost_model_lasts)
+{
+    struct cost cost;
+    cost_init(&cost, 0, 50, 7000);
+    for (uint32_t i = 0; i < 3000000; i++)
+        cost_learn(&cost, 0, 30, true_ns(0, 30));
+    expect_true(&cost, 0, 30);
+    learn(&cost, 400, 0);
+    expect_true(&cost, 0, 20);
+    expect_true(&cost, 400, 30);
+}
+END_TEST
+
+START_TEST(the_room_is_what_fits)
+{
+    struct cost cost;
+    cost_init(&cost, 1000, 10, 100);
+    ck_assert_uint_eq(cost_prefill_room(&cost, 3, 10), 100);
+    ck_assert_uint_eq(cost_prefill_room(&cost, 3, 20), 0);
+    learn(&cost, 400, 0);
+    uint32_t room = cost_prefill_room(&cost, 25, 30);
+    ck_assert_double_eq_tol(1e-6 * (double)true_ns(room, 30), 25, 1);
 }
 END_TEST
 
@@ -668,9 +777,14 @@ int main(void)
     tcase_add_test(tcase, a_full_queue_says_so);
     tcase_add_test(tcase, prefill_joins_decode);
     tcase_add_test(tcase, step_ms_bounds_chunks_beside_decode);
+    tcase_add_test(tcase, a_step_stretches_to_end_a_prompt);
     tcase_add_test(tcase, short_prompts_pass_a_long_one);
     tcase_add_test(tcase, long_prompts_take_turns);
+    tcase_add_test(tcase, the_next_step_is_planned_late);
     tcase_add_test(tcase, the_cost_model_learns);
+    tcase_add_test(tcase, the_cost_model_doubts_a_hiccup);
+    tcase_add_test(tcase, the_cost_model_lasts);
+    tcase_add_test(tcase, the_room_is_what_fits);
     tcase_add_test(tcase, equal_prompts_in_flight_share);
     tcase_add_test(tcase, cached_tokens_are_reported);
     tcase_add_test(tcase, waiting_order);
