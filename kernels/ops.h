@@ -83,17 +83,6 @@ struct page_set {
     uint32_t slot, idx, page;
 };
 
-struct qkv_args {
-    void *qkv; /* act [tokens][(q_heads + 2 * kv_heads) * head_dim]; q is rotated in place */
-    const uint32_t *positions;    /* [tokens] */
-    const uint32_t *token_slots;  /* [tokens]: whose page table; SLOT_NONE: a padding token, k and v
-                                     are stored nowhere */
-    const float *q_norm, *k_norm; /* [head_dim] or NULL (Qwen3) */
-    float norm_eps;
-    const float *cos_sin; /* [context][head_dim]: head_dim/2 cosines, then sines; NeoX halves */
-    uint32_t tokens, q_heads;
-};
-
 struct attn_args {
     void *out;       /* act [tokens][q_heads * head_dim] */
     const void *qkv; /* as qkv_args, q at the start of each row; row stride in elements: */
@@ -141,7 +130,7 @@ struct device_opts {
     int device_index;  /* cuda */
     const char *attn;  /* cuda: "fa" (Hopper) or "generic"; NULL: the best that runs */
     const char *plans; /* cuda: folder of measured matmul plans, read at open; NULL: none */
-    bool tune;         /* cuda: measure plans that are missing, write them at close */
+    bool tune;         /* cuda: measure plans that are missing, until tune_end */
     int rank, tp;
     /* rendezvous name when tp > 1: letters, digits, - and _; a new one for each start. cuda: with tp
      * 1 as well, for tests, the collectives of one rank then go through NCCL */
@@ -163,6 +152,9 @@ struct ops {
     /* device and memory */
     enum status (*open)(const struct device_opts *opts, struct device **out, struct err *err);
     void (*close)(struct device *device);
+    /* Writes what was measured since open with `tune` to its file, and measures no more: a product
+     * that is being measured is not right. Close without it writes as well. */
+    void (*tune_end)(struct device *device);
     void (*info)(const struct device *device, struct device_info *info);
     enum status (*alloc)(struct device *device, size_t bytes, void **out,
                          struct err *err); /* zeroed, 256-byte aligned */

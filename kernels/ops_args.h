@@ -9,6 +9,17 @@ struct norm {
     float eps;
 };
 
+struct qkv_args {
+    void *qkv; /* act [tokens][(q_heads + 2 * kv_heads) * head_dim]; q is rotated in place */
+    const uint32_t *positions;    /* [tokens] */
+    const uint32_t *token_slots;  /* [tokens]: whose page table; SLOT_NONE: a padding token, k and v
+                                     are stored nowhere */
+    const float *q_norm, *k_norm; /* [head_dim] or NULL (Qwen3) */
+    float norm_eps;
+    const float *cos_sin; /* [context][head_dim]: head_dim/2 cosines, then sines; NeoX halves */
+    uint32_t tokens, q_heads;
+};
+
 struct wide_norm_args {
     void *qkv; /* act [rows][stride]: q_dim of q, k_dim of k, then v; changed in place */
     const float *q_norm, *k_norm; /* [q_dim], [k_dim] */

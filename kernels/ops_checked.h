@@ -191,6 +191,11 @@ static void CHECKED(close)(struct device *device)
     IMPL.close(device);
 }
 
+static void CHECKED(tune_end)(struct device *device)
+{
+    IMPL.tune_end(device);
+}
+
 static void CHECKED(info)(const struct device *device, struct device_info *info)
 {
     IMPL.info(device, info);
@@ -280,23 +285,12 @@ static void CHECKED(event_wait)(struct device *device, struct stream *stream, st
     IMPL.event_wait(device, stream, event);
 }
 
-static void CHECKED(all_reduce)(struct device *device, struct stream *stream, void *act,
-                                size_t count)
-{
-    IMPL.all_reduce(device, stream, act, count);
-}
-
-static void CHECKED(all_gather)(struct device *device, struct stream *stream, float *out,
-                                const float *in, uint32_t rows, uint32_t cols)
-{
-    IMPL.all_gather(device, stream, out, in, rows, cols);
-}
-
 #include "kernels/ops_checked_model.h"
 
 static const struct ops CHECKED(table) = {.name = BACKEND,
                                           .open = CHECKED(open),
                                           .close = CHECKED(close),
+                                          .tune_end = CHECKED(tune_end),
                                           .info = CHECKED(info),
                                           .alloc = CHECKED(alloc),
                                           .free = CHECKED(free),

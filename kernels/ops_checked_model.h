@@ -1,6 +1,18 @@
-/* ops_checked_model - the part of ops_checked.h for the ops that only some architectures need. Included
- * by ops_checked.h alone.
+/* ops_checked_model - the part of ops_checked.h for ranks and for the ops that only some architectures
+ * need. Included by ops_checked.h alone.
  */
+static void CHECKED(all_reduce)(struct device *device, struct stream *stream, void *act,
+                                size_t count)
+{
+    IMPL.all_reduce(device, stream, act, count);
+}
+
+static void CHECKED(all_gather)(struct device *device, struct stream *stream, float *out,
+                                const float *in, uint32_t rows, uint32_t cols)
+{
+    IMPL.all_gather(device, stream, out, in, rows, cols);
+}
+
 static UNUSED void CHECKED(norm_part)(struct device *device, struct stream *stream, void *x,
                                       const float *w, uint32_t rows, uint32_t stride, uint32_t dim,
                                       float eps)

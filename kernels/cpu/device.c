@@ -35,6 +35,11 @@ static void cpu_close(struct device *device)
     mem_free(device);
 }
 
+static void cpu_tune_end(struct device *device)
+{
+    (void)device;
+}
+
 static enum status cpu_open(const struct device_opts *opts, struct device **out, struct err *err)
 {
     struct device *device = mem_zalloc(sizeof(*device));
@@ -243,6 +248,7 @@ const struct ops cpu_ops = {
     .name = "cpu",
     .open = cpu_open,
     .close = cpu_close,
+    .tune_end = cpu_tune_end,
     .info = cpu_info,
     .alloc = cpu_alloc,
     .free = cpu_free,

@@ -58,16 +58,27 @@ extern "C" bool cuda_present(void)
     return error != cudaErrorNoDevice && (error != cudaSuccess || count > 0);
 }
 
-static void dev_close(struct device *device)
+static void save_plans(struct device *device)
 {
     struct err err = {};
+    if (device->plans && gemm_plans_save(device->plans, &err) != STATUS_OK)
+        LOG_WARN("kernels", "plans not kept", "error=\"%s\"", err.text);
+}
+
+static void dev_tune_end(struct device *device)
+{
+    save_plans(device);
+    device->opts.tune = false;
+}
+
+static void dev_close(struct device *device)
+{
     if (!device)
         return;
     ranks_close(device->ranks);
     cudaFree(device->workspace);
     cudaFree(device->setup_words);
-    if (device->plans && gemm_plans_save(device->plans, &err) != STATUS_OK)
-        LOG_WARN("kernels", "plans not kept", "error=\"%s\"", err.text);
+    save_plans(device);
     gemm_plans_free(device->plans);
     attn_scratch_release(device);
     uploader_free(device->uploader);
@@ -332,6 +343,7 @@ extern "C" const struct ops cuda_ops = {
     "cuda",
     dev_open,
     dev_close,
+    dev_tune_end,
     dev_info,
     dev_alloc,
     dev_free,

@@ -6,7 +6,7 @@
  *
  * The library's choice for a shape is asked for once and kept in the device (gemm_plans.cuh): m is
  * rounded up to a bucket, so that a few hundred choices serve every prompt. With device_opts.tune its
- * first eight guesses are timed on the spot. Descriptors live on the stack.
+ * first eight guesses are timed on the spot, until tune_end. Descriptors live on the stack.
  */
 #include "kernels/cuda/gemm.cuh"
 

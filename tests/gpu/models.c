@@ -3,7 +3,8 @@
  *     models_device [NAME...]                     the golden vectors of tests/golden, all or these
  *     models_device --folder DIR [--dummy SEED]   a model folder: the cpu backend is the reference
  *     --backend NAME (cuda), --prompts N (16), --tokens N (24); of the golden vectors also --tp N:
- *     ranks on GPUs 0 to N - 1, each a process of its own that is fed the same
+ *     ranks on GPUs 0 to N - 1, each a process of its own that is fed the same; and --tune yes:
+ *     with plans of matmuls that are measured at start, into a folder that lives as long as the engine
  *
  * The golden vectors are `transformers` in f32; each file says ("bf16") by how much transformers' own
  * bf16 run is off. Ours, the root of the mean square over all prompts' logits, may be off by a quarter
@@ -27,6 +28,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define EXIT_SKIPPED 77
@@ -40,7 +42,7 @@ struct args {
     char group[32]; /* of the ranks' rendezvous */
     uint32_t opened;
     uint64_t seed;
-    bool dummy;
+    bool dummy, tune;
 };
 
 struct errors {
@@ -157,9 +159,30 @@ static void check_prompt(struct engine *engine, const json_t *prompt, uint32_t c
         check_free(engine, prompt, fed, want, count, what);
 }
 
+/* The engine has just started: its plans are in their file already, whatever becomes of it. Takes the
+ * file away: the folder stays empty, as nothing is measured any more. */
+static void take_plans(const char *dir)
+{
+    struct dirent **entries;
+    struct stat info = {0};
+    char path[512];
+    int count = scandir(dir, &entries, NULL, alphasort), files = 0;
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof(path), "%.200s/%.255s", dir, entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.' && stat(path, &info) == 0) {
+            EXPECT(info.st_size > 100, "%s holds no plan\n", path);
+            files += unlink(path) == 0;
+        }
+        free(entries[i]);
+    }
+    EXPECT(files == 1, "%d files of plans when the engine had started\n", files);
+    if (count >= 0)
+        free(entries);
+}
+
 /* NULL, and why, where this backend refuses the model. */
 static struct engine *open_model(struct args *args, const char *backend, const char *dir,
-                                 bool dummy, uint64_t seed, struct err *err)
+                                 bool dummy, uint64_t seed, const char *plans, struct err *err)
 {
     struct engine_opts opts = fixture_opts(dir, dummy, seed);
     struct engine *engine = NULL;
@@ -173,8 +196,12 @@ static struct engine *open_model(struct args *args, const char *backend, const c
     opts.rank = (int)args->rank;
     opts.gpu = args->rank;
     opts.comm = args->tp > 1 ? comm : NULL;
+    opts.plans = plans;
+    opts.tune = plans != NULL;
     if (engine_open(&opts, &engine, err) != STATUS_OK)
         return NULL;
+    if (plans)
+        take_plans(plans);
     engine_keep_logits(engine, true);
     return engine;
 }
@@ -198,11 +225,13 @@ static void check_golden(struct args *args, const char *file, const char *dir)
     struct fixture_dir made = {""};
     struct errors e = {0};
     struct err err = {0};
+    char plans[] = "/tmp/msgl-plans-XXXXXX";
     if (dir == NULL)
         made = fixture_dir_make(config);
     struct engine *engine =
         open_model(args, args->backend, dir ? dir : made.path, dir == NULL,
-                   (uint64_t)json_integer_value(json_object_get(golden, "seed")), &err);
+                   (uint64_t)json_integer_value(json_object_get(golden, "seed")),
+                   args->tune ? mkdtemp(plans) : NULL, &err);
     if (engine == NULL) {
         EXPECT(err.status == STATUS_UNSUPPORTED && strstr(err.text, "head_dim"), "%s: %s\n", file,
                err.text);
@@ -217,6 +246,7 @@ static void check_golden(struct args *args, const char *file, const char *dir)
     report(file, &e, 1.25 * json_number_value(json_object_get(bf16, "rms")));
     engine_close(engine);
 out:
+    EXPECT(!args->tune || rmdir(plans) == 0, "%s: plans were measured after the start\n", file);
     if (dir == NULL)
         fixture_dir_remove(&made);
     json_decref(golden);
@@ -277,8 +307,8 @@ static void check_folder(struct args *args)
     struct errors e = {0};
     uint64_t seed = 7;
     struct engine *engines[2] = {
-        open_model(args, "cpu", args->folder, args->dummy, args->seed, &err),
-        open_model(args, args->backend, args->folder, args->dummy, args->seed, &err)};
+        open_model(args, "cpu", args->folder, args->dummy, args->seed, NULL, &err),
+        open_model(args, args->backend, args->folder, args->dummy, args->seed, NULL, &err)};
     ck_assert_msg(engines[0] != NULL && engines[1] != NULL, "%s", err.text);
     uint32_t vocab = engine_info(engines[0])->vocab;
     double layers = layers_of(args->folder);
@@ -350,6 +380,8 @@ int main(int argc, char **argv)
             args.prompts = (uint32_t)strtoul(value, NULL, 10);
         else if (strcmp(argv[i], "--tokens") == 0)
             args.tokens = (uint32_t)strtoul(value, NULL, 10);
+        else if (strcmp(argv[i], "--tune") == 0)
+            args.tune = strcmp(value, "yes") == 0;
         else if (strcmp(argv[i], "--tp") == 0)
             args.tp = (uint32_t)strtoul(value, NULL, 10);
     }

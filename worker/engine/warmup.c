@@ -74,13 +74,22 @@ static enum status measure(struct warmup *warmup, uint32_t rows, uint32_t tokens
     return STATUS_OK;
 }
 
-/* Every size that plans are kept for, up to TUNE_LAST; the library's first guess does for larger ones. */
-static enum status tune_plans(struct warmup *warmup, uint32_t tokens_max, struct err *err)
+/* Every size that plans are kept for, up to TUNE_LAST; the library's first guess does for larger ones.
+ * A prompt samples one row, so decode steps then bring the head's sizes. The plans are kept now: who
+ * is killed later has them. */
+static enum status tune_plans(struct warmup *warmup, const struct engine_info *info,
+                              struct err *err)
 {
+    struct step_runner *runner = &warmup->parts->runner;
+    uint32_t tokens_max = MIN(info->limits.tokens, info->context_max);
     double us;
     for (uint32_t tokens = 16; tokens <= MIN(tokens_max, TUNE_LAST);
          tokens += tokens < TUNE_DENSE ? 16 : 64)
         TRY(run_step(warmup, 0, 1, tokens, &us, err));
+    for (uint32_t i = 0; i < runner->size_count; i++)
+        if (runner->sizes[i].rows <= MIN(info->limits.rows, info->pages))
+            TRY(run_step(warmup, 0, runner->sizes[i].rows, 1, &us, err));
+    runner->ops->tune_end(runner->device);
     return STATUS_OK;
 }
 
@@ -97,7 +106,7 @@ enum status warmup_run(struct engine_parts *parts, bool tune, struct engine_info
     step_builder_init(&warmup.builder, &info->limits);
     step_io_init(&warmup.io, &info->limits);
     if (tune)
-        TRY_OUT(tune_plans(&warmup, MIN(info->limits.tokens, info->context_max), err));
+        TRY_OUT(tune_plans(&warmup, info, err));
     double one_us = 0;
     if (gpu)
         TRY_OUT(measure(&warmup, 1, 1, 2 * STEP_LANES, &one_us, err));

@@ -5,8 +5,8 @@
 
 #include "worker/engine/setup.h"
 
-/* Fills info's times. `tune`: runs prompts of all the sizes for which a backend that was opened with
- * `tune` keeps plans. The thread that will launch the steps, before there are any. */
+/* Fills info's times. `tune`: runs steps of all the sizes for which a backend that was opened with
+ * `tune` keeps plans, and lets it write them. The thread that will launch the steps, before there are any. */
 enum status MUST_USE warmup_run(struct engine_parts *parts, bool tune, struct engine_info *info,
                                 struct err *err);
 
