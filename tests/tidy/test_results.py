@@ -1,4 +1,5 @@
-"""bench/results: each CSV says where it was measured and has one shape; each plot is what bench/plot makes of them."""
+"""bench/results: each CSV says where it was measured and has one shape, and its commit is in this history; each plot
+is what bench/plot makes of them."""
 import csv
 import os
 import re
@@ -39,6 +40,40 @@ def test_csv(name):
                                   "# commit 0123abc\na,b\n", "# commit 0123abc\na,b\nx,y\n"])
 def test_csv_rule_catches(text):
     assert csv_errors(text)
+
+
+def commits_in(text):
+    """Words of 7 to 12 hexadecimal digits, some letters among them; not those of other programs ("mini-sglang 20fcd7f")."""
+    return {word for before, word in re.findall(r"([\w-]*) ?\b((?=\w*[a-f])(?=\w*\d)[0-9a-f]{7,12})\b", text)
+            if before != "mini-sglang"}
+
+
+def git(*words):
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+
+
+def lost_commits(text, history):
+    return sorted(word for word in commits_in(text) if not any(commit.startswith(word) for commit in history))
+
+
+def test_commits_are_in_the_history():
+    """Rebasing gives commits new names: whoever wants to measure again must find them."""
+    if git("rev-parse", "--is-shallow-repository") != ["false"]:
+        pytest.skip("no git repository, or a shallow one")
+    history = git("rev-list", "HEAD")
+    lost, found = [], 0
+    for name in [os.path.join("..", "..", "docs", "PERFORMANCE.md"), *names(".csv")]:
+        with open(os.path.join(RESULTS, name), encoding="utf-8") as f:
+            text = f.read()
+        lost += [f"{os.path.basename(name)}: {word}" for word in lost_commits(text, history)]
+        found += len(commits_in(text))
+    assert not lost and found > 20, lost
+
+
+@pytest.mark.parametrize("text,lost", [("commit 0123abc", ["0123abc"]), ("(before 4b8907a)", []), ("1234567 B, 16.3 ms", []),
+                                       ("mini-sglang 20fcd7f, SGLang 0.5.14", []), ("0123abc,a\n4b8907a,b\n", ["0123abc"])])
+def test_lost_commits(text, lost):
+    assert lost_commits(text, ["4b8907a0d5d8ad6f4d0ad7f1e4b4f0a3e1d2c3b4"]) == lost
 
 
 def test_plots_are_made_of_the_csv(tmp_path):
