@@ -68,7 +68,7 @@ def stubbed(tmp_path):
             path.write_text("#!/bin/sh\n" + text + "\n")
             path.chmod(0o755)
         return subprocess.run([os.path.join(LOCAL, script)], capture_output=True, text=True, timeout=120 * SLOW,
-                              env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}",
+                              start_new_session=True, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}",
                                    "MSGL_HOME": str(tmp_path / "home"), **env})
     return run
 
@@ -149,6 +149,27 @@ def test_install_with_sudo(stubbed, tmp_path):
     lines = said.read_text().splitlines()
     assert lines[0] == "-v" and "apt-get install" in lines[1] and "libh2o-dev" in lines[1], lines
     assert "pip" in done.stderr  # the next step, which has no network here
+
+
+def test_ctrl_c_as_the_step_that_may_ask_ends_well(stubbed, tmp_path):
+    """Not root, everything is installed; the Ctrl-C comes to the script during the step's last command."""
+    venv = tmp_path / "home" / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin" / "python").write_text("#!/bin/sh\n")
+    (venv / "bin" / "python").chmod(0o755)
+    with open(os.path.join(LOCAL, "versions.txt"), encoding="utf-8") as f:
+        (venv / "msgl-made-for").write_text(f.read() + "tests=\n")
+    done = stubbed("quickstart", {"dpkg-query": "printf installed", "id": "echo 1000",
+                                  "flock": "kill -INT $(awk '{ print $4 }' /proc/$PPID/stat); sleep 0.2"})
+    assert done.returncode == 130 and "Building" not in done.stdout, done.stdout + done.stderr
+
+
+def test_ctrl_c_reaches_the_step_that_may_ask(stubbed, tmp_path):
+    """All of the group gets it from a terminal: what runs in the step ends by it, and then the script."""
+    said = tmp_path / "said"
+    done = stubbed("quickstart", {"dpkg-query": "printf installed", "id": "echo 1000",
+                                  "flock": f"trap 'echo heard >>{said}; exit 1' INT; kill -INT 0; sleep 5; echo slept >>{said}"})
+    assert done.returncode in (130, -2) and said.read_text() == "heard\n", done.stdout + done.stderr
 
 
 def test_home_that_cannot_be_written(stubbed, tmp_path):
