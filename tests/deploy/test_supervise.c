@@ -46,11 +46,25 @@ static bool gone(pid_t pid)
     return false;
 }
 
-static char *captured(FILE *file)
+/* A supervisor whose standard error, with its children's lines, goes into `file`. */
+static struct supervisor *recorded(FILE **file)
+{
+    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
+    *file = tmpfile();
+    ck_assert_int_ge(dup2(fileno(*file), STDERR_FILENO), 0);
+    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
+    return supervisor;
+}
+
+/* Ends it; what was recorded, to be freed. */
+static char *recording(struct supervisor *supervisor, FILE *file)
 {
     char *text = calloc(1, 65536);
+    supervisor_release(supervisor);
+    mem_free(supervisor);
     rewind(file);
     ck_assert_uint_lt(fread(text, 1, 65535, file), 65535);
+    fclose(file);
     return text;
 }
 
@@ -98,13 +112,10 @@ END_TEST
 /* Standard error of a child that refuses, until it has ended `times`; it ends no more often. */
 static char *refuse(bool starting, unsigned times)
 {
-    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
+    FILE *file;
+    struct supervisor *supervisor = recorded(&file);
     struct child *child;
-    FILE *file = tmpfile();
-    char *text;
 
-    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
-    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
     supervisor->starting = starting;
     child = add_shell(supervisor, "refuses", "echo first; echo I will not; exit 2");
     ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
@@ -116,11 +127,7 @@ static char *refuse(bool starting, unsigned times)
     ck_assert(child->refused == starting);
     ck_assert_uint_eq(child->last.len, strlen("I will not"));
     ck_assert_int_eq(memcmp(child->last.data, "I will not", child->last.len), 0);
-    supervisor_release(supervisor);
-    text = captured(file);
-    fclose(file);
-    mem_free(supervisor);
-    return text;
+    return recording(supervisor, file);
 }
 
 START_TEST(test_a_refusal_is_final_while_starting)
@@ -133,12 +140,9 @@ END_TEST
 
 START_TEST(test_what_several_refuse_is_said_once)
 {
-    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
-    FILE *file = tmpfile();
-    char *text;
+    FILE *file;
+    struct supervisor *supervisor = recorded(&file);
 
-    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
-    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
     supervisor->starting = true;
     add_shell(supervisor, "one", "echo I will not; exit 2");
     add_shell(supervisor, "two", "echo I will not; exit 2");
@@ -147,13 +151,9 @@ START_TEST(test_what_several_refuse_is_said_once)
     for (size_t i = 0; i < supervisor->count; i++)
         while (!supervisor->children[i].refused)
             supervisor_step(supervisor, 20);
-    supervisor_release(supervisor);
-    text = captured(file);
-    char *first = strstr(text, "I will not");
+    char *text = recording(supervisor, file), *first = strstr(text, "I will not");
     ck_assert(first && !strstr(first + 1, "I will not") && strstr(text, "three    | nor I\n"));
     free(text);
-    fclose(file);
-    mem_free(supervisor);
 }
 END_TEST
 
@@ -167,25 +167,19 @@ END_TEST
 
 START_TEST(test_lines_are_passed_on_whole)
 {
-    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
-    FILE *file = tmpfile();
-    char *text;
+    FILE *file;
+    struct supervisor *supervisor = recorded(&file);
 
-    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
-    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
     add_shell(supervisor, "one", "printf 'a '; sleep 0.2; echo 'b'; echo c >&2; exec sleep 100");
     add_shell(supervisor, "two", "echo last words; exit 5");
     ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
     step_for(supervisor, 450);
-    supervisor_release(supervisor);
-    text = captured(file);
+    char *text = recording(supervisor, file);
     ck_assert_ptr_nonnull(strstr(text, "one      | a b\n"));
     ck_assert_ptr_nonnull(strstr(text, "one      | c\n"));
     ck_assert_ptr_nonnull(
         strstr(text, "two      | last words\ntwo ended with status 5; again in 0.5 s\n"));
-    fclose(file);
     free(text);
-    mem_free(supervisor);
 }
 END_TEST
 
@@ -261,21 +255,15 @@ END_TEST
 
 START_TEST(test_a_program_that_is_not_there)
 {
-    struct supervisor *supervisor = mem_zalloc(sizeof(*supervisor));
-    FILE *file = tmpfile();
-    char *text;
+    FILE *file;
+    struct supervisor *supervisor = recorded(&file);
 
-    ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
-    ck_assert_int_eq(supervisor_init(supervisor, NULL), STATUS_OK);
     supervisor_add(supervisor, "none", "/nowhere/msgl-router");
     ck_assert_int_eq(supervisor_start(supervisor, NULL), STATUS_OK);
     step_for(supervisor, 200);
-    text = captured(file);
+    char *text = recording(supervisor, file);
     ck_assert_ptr_nonnull(strstr(text, "cannot run /nowhere/msgl-router: No such file"));
-    supervisor_release(supervisor);
-    fclose(file);
     free(text);
-    mem_free(supervisor);
 }
 END_TEST
 
