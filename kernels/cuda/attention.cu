@@ -85,18 +85,19 @@ extern "C" size_t cuda_attn_plan(const struct device *device, const struct attn_
 /* ---- tensor maps ---- */
 
 /* A layer's pool as [page and head][k | v][half][row][64]: `halves` and `kinds` in one box. */
-static bool kv_map(CUtensorMap *map, const struct kv_view *kv, uint32_t halves, uint32_t kinds)
+static bool kv_map(const struct device *device, CUtensorMap *map, const struct kv_view *kv,
+                   uint32_t halves, uint32_t kinds)
 {
     cuuint64_t row = kv->head_dim * sizeof(bf16), block = row * kv->page_size;
     cuuint64_t dims[5] = {64, kv->page_size, kv->head_dim / 64, 2, 2ull * kv->pages * kv->kv_heads};
     cuuint64_t strides[4] = {row, 128, block * kv->kv_heads, block};
     cuuint32_t box[5] = {64, ATTN_UNIT_KEYS, halves, kinds, 1};
-    return tensor_map(map, 5, kv->pool, dims, strides, box);
+    return tensor_map(device, map, 5, kv->pool, dims, strides, box);
 }
 
 /* Queries as [token][q head][64]: `heads` and `tokens` of them in one box. */
-static bool query_map(CUtensorMap *map, const struct attn_args *args, uint32_t head_dim,
-                      uint32_t heads, uint32_t tokens)
+static bool query_map(const struct device *device, CUtensorMap *map, const struct attn_args *args,
+                      uint32_t head_dim, uint32_t heads, uint32_t tokens)
 {
     uint32_t there = 1;
     for (uint32_t i = 0; i < args->row_count; i++)
@@ -104,7 +105,7 @@ static bool query_map(CUtensorMap *map, const struct attn_args *args, uint32_t h
     cuuint64_t dims[3] = {head_dim, args->q_heads, there};
     cuuint64_t strides[2] = {head_dim * sizeof(bf16), args->qkv_stride * sizeof(bf16)};
     cuuint32_t box[3] = {64, heads, tokens};
-    return tensor_map(map, 3, args->qkv, dims, strides, box);
+    return tensor_map(device, map, 3, args->qkv, dims, strides, box);
 }
 
 /* ---- the op ---- */
@@ -114,7 +115,7 @@ static bool run_decode(struct device *device, struct stream *stream, const struc
 {
     CUtensorMap map;
     struct attn_decode_args decode = {};
-    if (!kv_map(&map, kv, kv->head_dim / 64, 2))
+    if (!kv_map(device, &map, kv, kv->head_dim / 64, 2))
         return false;
     decode.kv = *kv;
     decode.plan = (const struct attn_plan *)args->plan;
@@ -137,8 +138,9 @@ static bool run_tiles(struct device *device, struct stream *stream, const struct
     CUtensorMap half, query;
     struct attn_prefill_args prefill = {};
     uint32_t group = args->q_heads / kv->kv_heads;
-    if (!kv_map(&half, kv, 1, 1) || !query_map(&query, args, kv->head_dim, tiles ? 1 : group,
-                                               tiles ? ATTN_TILE : ATTN_TILE / group))
+    if (!kv_map(device, &half, kv, 1, 1) ||
+        !query_map(device, &query, args, kv->head_dim, tiles ? 1 : group,
+                   tiles ? ATTN_TILE : ATTN_TILE / group))
         return false;
     prefill.kv = *kv;
     prefill.plan = (const struct attn_plan *)args->plan;

@@ -6,6 +6,7 @@
 #include "kernels/cuda/attn.cuh"
 #include "kernels/cuda/comm.cuh"
 #include "kernels/cuda/gemm_plans.cuh"
+#include "kernels/cuda/tensor_map.cuh"
 #include "kernels/cuda/weights.cuh"
 
 extern "C" {
@@ -117,6 +118,7 @@ static enum status dev_open(const struct device_opts *opts, struct device **out,
     /* initcheck does not see the bulk stores with which cuBLASLt fills it before it reads there */
     CUDA_TRY_OUT(cudaMemset(device->workspace, 0, WORKSPACE_BYTES));
     CUDA_TRY_OUT(cudaMalloc(&device->setup_words, SETUP_WORDS * sizeof(uint32_t)));
+    tensor_map_init(device);
     device->plans = gemm_plans_new(opts->plans, device->prop.name, cublasLtGetVersion());
     device->hopper = device->prop.major == 9 && (!opts->attn || strcmp(opts->attn, "generic") != 0);
     CUDA_TRY_OUT(attn_scratch_init(device));

@@ -3,6 +3,7 @@
 #define MSGL_KERNELS_CUDA_UTIL_CUH
 
 #include <cublasLt.h>
+#include <cudaTypedefs.h>
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -34,6 +35,7 @@ struct device {
     struct uploader *uploader;         /* NULL before the first weight_load */
     const void *prepared[KERNELS_MAX]; /* kernels whose attributes are set; a hash set */
     struct attn_scratch attn;
+    PFN_cuTensorMapEncodeTiled_v12000 encode_tiled; /* tensor_map()'s; NULL: there is none */
     bool hopper;       /* attention by our kernels for sm_90a, else the generic one */
     cudaError_t error; /* first failure since the last sync: sticky */
     const char *error_where;

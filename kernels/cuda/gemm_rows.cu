@@ -332,21 +332,23 @@ static struct rows_choice choose(uint32_t n, uint32_t k, uint32_t m)
 
 /* [block of 8 rows][half][row of 8][k]: a box is 64 of k of a whole tile's rows; with silu each
  * block of gate is followed by its block of up. */
-static bool w_map_make(CUtensorMap *map, const struct weight *w, uint32_t nt, bool silu)
+static bool w_map_make(const struct device *device, CUtensorMap *map, const struct weight *w,
+                       uint32_t nt, bool silu)
 {
     uint32_t halves = silu ? 2 : 1;
     cuuint64_t row = (cuuint64_t)w->k * sizeof(bf16);
     cuuint64_t dims[4] = {w->k, 8, halves, w->n / 8 / halves};
     cuuint64_t strides[3] = {row, row * (w->n / halves), row * 8};
     cuuint32_t box[4] = {CHUNK, 8, halves, nt / 8 / halves};
-    return tensor_map(map, 4, w->data, dims, strides, box);
+    return tensor_map(device, map, 4, w->data, dims, strides, box);
 }
 
-static bool x_map_make(CUtensorMap *map, const void *x, uint32_t k, uint32_t m, uint32_t rows)
+static bool x_map_make(const struct device *device, CUtensorMap *map, const void *x, uint32_t k,
+                       uint32_t m, uint32_t rows)
 {
     cuuint64_t dims[2] = {k, m}, strides[1] = {(cuuint64_t)k * sizeof(bf16)};
     cuuint32_t box[2] = {CHUNK, rows};
-    return tensor_map(map, 2, x, dims, strides, box);
+    return tensor_map(device, map, 2, x, dims, strides, box);
 }
 
 template <int TILES, int NT>
@@ -386,8 +388,8 @@ bool gemm_rows(struct device *device, struct stream *stream, void *y, const void
     args.tiles = DIV_CEIL(w->n, choice.nt);
     args.x_rows = DIV_CEIL(m, 8u) * 8;
     args.kind = kind;
-    if (!w_map_make(&w_map, w, choice.nt, kind == ROWS_SILU) ||
-        !x_map_make(&x_map, x, w->k, m, args.x_rows))
+    if (!w_map_make(device, &w_map, w, choice.nt, kind == ROWS_SILU) ||
+        !x_map_make(device, &x_map, x, w->k, m, args.x_rows))
         return false;
     if (choice.nt == 64)
         launch<1, 64>(device, stream, args, split, &w_map, &x_map);
