@@ -4,7 +4,8 @@
  *
  * Each case is a step's rows over a shuffled pool of random keys. `error` is |fa - generic| /
  * |generic|; a case fails above 1 %, or when two runs differ in a bit. Bytes are K and V of every
- * row once, of a shared prefix once a group; FLOP those of the visible pairs.
+ * row once, of a shared prefix once a group; FLOP those of the visible pairs. "mixed 30 + 16" are 30
+ * rows of one token and a prompt's next 16 behind 1,500 to 2,000 keys that are there already.
  */
 #include "common/clock.h"
 #include "common/mem.h"
@@ -40,41 +41,56 @@ struct spec {
     uint32_t rows, tokens; /* of each row */
     uint32_t low, high;    /* of keys before the row's first token: even between them */
     uint32_t shared_pages; /* first pages of all rows are the same */
-    uint32_t chunks;       /* rows of 100..400 tokens after the others */
+    uint32_t chunks;       /* rows after the others, of */
+    uint32_t chunk_tokens, chunk_before; /* behind so many keys; 0: of 100..400 tokens */
     bool time;
 };
 
 static const struct spec specs[] = {
-    {"g1 d64", 4, 4, 64, 16, 0, 5, 1, 0, 70, 0, 2, false},
-    {"g2 d128", 16, 8, 128, 16, 0, 33, 1, 0, 900, 0, 3, false},
-    {"g3 d64", 9, 3, 64, 16, 0, 17, 1, 3, 700, 0, 2, false},
-    {"g4 d128 page 32", 32, 8, 128, 32, 0, 9, 1, 15, 300, 0, 1, false},
-    {"g5 d128", 40, 8, 128, 16, 0, 40, 1, 100, 2000, 0, 2, false},
-    {"g7 d64 page 64", 14, 2, 64, 64, 0, 8, 1, 60, 66, 0, 1, false},
-    {"g8 d128", 32, 4, 128, 16, 0, 12, 1, 1, 5000, 0, 2, false},
-    {"g16 d64", 16, 1, 64, 16, 0, 3, 1, 30, 9000, 0, 1, false},
-    {"window d128", 8, 2, 128, 16, 100, 20, 1, 0, 800, 0, 3, false},
-    {"window d64", 8, 8, 64, 16, 17, 20, 1, 0, 300, 0, 3, false},
-    {"shared g2 d128", 16, 8, 128, 16, 0, 37, 1, 0, 200, 20, 2, false},
-    {"shared g5 d128", 40, 8, 128, 16, 0, 64, 1, 0, 100, 125, 0, false},
-    {"shared g3 d64", 9, 3, 64, 16, 0, 11, 1, 0, 50, 3, 0, false},
-    {"prefill d128", 16, 8, 128, 16, 0, 3, 300, 0, 500, 0, 1, false},
-    {"prefill d64", 9, 3, 64, 16, 0, 3, 129, 0, 77, 0, 1, false},
-    {"one 32k", 16, 8, 128, 16, 0, 1, 1, 32000, 32000, 0, 0, false},
-    {"0.6B decode 256", 16, 8, 128, 16, 0, 256, 1, 100, 1500, 0, 0, true},
-    {"0.6B decode 64", 16, 8, 128, 16, 0, 64, 1, 100, 1500, 0, 0, true},
-    {"0.6B decode 8", 16, 8, 128, 16, 0, 8, 1, 100, 1500, 0, 0, true},
-    {"0.6B decode 1", 16, 8, 128, 16, 0, 1, 1, 600, 600, 0, 0, true},
-    {"0.6B decode 1 8k", 16, 8, 128, 16, 0, 1, 1, 8000, 8000, 0, 0, true},
-    {"0.6B shared 256", 16, 8, 128, 16, 0, 256, 1, 100, 200, 125, 0, true},
-    {"14B decode 256", 40, 8, 128, 16, 0, 256, 1, 100, 1500, 0, 0, true},
-    {"14B decode 1", 40, 8, 128, 16, 0, 1, 1, 600, 600, 0, 0, true},
-    {"14B shared 256", 40, 8, 128, 16, 0, 256, 1, 100, 200, 125, 0, true},
-    {"0.6B prefill 4 x 4000", 16, 8, 128, 16, 0, 4, 4000, 0, 0, 0, 0, true},
-    {"0.6B prefill 16 x 1000", 16, 8, 128, 16, 0, 16, 1000, 0, 0, 0, 0, true},
-    {"0.6B prefill 1 x 16000", 16, 8, 128, 16, 0, 1, 16000, 0, 0, 0, 0, true},
-    {"14B prefill 4 x 4000", 40, 8, 128, 16, 0, 4, 4000, 0, 0, 0, 0, true},
-    {"d64 prefill 4 x 4000", 16, 8, 64, 16, 0, 4, 4000, 0, 0, 0, 0, true},
+    {"g1 d64", 4, 4, 64, 16, 0, 5, 1, 0, 70, 0, 2, 0, 0, false},
+    {"g2 d128", 16, 8, 128, 16, 0, 33, 1, 0, 900, 0, 3, 0, 0, false},
+    {"g3 d64", 9, 3, 64, 16, 0, 17, 1, 3, 700, 0, 2, 0, 0, false},
+    {"g4 d128 page 32", 32, 8, 128, 32, 0, 9, 1, 15, 300, 0, 1, 0, 0, false},
+    {"g5 d128", 40, 8, 128, 16, 0, 40, 1, 100, 2000, 0, 2, 0, 0, false},
+    {"g7 d64 page 64", 14, 2, 64, 64, 0, 8, 1, 60, 66, 0, 1, 0, 0, false},
+    {"g8 d128", 32, 4, 128, 16, 0, 12, 1, 1, 5000, 0, 2, 0, 0, false},
+    {"g16 d64", 16, 1, 64, 16, 0, 3, 1, 30, 9000, 0, 1, 0, 0, false},
+    {"window d128", 8, 2, 128, 16, 100, 20, 1, 0, 800, 0, 3, 0, 0, false},
+    {"window d64", 8, 8, 64, 16, 17, 20, 1, 0, 300, 0, 3, 0, 0, false},
+    {"shared g2 d128", 16, 8, 128, 16, 0, 37, 1, 0, 200, 20, 2, 0, 0, false},
+    {"shared g5 d128", 40, 8, 128, 16, 0, 64, 1, 0, 100, 125, 0, 0, 0, false},
+    {"shared g3 d64", 9, 3, 64, 16, 0, 11, 1, 0, 50, 3, 0, 0, 0, false},
+    {"prefill d128", 16, 8, 128, 16, 0, 3, 300, 0, 500, 0, 1, 0, 0, false},
+    {"prefill d64", 9, 3, 64, 16, 0, 3, 129, 0, 77, 0, 1, 0, 0, false},
+    {"one 32k", 16, 8, 128, 16, 0, 1, 1, 32000, 32000, 0, 0, 0, 0, false},
+    {"0.6B decode 256", 16, 8, 128, 16, 0, 256, 1, 100, 1500, 0, 0, 0, 0, true},
+    {"0.6B decode 64", 16, 8, 128, 16, 0, 64, 1, 100, 1500, 0, 0, 0, 0, true},
+    {"0.6B decode 8", 16, 8, 128, 16, 0, 8, 1, 100, 1500, 0, 0, 0, 0, true},
+    {"0.6B decode 1", 16, 8, 128, 16, 0, 1, 1, 600, 600, 0, 0, 0, 0, true},
+    {"0.6B decode 1 8k", 16, 8, 128, 16, 0, 1, 1, 8000, 8000, 0, 0, 0, 0, true},
+    {"0.6B shared 256", 16, 8, 128, 16, 0, 256, 1, 100, 200, 125, 0, 0, 0, true},
+    {"14B decode 256", 40, 8, 128, 16, 0, 256, 1, 100, 1500, 0, 0, 0, 0, true},
+    {"14B decode 1", 40, 8, 128, 16, 0, 1, 1, 600, 600, 0, 0, 0, 0, true},
+    {"14B shared 256", 40, 8, 128, 16, 0, 256, 1, 100, 200, 125, 0, 0, 0, true},
+    {"0.6B prefill 4 x 4000", 16, 8, 128, 16, 0, 4, 4000, 0, 0, 0, 0, 0, 0, true},
+    {"0.6B prefill 16 x 1000", 16, 8, 128, 16, 0, 16, 1000, 0, 0, 0, 0, 0, 0, true},
+    {"0.6B prefill 1 x 16000", 16, 8, 128, 16, 0, 1, 16000, 0, 0, 0, 0, 0, 0, true},
+    {"14B prefill 4 x 4000", 40, 8, 128, 16, 0, 4, 4000, 0, 0, 0, 0, 0, 0, true},
+    {"d64 prefill 4 x 4000", 16, 8, 64, 16, 0, 4, 4000, 0, 0, 0, 0, 0, 0, true},
+    {"14B decode 30 of a group", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 0, 0, 0, true},
+    {"14B mixed 30 + 2", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 2, 1984, true},
+    {"14B mixed 30 + 16", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 16, 1984, true},
+    {"14B mixed 30 + 29", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 29, 1984, true},
+    {"14B mixed 30 + 64", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 64, 1504, true},
+    {"14B mixed 30 + 128", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 128, 1504, true},
+    {"14B mixed 30 + 480", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 1, 480, 1504, true},
+    {"14B mixed 30 + 2 x 240", 40, 8, 128, 16, 0, 30, 1, 370, 660, 94, 2, 240, 1504, true},
+    {"14B chunk 16", 40, 8, 128, 16, 0, 0, 1, 0, 0, 0, 1, 16, 1984, true},
+    {"14B chunk 64", 40, 8, 128, 16, 0, 0, 1, 0, 0, 0, 1, 64, 1504, true},
+    {"14B chunk 64 8k", 40, 8, 128, 16, 0, 0, 1, 0, 0, 0, 1, 64, 8000, true},
+    {"14B chunk 512 8k", 40, 8, 128, 16, 0, 0, 1, 0, 0, 0, 1, 512, 8000, true},
+    {"0.6B mixed 60 + 16", 16, 8, 128, 16, 0, 60, 1, 370, 660, 94, 1, 16, 1984, true},
+    {"0.6B mixed 60 + 480", 16, 8, 128, 16, 0, 60, 1, 370, 660, 94, 1, 480, 1504, true},
 };
 
 /* A spec on the device. */
@@ -117,6 +133,10 @@ static void rows_make(const struct spec *spec, struct work *w)
         bool chunk = i >= spec->rows;
         uint32_t tokens = chunk ? 100 + (uint32_t)rng_below(&seed, 300) : spec->tokens;
         uint32_t before = spec->low + (uint32_t)rng_below(&seed, spec->high - spec->low + 1);
+        if (chunk && spec->chunk_tokens > 0) {
+            tokens = spec->chunk_tokens;
+            before = spec->chunk_before;
+        }
         w->rows[i] = (struct attn_row){i, w->tokens, tokens, before + (chunk ? 0 : shared)};
         w->tokens += tokens;
         double end = w->rows[i].pos_first + tokens, pairs = 0;

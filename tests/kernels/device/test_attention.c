@@ -339,9 +339,67 @@ static void run_prefix_groups(struct rig *rig)
         }
 }
 
+/* A prompt's next tokens behind many keys, beside rows of one token that may share a prefix: `order`
+ * says where they stand among them, and whether there are two such chunks. */
+static void mixed_scene(struct rig *rig, struct scene s, uint32_t tokens, uint32_t before,
+                        uint32_t order)
+{
+    bool tiny = rig->effort == EFFORT_TINY;
+    if (order % 3 == 1)
+        scene_row(&s, tokens, before);
+    scene_row(&s, 1, 700);
+    s.groups[s.group_count++] = (struct attn_group){s.row_count, tiny ? 5 : 30, tiny ? 9 : 60};
+    for (uint32_t r = 0; r < s.groups[0].row_count; r++)
+        scene_row(&s, 1, s.groups[0].page_count * 16 + r * 37 % 200);
+    scene_row(&s, 1, 3);
+    if (order % 3 != 1)
+        scene_row(&s, tokens, before);
+    if (order % 3 == 2)
+        scene_row(&s, 1 + tokens / 2, before + 21);
+    scene_run(rig, &s, "mixed");
+    if (order % 4 == 0) {
+        s.window = 300;
+        scene_run(rig, &s, "mixed, window");
+    }
+}
+
+/* 2 to 140 tokens behind 0 to 4,000 keys, each number of tokens with some of the numbers of keys. */
+static void run_mixed(struct rig *rig)
+{
+    static const uint32_t groups[] = {5, 2, 8, 1, 16, 4, 3, 6, 7};
+    static const uint32_t tokens[] = {16, 2, 29, 128, 64, 3, 8, 13, 25, 26, 48, 63, 65, 100, 140};
+    static const uint32_t befores[] = {1000, 512, 2000, 0, 1504, 5, 100, 511, 4000};
+    bool tiny = rig->effort == EFFORT_TINY;
+    uint32_t n = 0;
+    for (uint32_t g = 0; g < (tiny ? 5 : ARRAY_LEN(groups)); g++)
+        for (uint32_t dim = 64; dim <= 128; dim += 64)
+            for (uint32_t t = 0; t < (tiny ? 2 : ARRAY_LEN(tokens)); t++, n++) {
+                uint32_t heads = tiny || groups[g] == 16 ? 2 : 8;
+                struct scene s = model_scene(groups[g] * heads, heads, dim);
+                uint32_t before = befores[(n * 2 + g) % ARRAY_LEN(befores)];
+                if (!tiny && n % (rig->effort == EFFORT_QUICK ? 23 : 2) != 0)
+                    continue;
+                mixed_scene(rig, s, tokens[(n + t) % ARRAY_LEN(tokens)],
+                            tiny ? MIN(before, 1504u) : before, n);
+            }
+    if (tiny)
+        return;
+    struct scene alone = model_scene(40, 8, 128);
+    scene_row(&alone, 16, 2000);
+    scene_run(rig, &alone, "a chunk alone");
+    scene_row(&alone, 480, 1504);
+    alone.samples = 400;
+    scene_run(rig, &alone, "chunks alone");
+}
+
 const struct rig_test attention_tests[] = {
-    {"attention_small", run_small},     {"attention_groups", run_groups},
-    {"attention_pages", run_pages},     {"attention_decode", run_decode},
-    {"attention_prefill", run_prefill}, {"attention_prefix_groups", run_prefix_groups},
-    {"attention_long", run_long},       {NULL, NULL},
+    {"attention_small", run_small},
+    {"attention_groups", run_groups},
+    {"attention_pages", run_pages},
+    {"attention_decode", run_decode},
+    {"attention_prefill", run_prefill},
+    {"attention_prefix_groups", run_prefix_groups},
+    {"attention_mixed", run_mixed},
+    {"attention_long", run_long},
+    {NULL, NULL},
 };
