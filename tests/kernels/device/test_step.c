@@ -1,10 +1,12 @@
 /* Layers of ops one behind the other, as a decoder calls them: with a sync after each op, without,
- * and as a graph. The same bits each time, or an op does not wait for what its neighbours write.
+ * and as a graph. The same bits each time, or an op does not wait for what its neighbours write. Rows of
+ * one token, or three of them beside a prompt's next tokens behind many keys; those steps are no graphs.
  */
 #include "tests/kernels/device/rig.h"
 
 enum { HIDDEN = 1024, HEADS = 16, KV_HEADS = 8, DIM = 128, INTER = 3072, VOCAB = 5000 };
 enum { QKV = (HEADS + 2 * KV_HEADS) * DIM, PAGE = 16, PER_SLOT = 8, LAYERS_MAX = 4, STEPS = 4 };
+enum { CHUNK_ROW = 3, CHUNK_POS = 530, CHUNK_PER_SLOT = 40 };
 
 enum mode { MODE_SYNC, MODE_EAGER, MODE_GRAPH };
 
@@ -15,7 +17,8 @@ struct layer {
 
 struct chain {
     struct rig *rig;
-    uint32_t rows, layers;
+    uint32_t rows, layers; /* rows: tokens */
+    uint32_t attn_count, per_slot;
     struct layer layer[LAYERS_MAX];
     struct weight embed;
     float *norm, *head_norm, *cos_sin, *logits;
@@ -25,11 +28,11 @@ struct chain {
     void *x, *scratch, *qkv, *attn, *act, *rows_x, *plan, *plan_host;
 };
 
-static void chain_init(struct rig *rig, uint32_t rows, struct chain *c)
+static void weights_init(struct chain *c)
 {
     uint16_t *bits;
-    *c = (struct chain){.rig = rig, .rows = rows, .layers = rig->effort == EFFORT_FULL ? 4 : 2};
-    size_t item = dtype_bytes(rig->act), pool = (size_t)rows * PER_SLOT * 2 * KV_HEADS * PAGE * DIM;
+    struct rig *rig = c->rig;
+    size_t pool = (size_t)c->attn_count * c->per_slot * 2 * KV_HEADS * PAGE * DIM;
     float *pool_values = rig_values(rig, pool, 1);
     for (uint32_t i = 0; i < c->layers; i++) {
         c->layer[i].qkv = rig_weight(rig, QKV, HIDDEN, &bits);
@@ -39,38 +42,53 @@ static void chain_init(struct rig *rig, uint32_t rows, struct chain *c)
         c->layer[i].pool = rig_act(rig, pool_values, pool);
     }
     c->embed = rig_weight(rig, VOCAB, HIDDEN, &bits);
-    float *ones = rig_host(rig, HIDDEN * sizeof(*ones)), cs[PER_SLOT * PAGE * DIM];
+    float *ones = rig_host(rig, HIDDEN * sizeof(*ones));
+    float *cs = rig_host(rig, CHUNK_PER_SLOT * PAGE * DIM * sizeof(*cs));
     for (int i = 0; i < HIDDEN; i++)
         ones[i] = 1 + 0.01f * (float)(i % 7);
-    for (int i = 0; i < PER_SLOT * PAGE * DIM; i++)
+    for (int i = 0; i < CHUNK_PER_SLOT * PAGE * DIM; i++)
         cs[i] = (float)((i % DIM < DIM / 2 ? cos : sin)(i / DIM * pow(1e4, -(i % 64) / 64.0)));
     c->norm = rig_up(rig, ones, HIDDEN * sizeof(*ones));
     c->head_norm = rig_up(rig, ones, DIM * sizeof(*ones));
-    c->cos_sin = rig_up(rig, cs, sizeof(cs));
-    uint32_t table[300 * PER_SLOT], positions[300], slots[300], tokens[300], idx[300],
-        plan_rows = 0;
+    c->cos_sin = rig_up(rig, cs, CHUNK_PER_SLOT * PAGE * DIM * sizeof(*cs));
+}
+
+static void chain_init(struct rig *rig, uint32_t rows, bool chunk, struct chain *c)
+{
+    *c = (struct chain){.rig = rig, .rows = rows, .layers = rig->effort == EFFORT_FULL ? 4 : 2};
+    c->attn_count = chunk ? CHUNK_ROW + 1 : rows;
+    c->per_slot = chunk ? CHUNK_PER_SLOT : PER_SLOT;
+    weights_init(c);
+    size_t item = dtype_bytes(rig->act);
+    uint32_t table[300 * PER_SLOT], positions[300], slots[300], tokens[300], idx[300];
     struct sample_row samples[300];
+    for (uint32_t r = 0; r < c->attn_count; r++)
+        for (uint32_t i = 0; i < c->per_slot; i++)
+            table[r * c->per_slot + i] = i * c->attn_count + r;
     for (uint32_t r = 0; r < rows; r++) {
-        bool padding = rig->cuda && rows > 2 && r == rows - 1;
-        uint32_t pos = r * 37 % (PER_SLOT * PAGE);
-        for (uint32_t i = 0; i < PER_SLOT; i++)
-            table[r * PER_SLOT + i] = (i * rows + r) % (rows * PER_SLOT);
+        bool padding = rig->cuda && !chunk && rows > 2 && r == rows - 1;
+        bool in_chunk = chunk && r >= CHUNK_ROW;
+        uint32_t pos = in_chunk ? CHUNK_POS + r - CHUNK_ROW : r * 37 % (PER_SLOT * PAGE);
         positions[r] = padding ? 0 : pos;
-        slots[r] = padding ? SLOT_NONE : r;
+        slots[r] = padding ? SLOT_NONE : in_chunk ? CHUNK_ROW : r;
         tokens[r] = padding ? 0 : UINT32_MAX;
         idx[r] = rows - 1 - r;
-        c->attn_rows_host[r] = (struct attn_row){r, r, padding ? 0 : 1, pos};
-        plan_rows++;
+        if (!in_chunk || r == CHUNK_ROW)
+            c->attn_rows_host[r] = (struct attn_row){r, r,
+                                                     padding    ? 0
+                                                     : in_chunk ? rows - CHUNK_ROW
+                                                                : 1,
+                                                     pos};
         samples[r] = (struct sample_row){.position = pos, .sampling = sampling_default()};
         samples[r].slot = padding ? SLOT_NONE : r;
         samples[r].sampling.temperature = r % 2 ? 0.6f : 0;
     }
-    c->table = rig_up(rig, table, rows * PER_SLOT * 4);
+    c->table = rig_up(rig, table, c->attn_count * c->per_slot * 4);
     c->positions = rig_up(rig, positions, rows * 4);
     c->slots = rig_up(rig, slots, rows * 4);
     c->tokens = rig_up(rig, tokens, rows * 4);
     c->idx = rig_up(rig, idx, rows * 4);
-    c->attn_rows = rig_up(rig, c->attn_rows_host, rows * sizeof(struct attn_row));
+    c->attn_rows = rig_up(rig, c->attn_rows_host, c->attn_count * sizeof(struct attn_row));
     c->sample_rows = rig_up(rig, samples, rows * sizeof(*samples));
     c->ids = rig_alloc(rig, rows * 4), c->out = rig_alloc(rig, rows * 4);
     c->last = rig_alloc(rig, rows * 4);
@@ -82,10 +100,10 @@ static void chain_init(struct rig *rig, uint32_t rows, struct chain *c)
     c->act = rig_alloc(rig, rows * INTER * item);
     c->logits = rig_alloc(rig, rows * VOCAB * sizeof(float));
     struct attn_shape shape = {HEADS, KV_HEADS, DIM, PAGE, 0};
-    c->plan_host =
-        rig_host(rig, rig->ops->attn_plan_bytes(rig->device, &shape, rows, rows, PER_SLOT * PAGE));
-    size_t bytes = rig->ops->attn_plan(rig->device, &shape, c->attn_rows_host, plan_rows, NULL, 0,
-                                       c->plan_host);
+    c->plan_host = rig_host(rig, rig->ops->attn_plan_bytes(rig->device, &shape, c->attn_count, rows,
+                                                           c->per_slot * PAGE));
+    size_t bytes = rig->ops->attn_plan(rig->device, &shape, c->attn_rows_host, c->attn_count, NULL,
+                                       0, c->plan_host);
     c->plan = bytes ? rig_up(rig, c->plan_host, bytes) : NULL;
     c->plan_host = bytes ? c->plan_host : NULL;
 }
@@ -101,7 +119,8 @@ static void chain_layer(struct chain *c, const struct layer *layer, enum mode mo
     struct rig *rig = c->rig;
     const struct ops *ops = rig->ops;
     struct norm norm = {c->norm, 1e-6f};
-    struct kv_view kv = {layer->pool, c->table, c->rows * PER_SLOT, PER_SLOT, PAGE, KV_HEADS, DIM};
+    struct kv_view kv = {layer->pool, c->table, c->attn_count * c->per_slot, c->per_slot, PAGE,
+                         KV_HEADS,    DIM};
     struct qkv_args qkv = {c->qkv, c->positions, c->slots, c->head_norm, c->head_norm,
                            1e-6f,  c->cos_sin,   c->rows,  HEADS};
     struct attn_args attn = {.out = c->attn,
@@ -109,7 +128,7 @@ static void chain_layer(struct chain *c, const struct layer *layer, enum mode mo
                              .qkv_stride = QKV,
                              .rows = c->attn_rows,
                              .rows_host = c->attn_rows_host,
-                             .row_count = c->rows,
+                             .row_count = c->attn_count,
                              .plan = c->plan,
                              .plan_host = c->plan_host,
                              .q_heads = HEADS,
@@ -184,42 +203,51 @@ static float *chain_run(struct chain *c, enum mode mode, uint32_t *tokens)
     return logits;
 }
 
+static void step_case(struct rig *rig, uint32_t rows, bool chunk)
+{
+    struct chain *c = rig_host(rig, sizeof(*c));
+    uint32_t synced[300], tokens[300], real;
+    chain_init(rig, rows, chunk, c);
+    real = rig->cuda && !chunk && rows > 2 ? rows - 1 : rows;
+    chain_run(c, MODE_SYNC, synced); /* twice: the first fills the cache */
+    float *want = chain_run(c, MODE_SYNC, synced);
+    for (enum mode mode = MODE_EAGER; mode <= (chunk ? MODE_EAGER : MODE_GRAPH); mode++)
+        for (int turn = 0; turn < (rig->effort == EFFORT_TINY ? 1 : 3); turn++) {
+            if (mode == MODE_GRAPH && !rig->ops->graph_begin)
+                break;
+            float *got = chain_run(c, mode, tokens);
+            size_t wrong = 0;
+            for (size_t at = 0; at < (size_t)rows * VOCAB; at++)
+                wrong += !(got[at] == want[at]) && got[at] == got[at];
+            EXPECT(rig, wrong == 0, "%u rows%s, %s: %zu logits differ from a run with syncs", rows,
+                   chunk ? ", chunk" : "", mode == MODE_GRAPH ? "graph" : "eager", wrong);
+            EXPECT(rig, memcmp(tokens, synced, real * 4) == 0, "%u rows: other tokens", rows);
+        }
+    for (uint32_t l = 0; l < c->layers; l++) {
+        struct weight *w[] = {&c->layer[l].qkv, &c->layer[l].o, &c->layer[l].gate_up,
+                              &c->layer[l].down};
+        for (int k = 0; k < 4; k++)
+            rig->ops->weight_free(rig->device, w[k]);
+    }
+    rig->ops->weight_free(rig->device, &c->embed);
+    rig->cases++;
+    rig_drop(rig);
+}
+
 static void run_step(struct rig *rig)
 {
     static const uint32_t rows[] = {1, 2, 3, 4, 7, 8, 9, 16, 64, 200};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct chain *c = rig_host(rig, sizeof(*c));
-        uint32_t synced[300], tokens[300], real;
         if (rig->effort < EFFORT_FULL && rows[i] != 1 && rows[i] != 4 && rows[i] != 9)
             continue;
         if (rig->effort == EFFORT_TINY && rows[i] != 4)
             continue;
-        chain_init(rig, rows[i], c);
-        real = rig->cuda && c->rows > 2 ? c->rows - 1 : c->rows;
-        chain_run(c, MODE_SYNC, synced); /* twice: the first fills the cache */
-        float *want = chain_run(c, MODE_SYNC, synced);
-        for (enum mode mode = MODE_EAGER; mode <= MODE_GRAPH; mode++)
-            for (int turn = 0; turn < (rig->effort == EFFORT_TINY ? 1 : 3); turn++) {
-                if (mode == MODE_GRAPH && !rig->ops->graph_begin)
-                    break;
-                float *got = chain_run(c, mode, tokens);
-                size_t wrong = 0;
-                for (size_t at = 0; at < (size_t)c->rows * VOCAB; at++)
-                    wrong += !(got[at] == want[at]) && got[at] == got[at];
-                EXPECT(rig, wrong == 0, "%u rows, %s: %zu logits differ from a run with syncs",
-                       c->rows, mode == MODE_GRAPH ? "graph" : "eager", wrong);
-                EXPECT(rig, memcmp(tokens, synced, real * 4) == 0, "%u rows: other tokens",
-                       c->rows);
-            }
-        for (uint32_t l = 0; l < c->layers; l++) {
-            struct weight *w[] = {&c->layer[l].qkv, &c->layer[l].o, &c->layer[l].gate_up,
-                                  &c->layer[l].down};
-            for (int k = 0; k < 4; k++)
-                rig->ops->weight_free(rig->device, w[k]);
-        }
-        rig->ops->weight_free(rig->device, &c->embed);
-        rig->cases++;
-        rig_drop(rig);
+        step_case(rig, rows[i], false);
+    }
+    step_case(rig, CHUNK_ROW + 5, true);
+    if (rig->effort == EFFORT_FULL) {
+        step_case(rig, CHUNK_ROW + 50, true);
+        step_case(rig, CHUNK_ROW + 90, true);
     }
 }
 
