@@ -61,13 +61,16 @@ def test_commits_are_in_the_history():
     if git("rev-parse", "--is-shallow-repository") != ["false"]:
         pytest.skip("no git repository, or a shallow one")
     history = git("rev-list", "HEAD")
-    lost, found = [], 0
+    lost, found = [], set()
     for name in [os.path.join("..", "..", "docs", "PERFORMANCE.md"), *names(".csv")]:
         with open(os.path.join(RESULTS, name), encoding="utf-8") as f:
             text = f.read()
         lost += [f"{os.path.basename(name)}: {word}" for word in lost_commits(text, history)]
-        found += len(commits_in(text))
-    assert not lost and found > 20, lost
+        found |= commits_in(text)
+    assert len(found) > 20
+    if len(lost_commits(" ".join(found), history)) == len(found):
+        pytest.skip("a repository whose history begins anew")
+    assert not lost, lost
 
 
 @pytest.mark.parametrize("text,lost", [("commit 0123abc", ["0123abc"]), ("(before 4b8907a)", []), ("1234567 B, 16.3 ms", []),
