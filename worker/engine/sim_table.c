@@ -10,7 +10,8 @@
 /* From products of the models' own shapes measured one by one on an H200 (docs/PERFORMANCE.md):
  * weights_us is a layer's four products at m = 1 times the layers, and the head; token_us the same at
  * m = 2048, a token; attention_us 4 * heads * head_dim * layers flop at 450 TFLOP/s; kv_us
- * kv_token_bytes at 4.5 TB/s. Pools: nine tenths of the memory without the weights. */
+ * kv_token_bytes at 4.5 TB/s. mixed_us of the 14B is what a prompt's first 13 tokens added to a decode
+ * step in bench/online; of the 0.6B, where it was not measured, as much a layer. Pools: nine tenths of the memory without the weights. */
 static const struct {
     const char *name;
     struct sim_table table;
@@ -21,6 +22,7 @@ static const struct {
       .token_us = 36,
       .attention_us = 0.0018,
       .kv_us = 0.036,
+      .mixed_us = 2300,
       .kv_token_bytes = 163840,
       .pool_mib = 100000}},
     {"h200-qwen3-0.6b",
@@ -29,6 +31,7 @@ static const struct {
       .token_us = 1.9,
       .attention_us = 0.0005,
       .kv_us = 0.025,
+      .mixed_us = 1600,
       .kv_token_bytes = 114688,
       .pool_mib = 125000}},
 };
@@ -44,6 +47,7 @@ static enum status load_file(const char *path, struct sim_table *out, struct err
     TRY_OUT(json_get_number(root, "token_us", 0, US_MAX, &out->token_us, err));
     TRY_OUT(json_get_number(root, "attention_us", 0, US_MAX, &out->attention_us, err));
     TRY_OUT(json_get_number(root, "kv_us", 0, US_MAX, &out->kv_us, err));
+    TRY_OUT(json_get_number(root, "mixed_us", 0, US_MAX, &out->mixed_us, err));
     TRY_OUT(json_get_int(root, "kv_token_bytes", 1, 1 << 30, &bytes, err));
     TRY_OUT(json_get_int(root, "pool_mib", 1, 1 << 24, &mib, err));
     out->kv_token_bytes = (uint64_t)bytes;
@@ -75,14 +79,18 @@ double sim_table_step_us(const struct sim_table *table, const struct step_packet
     const struct step_row *rows = step_rows(packet);
     const struct prefix_group *groups = step_groups(packet);
     double positions = 0, context = 0;
+    uint32_t chunks = 0;
     for (uint32_t i = 0; i < packet->row_count; i++) {
-        if (rows[i].token_count == 1)
+        if (rows[i].token_count == 1) {
             context += rows[i].pos_first;
-        else
+        } else {
             positions += rows[i].token_count * (rows[i].pos_first + rows[i].token_count / 2.0);
+            chunks++;
+        }
     }
     for (uint32_t i = 0; i < packet->group_count; i++)
         context -= (double)(groups[i].row_count - 1) * groups[i].page_count * page_size;
     return table->launch_us + MAX(table->weights_us, table->token_us * packet->token_count) +
-           table->attention_us * positions + table->kv_us * MAX(context, 0);
+           table->attention_us * positions + table->kv_us * MAX(context, 0) +
+           (chunks > 0 && chunks < packet->row_count ? table->mixed_us : 0);
 }

@@ -238,8 +238,12 @@ END_TEST
 
 START_TEST(the_table_adds_up)
 {
-    static const struct sim_table table = {
-        .launch_us = 5, .weights_us = 100, .token_us = 2, .attention_us = 0.5, .kv_us = 0.25};
+    static const struct sim_table table = {.launch_us = 5,
+                                           .weights_us = 100,
+                                           .token_us = 2,
+                                           .attention_us = 0.5,
+                                           .kv_us = 0.25,
+                                           .mixed_us = 1000};
     struct world w;
     uint32_t tokens[100] = {0};
     world_init(&w, 16, FAST, 1);
@@ -252,7 +256,12 @@ START_TEST(the_table_adds_up)
     put_row(&w, 2, 8, tokens, 100, 32, false);
     packet = step_builder_finish(&w.builder, 2, w.block);
     ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16),
-                            5 + 204 + 0.25 * (63 + 79 - 48) + 0.5 * 100 * (32 + 50), 1e-9);
+                            5 + 204 + 0.25 * (63 + 79 - 48) + 0.5 * 100 * (32 + 50) + 1000, 1e-9);
+    step_builder_reset(&w.builder);
+    put_row(&w, 2, 8, tokens, 100, 32, false);
+    packet = step_builder_finish(&w.builder, 3, w.block);
+    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16), 5 + 200 + 0.5 * 100 * (32 + 50),
+                            1e-9);
     step_builder_reset(&w.builder);
     world_release(&w);
 }
@@ -271,6 +280,9 @@ START_TEST(tables_are_checked)
     ck_assert_int_eq(sim_table_load("h300", &table, &err), STATUS_NOT_FOUND);
     ck_assert_ptr_nonnull(strstr(err.text, "h200-qwen3-0.6b"));
     ck_assert_int_eq(sim_table_load("./none.json", &table, &err), STATUS_NOT_FOUND);
+    write_table(&dir, "{\"mixed_us\": 2.5}", path);
+    ck_assert_int_eq(sim_table_load(path, &table, &err), STATUS_OK);
+    ck_assert_double_eq(table.mixed_us, 2.5);
     write_table(&dir, "{\"token_us\": \"much\"}", path);
     ck_assert_int_eq(sim_table_load(path, &table, &err), STATUS_INVALID);
     ck_assert_ptr_nonnull(strstr(err.text, "token_us"));
