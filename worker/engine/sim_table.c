@@ -2,27 +2,28 @@
 
 #include "common/json.h"
 
+#include <math.h>
 #include <string.h>
 
 #define FILE_BYTES_MAX 65536u
 #define US_MAX         1e9
 
-/* From products of the models' own shapes measured one by one on an H200 (docs/PERFORMANCE.md):
- * weights_us is a layer's four products at m = 1 times the layers, and the head; token_us the same at
- * m = 2048, a token; attention_us 4 * heads * head_dim * layers flop at 450 TFLOP/s; kv_us
- * kv_token_bytes at 4.5 TB/s. mixed_us of the 14B is what a prompt's first 13 tokens added to a decode
- * step in bench/online; of the 0.6B, where it was not measured, as much a layer. Pools: nine tenths of the memory without the weights. */
+/* The 14B's is fitted to what an H200 took for bench/online's loads and for single products of the model's
+ * shapes (docs/PERFORMANCE.md, "The sim engine's tables"). The 0.6B's comes from such products alone:
+ * weights_us is a layer's four at m = 1 times the layers, and the head; token_us the same at m = 2048, a
+ * token; attention_us 4 * heads * head_dim * layers flop at 450 TFLOP/s; kv_us kv_token_bytes at 4.5 TB/s;
+ * mixed_us as much a layer as the 14B's. Pools: nine tenths of the memory without the weights. */
 static const struct {
     const char *name;
     struct sim_table table;
 } presets[] = {
     {"h200-qwen3-14b",
      {.launch_us = 300,
-      .weights_us = 7700,
-      .token_us = 36,
-      .attention_us = 0.0018,
-      .kv_us = 0.036,
-      .mixed_us = 2300,
+      .weights_us = 8300,
+      .token_us = 38,
+      .attention_us = 0.0025,
+      .kv_us = 0.045,
+      .mixed_us = 2000,
       .kv_token_bytes = 163840,
       .pool_mib = 100000}},
     {"h200-qwen3-0.6b",
@@ -31,7 +32,7 @@ static const struct {
       .token_us = 1.9,
       .attention_us = 0.0005,
       .kv_us = 0.025,
-      .mixed_us = 1600,
+      .mixed_us = 1400,
       .kv_token_bytes = 114688,
       .pool_mib = 125000}},
 };
@@ -90,7 +91,7 @@ double sim_table_step_us(const struct sim_table *table, const struct step_packet
     }
     for (uint32_t i = 0; i < packet->group_count; i++)
         context -= (double)(groups[i].row_count - 1) * groups[i].page_count * page_size;
-    return table->launch_us + MAX(table->weights_us, table->token_us * packet->token_count) +
+    return table->launch_us + hypot(table->weights_us, table->token_us * packet->token_count) +
            table->attention_us * positions + table->kv_us * MAX(context, 0) +
            (chunks > 0 && chunks < packet->row_count ? table->mixed_us : 0);
 }

@@ -7,6 +7,7 @@
 
 #include "tests/worker/engine/fixture.h"
 
+#include <math.h>
 #include <poll.h>
 
 #define VOCAB 1000u
@@ -251,17 +252,18 @@ START_TEST(the_table_adds_up)
     put_row(&w, 1, 0, tokens, 1, 79, true);
     w.builder.groups[w.builder.group_count++] = (struct prefix_group){0, 2, 3};
     const struct step_packet *packet = step_builder_finish(&w.builder, 1, w.block);
-    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16), 5 + 100 + 0.25 * (63 + 79 - 48),
-                            1e-9);
+    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16),
+                            5 + hypot(100, 4) + 0.25 * (63 + 79 - 48), 1e-9);
     put_row(&w, 2, 8, tokens, 100, 32, false);
     packet = step_builder_finish(&w.builder, 2, w.block);
-    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16),
-                            5 + 204 + 0.25 * (63 + 79 - 48) + 0.5 * 100 * (32 + 50) + 1000, 1e-9);
+    ck_assert_double_eq_tol(
+        sim_table_step_us(&table, packet, 16),
+        5 + hypot(100, 204) + 0.25 * (63 + 79 - 48) + 0.5 * 100 * (32 + 50) + 1000, 1e-9);
     step_builder_reset(&w.builder);
     put_row(&w, 2, 8, tokens, 100, 32, false);
     packet = step_builder_finish(&w.builder, 3, w.block);
-    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16), 5 + 200 + 0.5 * 100 * (32 + 50),
-                            1e-9);
+    ck_assert_double_eq_tol(sim_table_step_us(&table, packet, 16),
+                            5 + hypot(100, 200) + 0.5 * 100 * (32 + 50), 1e-9);
     step_builder_reset(&w.builder);
     world_release(&w);
 }
