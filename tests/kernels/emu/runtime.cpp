@@ -71,10 +71,12 @@ cudaError_t cudaSetDevice(int)
     return cudaSuccess;
 }
 
-/* Few multiprocessors: persistent kernels go round their loops. */
+/* Few multiprocessors: persistent kernels go round their loops. MSGL_EMU_SMS: so many, for work that
+ * is cut finer the more there are. */
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *prop, int)
 {
-    *prop = {"emulated, sm_90a", 9, 0, 3, EMU_SHARED_BYTES};
+    const char *sms = getenv("MSGL_EMU_SMS");
+    *prop = {"emulated, sm_90a", 9, 0, sms ? atoi(sms) : 3, EMU_SHARED_BYTES};
     return cudaSuccess;
 }
 
