@@ -216,8 +216,7 @@ struct ops {
     void (*resolve_tokens)(struct device *device, struct stream *stream, uint32_t *ids,
                            const uint32_t *tokens, const uint32_t *token_slots,
                            const uint32_t *last_tokens, uint32_t count);
-    /* x[i] = table[ids[i] - vocab_first], or 0 when outside [vocab_first, vocab_first + table.n):
-     * tp */
+    /* x[i] = table[ids[i] - vocab_first], or (tp) 0 outside [vocab_first, vocab_first + table.n) */
     void (*embed)(struct device *device, struct stream *stream, void *x, const struct weight *table,
                   const uint32_t *ids, uint32_t vocab_first, uint32_t count);
     /* y = x / sqrt(mean(x^2) + eps) * w; one row = dim elements */
@@ -261,8 +260,9 @@ struct ops {
     /* causal attention of each row's tokens over its pages [0, pos_first + token_count) */
     void (*attention)(struct device *device, struct stream *stream, const struct kv_view *kv,
                       const struct attn_args *args);
-    /* x[i] += y[i], act */
+    /* x[i] += y[i]; x[i] *= by; act */
     void (*add)(struct device *device, struct stream *stream, void *x, const void *y, size_t count);
+    void (*scale)(struct device *device, struct stream *stream, void *x, float by, size_t count);
     /* y[r, i] = silu(gu[r, i]) * gu[r, dim + i] */
     void (*silu_mul)(struct device *device, struct stream *stream, void *y, const void *gate_up,
                      uint32_t rows, uint32_t dim);

@@ -13,6 +13,13 @@ static void CHECKED(all_gather)(struct device *device, struct stream *stream, fl
     IMPL.all_gather(device, stream, out, in, rows, cols);
 }
 
+static UNUSED void CHECKED(scale)(struct device *device, struct stream *stream, void *x, float by,
+                                  size_t count)
+{
+    ops_need("scale", ops_check_rows(x, x, count > 0, 1));
+    IMPL.scale(device, stream, x, by, count);
+}
+
 static UNUSED void CHECKED(norm_part)(struct device *device, struct stream *stream, void *x,
                                       const float *w, uint32_t rows, uint32_t stride, uint32_t dim,
                                       float eps)

@@ -129,7 +129,9 @@ static enum status check_hello(struct fleet *fleet, struct str peer,
         if (!other || other->model != *model || str_is(hello->worker, other->name))
             continue;
         if (other->weights_hash != hello->weights_hash)
-            return err_set(err, STATUS_CONFLICT, "the weights of %s differ from those of worker %s",
+            return err_set(err, STATUS_CONFLICT,
+                           "the weights of %s, or the longrope factors that --context-max chooses, "
+                           "differ from those of worker %s",
                            (*model)->name, other->name);
     }
     const struct worker *same = by_name(fleet, hello->worker);

@@ -85,6 +85,7 @@ void cpu_rmsnorm(struct device *device, struct stream *stream, void *y, const vo
 void cpu_add_rmsnorm(struct device *device, struct stream *stream, void *y, void *residual,
                      const void *x, const float *w, uint32_t rows, uint32_t dim, float eps);
 void cpu_add(struct device *device, struct stream *stream, void *x, const void *y, size_t count);
+void cpu_scale(struct device *device, struct stream *stream, void *x, float by, size_t count);
 void cpu_silu_mul(struct device *device, struct stream *stream, void *y, const void *gate_up,
                   uint32_t rows, uint32_t dim);
 void cpu_gather_rows(struct device *device, struct stream *stream, void *y, const void *x,

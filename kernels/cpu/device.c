@@ -285,6 +285,7 @@ const struct ops cpu_ops = {
     .attn_plan = cpu_attn_plan,
     .attention = cpu_attention,
     .add = cpu_add,
+    .scale = cpu_scale,
     .silu_mul = cpu_silu_mul,
     .gather_rows = cpu_gather_rows,
     .sample = cpu_sample,

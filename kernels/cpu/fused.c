@@ -27,6 +27,13 @@ void cpu_add(struct device *device, struct stream *stream, void *x, const void *
         sum[i] += added[i];
 }
 
+void cpu_scale(struct device *device, struct stream *stream, void *x, float by, size_t count)
+{
+    float *scaled = x;
+    for (size_t i = 0; i < count; i++)
+        scaled[i] *= by;
+}
+
 void cpu_matmul_add(struct device *device, struct stream *stream, void *x, const void *a,
                     const struct weight *w, const float *bias, uint32_t m, void *scratch)
 {

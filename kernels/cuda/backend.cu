@@ -386,6 +386,7 @@ extern "C" const struct ops cuda_ops = {
     cuda_attn_plan,
     cuda_attention,
     cuda_add,
+    cuda_scale,
     cuda_silu_mul,
     cuda_gather_rows,
     cuda_sample,

@@ -228,6 +228,7 @@ CUDA_OP cuda_norm_gate_up_silu(struct device *, struct stream *, void *, const v
 CUDA_OP cuda_matmul_add(struct device *, struct stream *, void *, const void *,
                         const struct weight *, const float *, uint32_t, void *);
 CUDA_OP cuda_add(struct device *, struct stream *, void *, const void *, size_t);
+CUDA_OP cuda_scale(struct device *, struct stream *, void *, float, size_t);
 extern "C" enum status cuda_weight_load(struct device *, const struct load_part *, uint32_t,
                                         uint32_t, bool, struct weight *, struct err *);
 extern "C" enum status cuda_weight_formula(struct device *, const struct formula_part *, uint32_t,

@@ -1,4 +1,4 @@
-/* elementwise - page table, token resolution, embedding, silu-mul, row gather.
+/* elementwise - page table, token resolution, embedding, silu-mul, row gather, add, scale.
  *
  * Bound by bytes: 16 bytes a thread and round where sizes and addresses allow, no shared memory.
  */
@@ -159,4 +159,31 @@ CUDA_OP cuda_add(struct device *device, struct stream *stream, void *x, const vo
         cuda_launch(device, stream, "add", add_kernel,
                     (unsigned)DIV_CEIL(count, (size_t)THREADS * 8), THREADS, 0, (bf16 *)x,
                     (const bf16 *)y, count, ((uintptr_t)x | (uintptr_t)y) % 16 == 0);
+}
+
+/* As add. Only models with an embedding multiplier come here, once a step. */
+__global__ void scale_kernel(bf16 *x, float by, size_t count, bool aligned)
+{
+    size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * 8;
+    pdl_launch();
+    pdl_wait();
+    if (aligned && i + 8 <= count) {
+        float v[8];
+        bf16x8_unpack(*(const uint4 *)(x + i), v);
+#pragma unroll
+        for (int j = 0; j < 8; j++)
+            v[j] *= by;
+        *(uint4 *)(x + i) = bf16x8_pack(v);
+        return;
+    }
+    for (size_t end = min(i + 8, count); i < end; i++)
+        x[i] = __float2bfloat16(to_f32(x[i]) * by);
+}
+
+CUDA_OP cuda_scale(struct device *device, struct stream *stream, void *x, float by, size_t count)
+{
+    if (count > 0)
+        cuda_launch(device, stream, "scale", scale_kernel,
+                    (unsigned)DIV_CEIL(count, (size_t)THREADS * 8), THREADS, 0, (bf16 *)x, by,
+                    count, (uintptr_t)x % 16 == 0);
 }

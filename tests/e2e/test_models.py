@@ -146,6 +146,39 @@ def with_config(**fields):
     return broken("config.json", lambda old: json.dumps({**json.loads(old), **fields}).encode())
 
 
+def narrow(folder, **fields):
+    """A folder with SmolLM2's tokenizer and these keys in config.json, served with --dummy-weights."""
+    path = tiny_model(folder)
+    with_config(**fields)(path)
+    return path
+
+
+LONGROPE = dict(architectures=["Phi3ForCausalLM"], partial_rotary_factor=0.125, max_position_embeddings=256, original_max_position_embeddings=64,
+                rope_scaling={"type": "longrope", "short_factor": [1, 1, 1, 1], "long_factor": [1, 2, 4, 8]})
+GRANITE = dict(architectures=["GraniteForCausalLM"], embedding_multiplier=2, residual_multiplier=0.22, attention_multiplier=0.1, logits_scaling=2)
+
+
+@pytest.mark.parametrize("fields", [LONGROPE, GRANITE], ids=["longrope", "granite"])
+def test_ranks_answer_as_one(tmp_path, cluster, fields):
+    """Through router and worker, across the border of the short factors, which no answer notices."""
+    folder, answers = narrow(tmp_path / "model", **fields), []
+    for tp in ("1", "2"):
+        c = cluster(model=folder, worker_args=["--dummy-weights", "--tp", tp])
+        body = {"model": c.name, "prompt": list(range(5, 55)), "max_tokens": 60, "temperature": 0, "ignore_eos": True, "return_token_ids": True}
+        answers.append(c.post("/v1/completions", body).json()["choices"][0]["token_ids"])
+    assert len(answers[0]) == 60 and answers[0] == answers[1]
+
+
+def test_workers_hold_to_the_same_factors(tmp_path, cluster):
+    """A stream must not go on with keys that were rotated otherwise (docs/decisions/0020)."""
+    c = cluster(model=narrow(tmp_path / "model", **LONGROPE), worker_args=["--dummy-weights"])
+    c.start_worker(1, ["--context-max", "128"])
+    c.wait_ready(2)
+    c.start_worker(2, ["--context-max", "64"])
+    wait_for(lambda: "worker_refused worker=worker-2" in c.routers[0].text(), 20)
+    assert "longrope factors that --context-max chooses" in c.routers[0].text()
+
+
 def with_tokenizer(**fields):
     return broken("tokenizer.json", lambda old: json.dumps({**json.loads(old), **fields}).encode())
 
@@ -154,7 +187,8 @@ WORKER = os.path.join(BUILD, "msgl-worker")
 UNKNOWN = [
     (WORKER, with_config(architectures=["GPT2LMHeadModel"]), "GPT2LMHeadModel"), (WORKER, with_config(hidden_act="gelu"), "gelu"),
     (WORKER, with_config(quantization_config={"quant_method": "awq"}), "quantized"), (WORKER, with_config(partial_rotary_factor=0.5), "partial_rotary_factor"),
-    (WORKER, with_config(rope_scaling={"rope_type": "longrope", "factor": 4}), "longrope"),
+    (WORKER, with_config(rope_scaling={"rope_type": "longrope", "factor": 4}), "longrope"), (WORKER, with_config(architectures=["GraniteMoeForCausalLM"]), "GraniteMoe"),
+    (WORKER, with_config(architectures=["Phi3ForCausalLM"], rope_scaling={"type": "yarn", "factor": 4}), "yarn"),
     (WORKER, broken("pytorch_model.bin", b"PK"), "model.safetensors"), (WORKER, broken("model.safetensors", b"\x02" + b"\0" * 7 + b"{}"), "names no tensor"),
     (ROUTER, with_tokenizer(model={"type": "Unigram", "vocab": []}), "Unigram"), (ROUTER, with_tokenizer(model={"type": "WordPiece", "vocab": {}}), "WordPiece"),
     (ROUTER, with_tokenizer(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "Precompiled"),

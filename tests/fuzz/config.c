@@ -20,6 +20,8 @@ static void check(const struct model_config *c)
     CHECK(!__builtin_mul_overflow((uint64_t)c->context * c->layers,
                                   (uint64_t)c->kv_heads * c->head_dim, &product));
     CHECK(c->norm_eps > 0 && c->norm_eps < 1);
+    CHECK(c->rope.rotated >= 2 && c->rope.rotated <= c->head_dim && c->rope.rotated % 2 == 0);
+    CHECK(isnormal(c->embed_scale) && isnormal(c->attention_scale) && isnormal(c->logit_scale));
     float *table = mem_array((size_t)POSITIONS * c->head_dim, sizeof(*table));
     rope_table_fill(c, POSITIONS, table);
     for (size_t i = 0; i < (size_t)POSITIONS * c->head_dim; i++)

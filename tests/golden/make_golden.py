@@ -3,10 +3,14 @@
     python tests/golden/make_golden.py tiny [NAME...]     tests/golden/tiny/*.json
     python tests/golden/make_golden.py smollm2 FOLDER     tests/golden/smollm2.json
     python tests/golden/make_golden.py bf16 [FOLDER]      adds "bf16" to the above (FOLDER: SmolLM2's)
+    python tests/golden/make_golden.py bf16 NAME...       the same for some of tiny
 
 tiny: one small checkpoint for each corner of the architecture table. Its weights come from the
 formula of worker/model/source.h, so no weights are committed: the C test builds the same ones from
 the config alone. smollm2: the folder that deploy/local/convert_smollm2.py writes.
+
+"context": what the engine is limited to. "reference": what transformers' config has in place of ours; where a
+sequence crosses original_max_position_embeddings we hold to one list of factors (docs/decisions/0020), it does not.
 
 A file holds greedy tokens with the margin between the two best logits at each, and logits at the
 prompt's end. The margins stay above MARGIN_MIN, which is twice the bound on the logits: so another
@@ -35,6 +39,14 @@ BASE = {"hidden_act": "silu", "max_position_embeddings": 256, "rms_norm_eps": 1e
         "tie_word_embeddings": False, "rope_theta": 10000.0}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 32}
+
+
+def longrope(pairs, short=True):
+    long = [1.0 + 0.5 * i for i in range(pairs)]
+    return {"type": "longrope", "long_factor": long,
+            "short_factor": [1.0 + 0.03 * i for i in range(pairs)] if short else long}
+
+
 # Name, seed, class, and what differs from BASE. Together: groups 1 2 3 4 7 8, heads of 64 and 128.
 TINY = [
     ("llama_g1_d64_tied", 1, "LlamaForCausalLM",
@@ -108,6 +120,25 @@ TINY = [
     ("phi3_g2_d96_window", 21, "Phi3ForCausalLM",
      dict(hidden_size=384, num_attention_heads=4, num_key_value_heads=2, intermediate_size=136, num_hidden_layers=3,
           sliding_window=8, pad_token_id=0)),
+    ("phi3_g2_d64_longrope", 22, "Phi3ForCausalLM",
+     dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=136, num_hidden_layers=2,
+          sliding_window=None, pad_token_id=0, original_max_position_embeddings=4, rope_scaling=longrope(32))),
+    ("phi3_g3_d128_partial", 23, "Phi3ForCausalLM",
+     dict(hidden_size=384, num_attention_heads=3, num_key_value_heads=1, intermediate_size=152, num_hidden_layers=3,
+          sliding_window=200, pad_token_id=0, tie_word_embeddings=True, partial_rotary_factor=0.75,
+          original_max_position_embeddings=128, rope_scaling=longrope(48), context=128)),
+    ("phi3_g2_d64_crossing", 24, "Phi3ForCausalLM",
+     dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=2, intermediate_size=120, num_hidden_layers=2,
+          sliding_window=None, pad_token_id=0, partial_rotary_factor=0.5, original_max_position_embeddings=32,
+          rope_scaling=longrope(16), reference=dict(rope_scaling=longrope(16, short=False)))),
+    ("granite_g4_d64_multipliers", 25, "GraniteForCausalLM",
+     dict(hidden_size=256, num_attention_heads=4, num_key_value_heads=1, intermediate_size=168, num_hidden_layers=3,
+          attention_bias=True, mlp_bias=True, tie_word_embeddings=True, embedding_multiplier=1.5,
+          residual_multiplier=2.6, attention_multiplier=0.0625, logits_scaling=3.0)),
+    ("granite_g2_d128", 26, "GraniteForCausalLM",
+     dict(hidden_size=96, head_dim=128, num_attention_heads=4, num_key_value_heads=2, intermediate_size=104,
+          num_hidden_layers=2, rms_norm_eps=0.01, embedding_multiplier=2.0, residual_multiplier=0.22,
+          attention_multiplier=0.11)),
 ]
 # Newer versions of the package keep all experts in one tensor; the files, and the formula, do not.
 EXPERTS = {"MixtralForCausalLM": ("block_sparse_moe.experts.%d.%s.weight", ("w1", "w3", "w2"), "block_sparse_moe.gate"),
@@ -217,7 +248,8 @@ def tensor(cls, name, shape, seed):
 def tiny_model(cls, config):
     """The checkpoint of the formula; every parameter that the class has is replaced."""
     model_class = getattr(transformers, cls)
-    hf = model_class.config_class(**{k: v for k, v in config["config"].items() if v is not None or k == "sliding_window"})
+    keys = {**config["config"], **config.get("reference", {})}
+    hf = model_class.config_class(**{k: v for k, v in keys.items() if v is not None or k == "sliding_window"})
     hf._attn_implementation = "eager"
     model = model_class(hf).float().eval()
     with torch.no_grad():
@@ -232,7 +264,8 @@ def make_tiny(names):
             continue
         config = {k: v for k, v in {**BASE, **extra}.items() if v is not None or k == "sliding_window"}
         config.setdefault("num_key_value_heads", config["num_attention_heads"])
-        data = {"made_with": versions(), "seed": seed,
+        beside = {k: config.pop(k) for k in ("context", "reference") if k in config}
+        data = {"made_with": versions(), "seed": seed, **beside,
                 "config": {"architectures": [cls], **config}, "prompts": []}
         model = tiny_model(cls, data)
         prompt_seed = seed * 1000
@@ -302,8 +335,12 @@ def add_bf16(path, model, data):
     print(os.path.basename(path), data["bf16"], flush=True)
 
 
-def make_bf16(folder):
+def make_bf16(args):
+    names = [name for name, *_ in TINY if name in args]
+    folder = next((arg for arg in args if arg not in names), None)
     for name, _, cls, _ in TINY:
+        if names and name not in names:
+            continue
         path = os.path.join(HERE, "tiny", name + ".json")
         with open(path, encoding="utf-8") as file:
             data = json.load(file)
@@ -322,7 +359,7 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["tiny"]:
         make_tiny(sys.argv[2:])
     elif sys.argv[1:2] == ["bf16"]:
-        make_bf16(sys.argv[2] if len(sys.argv) > 2 else None)
+        make_bf16(sys.argv[2:])
     elif len(sys.argv) == 3 and sys.argv[1] == "smollm2":
         make_smollm2(sys.argv[2])
     else:

@@ -182,14 +182,15 @@ static void take_plans(const char *dir)
 
 /* NULL, and why, where this backend refuses the model. */
 static struct engine *open_model(struct args *args, const char *backend, const char *dir,
-                                 bool dummy, uint64_t seed, const char *plans, struct err *err)
+                                 bool dummy, uint64_t seed, uint32_t context, const char *plans,
+                                 struct err *err)
 {
     struct engine_opts opts = fixture_opts(dir, dummy, seed);
     struct engine *engine = NULL;
     opts.backend = backend;
     opts.threads = 0;
     opts.kv_bytes = 256u << 20;
-    opts.context_max = args->folder ? 1024 : 0;
+    opts.context_max = context;
     char comm[64];
     snprintf(comm, sizeof(comm), "%s-%u", args->group, args->opened++);
     opts.tp = (int)args->tp;
@@ -231,6 +232,7 @@ static void check_golden(struct args *args, const char *file, const char *dir)
     struct engine *engine =
         open_model(args, args->backend, dir ? dir : made.path, dir == NULL,
                    (uint64_t)json_integer_value(json_object_get(golden, "seed")),
+                   (uint32_t)json_integer_value(json_object_get(golden, "context")),
                    args->tune ? mkdtemp(plans) : NULL, &err);
     if (engine == NULL) {
         EXPECT(err.status == STATUS_UNSUPPORTED && strstr(err.text, "head_dim"), "%s: %s\n", file,
@@ -307,8 +309,8 @@ static void check_folder(struct args *args)
     struct errors e = {0};
     uint64_t seed = 7;
     struct engine *engines[2] = {
-        open_model(args, "cpu", args->folder, args->dummy, args->seed, NULL, &err),
-        open_model(args, args->backend, args->folder, args->dummy, args->seed, NULL, &err)};
+        open_model(args, "cpu", args->folder, args->dummy, args->seed, 1024, NULL, &err),
+        open_model(args, args->backend, args->folder, args->dummy, args->seed, 1024, NULL, &err)};
     ck_assert_msg(engines[0] != NULL && engines[1] != NULL, "%s", err.text);
     uint32_t vocab = engine_info(engines[0])->vocab;
     double layers = layers_of(args->folder);

@@ -3,6 +3,7 @@
 
 #include "common/config.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "worker/engine/warmup.h"
 
@@ -143,7 +144,7 @@ static enum status size_pool(const struct engine_opts *opts, struct engine_parts
     const struct model_config *config = &parts->config;
     const struct shard *shard = &parts->weights.shard;
     uint64_t page_bytes = kvcache_page_bytes(config, shard, device->act, opts->page_size);
-    uint32_t context = MIN(config->context, opts->context_max ? opts->context_max : UINT32_MAX);
+    uint32_t context = config->context;
     uint64_t bytes = opts->kv_bytes
                          ? opts->kv_bytes
                          : pool_budget(opts, parts, device->memory_free_bytes, context, page_bytes);
@@ -170,6 +171,11 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
     *info = (struct engine_info){0};
     TRY_OUT(check_opts(opts, err));
     TRY_OUT(model_config_load(opts->model_dir, &parts->config, err));
+    model_config_limit(&parts->config, opts->context_max);
+    if (parts->config.rope.kind == ROPE_LONG)
+        LOG_INFO("engine", "longrope", "factors=%s context=%u original=%u",
+                 parts->config.rope.longer ? "long" : "short", parts->config.context,
+                 parts->config.rope.original_context);
     TRY_OUT(open_device(opts, parts, err));
     parts->ops->info(parts->device, &device);
     TRY_OUT(decoder_check(parts->ops, &device, &parts->config, (uint32_t)opts->tp, err));

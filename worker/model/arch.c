@@ -4,6 +4,7 @@
 #include "common/file.h"
 #include "common/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 #define CONFIG_BYTES_MAX (4u << 20)
@@ -39,9 +40,11 @@ static const struct arch archs[] = {
      .qk_norm = ARCH_QK_NORM_WIDE},
     {.name = "Phi3ForCausalLM",
      .fused = true,
-     .plain_rope = true,
+     .partial_rope = true,
+     .longrope = 4096,
      .window = ARCH_WINDOW_ALWAYS,
      .norm_eps = 1e-5},
+    {.name = "GraniteForCausalLM", .bias_keys = true, .multipliers = true},
 };
 
 const struct arch *arch_find(const char *name)
@@ -126,6 +129,30 @@ static enum status parse_flags(const json_t *root, struct model_config *config, 
     config->o_bias = attention_bias;
     /* neither Qwen3 nor OLMo 2 has such a key */
     config->mlp_bias = mlp_bias && !config->arch->qk_norm;
+    return STATUS_OK;
+}
+
+/* The residual stream is kept divided by residual_multiplier r: what attention and MLP give is then added as
+ * it is, and a norm of x / r with eps / r^2 is that of x with eps. The embedding alone is scaled. */
+static enum status parse_multipliers(const json_t *root, struct model_config *config,
+                                     struct err *err)
+{
+    double embedding = 1, residual = 1, attention = 1, logits = 1;
+    config->embed_scale = config->logit_scale = 1;
+    config->attention_scale = 1.0f / sqrtf((float)config->head_dim);
+    if (!config->arch->multipliers)
+        return STATUS_OK;
+    TRY(json_get_number(root, "embedding_multiplier", 1e-6, 1e6, &embedding, err));
+    TRY(json_get_number(root, "residual_multiplier", 1e-3, 1e3, &residual, err));
+    TRY(json_get_number(root, "attention_multiplier", 1e-6, 1e6, &attention, err));
+    TRY(json_get_number(root, "logits_scaling", 1e-6, 1e6, &logits, err));
+    config->embed_scale = (float)(embedding / residual);
+    config->attention_scale = (float)attention;
+    config->logit_scale = (float)(1 / logits);
+    config->norm_eps = (float)((double)config->norm_eps / (residual * residual));
+    if (config->norm_eps >= 1)
+        return err_set(err, STATUS_INVALID,
+                       "a residual_multiplier of %g is too small beside rms_norm_eps", residual);
     return STATUS_OK;
 }
 
@@ -242,6 +269,7 @@ enum status model_config_parse(const json_t *root, struct model_config *out, str
     TRY(parse_arch(root, out, err));
     TRY(parse_shape(root, out, err));
     TRY(parse_flags(root, out, err));
+    TRY(parse_multipliers(root, out, err));
     TRY(parse_experts(root, out, err));
     TRY(parse_no_rope(root, out, err));
     TRY(parse_window(root, out, err));

@@ -38,36 +38,44 @@ struct arch {
     bool bias_keys;   /* attention_bias and mlp_bias are read */
     bool post_norm;   /* norms stand behind attention and MLP, not in front */
     bool fused; /* q, k, v lie in one tensor qkv_proj, gate and up in gate_up_proj; no biases */
-    bool plain_rope;    /* rope scalings are refused: their names mean others here */
-    bool no_rope;       /* no_rope_layers, no_rope_layer_interval: layers without rotation */
+    bool partial_rope; /* partial_rotary_factor: only the first numbers of a head are rotated */
+    bool multipliers;  /* embedding_, attention_, residual_multiplier and logits_scaling are read */
+    bool no_rope;      /* no_rope_layers, no_rope_layer_interval: layers without rotation */
     bool shared_expert; /* beside the routed experts, gated by a sigmoid */
     enum arch_qk_norm qk_norm;
     enum arch_moe moe;
     enum arch_window window;
+    uint32_t longrope; /* the one rope scaling, of this original context by default; 0 = others */
     uint32_t head_dim; /* when config.json has no head_dim; 0 = hidden / heads */
     double norm_eps;   /* when it has no rms_norm_eps; 0 = 1e-6 */
 };
 
 const struct arch *arch_find(const char *name); /* NULL when there is no such row */
 
-enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
+enum rope_kind { ROPE_PLAIN, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN, ROPE_LONG };
 
 struct rope_config {
     enum rope_kind kind;
     double theta;
     double factor;                  /* LINEAR, LLAMA3, YARN */
     double low_factor, high_factor; /* LLAMA3: between original/low and original/high we blend */
-    uint32_t original_context;      /* LLAMA3, YARN */
+    uint32_t original_context;      /* LLAMA3, YARN, LONG */
+    uint32_t rotated; /* of a head's numbers, the first ones: all head_dim unless partial */
     double beta_fast,
         beta_slow;           /* YARN: rotations over the original context, between which we blend */
-    double attention_factor; /* YARN: cosines and sines are longer by this; else 1 */
+    double attention_factor; /* YARN, LONG: cosines and sines are longer by this; else 1 */
     bool truncate;           /* YARN: the borders of the blend are whole dimensions */
+    bool longer; /* LONG: long_factor holds, as contexts beyond original_context are served */
+    float short_factor[MODEL_HEAD_DIM_MAX / 2], long_factor[MODEL_HEAD_DIM_MAX / 2]; /* LONG */
 };
 
 struct model_config {
     const struct arch *arch;
     uint32_t hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, context;
     float norm_eps;
+    float embed_scale;     /* of the embedding's rows; 1 without multipliers */
+    float attention_scale; /* of scores: 1 / sqrt(head_dim) unless config.json says it */
+    float logit_scale;     /* of logits; 1 without multipliers */
     struct rope_config rope;
     bool tied; /* the head is the embedding */
     bool qkv_bias, o_bias, mlp_bias;
@@ -87,12 +95,17 @@ enum status MUST_USE model_config_parse(const json_t *root, struct model_config 
                                         struct err *err);
 enum status MUST_USE model_config_load(const char *dir, struct model_config *out, struct err *err);
 
+/* No req becomes longer than `context` tokens (0: than the model allows). LongRoPE's factors are chosen by
+ * this, for all reqs: docs/decisions/0020. */
+void model_config_limit(struct model_config *config, uint32_t context);
+
 /* rope.c: reads rope_theta, rope_scaling or rope_parameters into config->rope. */
 enum status MUST_USE rope_config_parse(const json_t *root, struct model_config *config,
                                        struct err *err);
 
 /* table [positions][head_dim]: head_dim/2 cosines, then as many sines. Inverse frequencies as
- * Su et al. 2021, with Llama 3.1's or YaRN's stretching of the long wave lengths. */
+ * Su et al. 2021, with Llama 3.1's, YaRN's or LongRoPE's stretching of the long wave lengths. Pairs that
+ * are not rotated, behind the others, have ones and zeroes (weights.c orders a head's numbers so). */
 void rope_table_fill(const struct model_config *config, uint32_t positions, float *table);
 
 #endif

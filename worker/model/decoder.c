@@ -3,8 +3,6 @@
 
 #include "common/mem.h"
 
-#include <math.h>
-
 /* The buffers of a decoder and their sizes, so that init, release and the sum agree. */
 #define BUFFER_COUNT 21
 struct buffer_spec {
@@ -290,7 +288,7 @@ static void attention_part(struct decoder *decoder, const struct decoder_batch *
         .plan = plan->device,
         .plan_host = plan->host,
         .q_heads = shard->heads,
-        .scale = 1.0f / sqrtf((float)config->head_dim),
+        .scale = config->attention_scale,
         .window = config->window[idx],
     };
     ops->attention(decoder->device, decoder->stream, &kv, &attn);
@@ -410,6 +408,9 @@ void decoder_forward(struct decoder *decoder, const struct decoder_batch *batch)
     if (weights->shard.tp > 1)
         ops->all_reduce(decoder->device, decoder->stream, decoder->x,
                         (size_t)batch->tokens * hidden);
+    if (decoder->config->embed_scale != 1.0f)
+        ops->scale(decoder->device, decoder->stream, decoder->x, decoder->config->embed_scale,
+                   (size_t)batch->tokens * hidden);
     for (uint32_t i = 0; i < last; i++) {
         attention_part(decoder, batch, i, false);
         mlp_part(decoder, i, decoder->x, decoder->attn, batch->tokens);

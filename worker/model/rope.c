@@ -44,6 +44,65 @@ static enum status parse_yarn(const json_t *json, struct rope_config *rope, stru
     return STATUS_OK;
 }
 
+/* A list of one number above 0 for each pair that is rotated. */
+static enum status parse_factors(const json_t *json, const char *key, uint32_t count, float *out,
+                                 struct err *err)
+{
+    const json_t *list = json_object_get(json, key);
+    if (!json_is_array(list) || json_array_size(list) != count)
+        return err_set(err, STATUS_INVALID,
+                       "rope scaling longrope needs %s, a list of %u numbers: one a rotated pair",
+                       key, count);
+    for (uint32_t i = 0; i < count; i++) {
+        double value = json_number_value(json_array_get(list, i)); /* 0 for what is no number */
+        if (!(value >= 1e-6 && value <= 1e6))
+            return err_set(err, STATUS_INVALID, "%s[%u] is not a number from 1e-6 to 1e6", key, i);
+        out[i] = (float)value;
+    }
+    return STATUS_OK;
+}
+
+/* LongRoPE (Ding et al. 2024) as Phi-3 has it: each pair's wave is stretched by a factor of its own, from one
+ * of two lists; the original context stands beside, not in, the rest. */
+static enum status parse_longrope(const json_t *root, const json_t *json, const char *type,
+                                  struct model_config *config, struct err *err)
+{
+    struct rope_config *rope = &config->rope;
+    int64_t original = config->arch->longrope;
+    if (strcmp(type, "longrope") != 0 && strcmp(type, "su") != 0) /* its name at first */
+        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run in %s",
+                       type, config->arch->name);
+    if (json_object_get(json, "short_mscale") != NULL ||
+        json_object_get(json, "long_mscale") != NULL)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "short_mscale and long_mscale are not parts of longrope that we run");
+    rope->kind = ROPE_LONG;
+    TRY(json_get_int(root, "original_max_position_embeddings", 2, CONTEXT_MAX, &original, err));
+    rope->original_context = (uint32_t)original;
+    rope->factor = (double)config->context / (double)original;
+    rope->attention_factor = 0;
+    TRY(json_get_number(json, "factor", 1e-6, 1e6, &rope->factor, err));
+    TRY(json_get_number(json, "attention_factor", 0, 1e6, &rope->attention_factor, err));
+    if (rope->attention_factor == 0)
+        rope->attention_factor =
+            rope->factor <= 1 ? 1.0 : sqrt(1 + log(rope->factor) / log((double)original));
+    TRY(parse_factors(json, "short_factor", rope->rotated / 2, rope->short_factor, err));
+    return parse_factors(json, "long_factor", rope->rotated / 2, rope->long_factor, err);
+}
+
+static enum status parse_part(struct model_config *config, double part, struct err *err)
+{
+    config->rope.rotated = (uint32_t)(config->head_dim * part);
+    if (part != 1 && !config->arch->partial_rope)
+        return err_set(err, STATUS_UNSUPPORTED,
+                       "a partial_rotary_factor of %g is not one that we run", part);
+    if (config->rope.rotated < 2 || config->rope.rotated % 2 != 0)
+        return err_set(err, STATUS_INVALID,
+                       "a partial_rotary_factor of %g rotates %u of a head's %u numbers, not pairs",
+                       part, config->rope.rotated, config->head_dim);
+    return STATUS_OK;
+}
+
 static enum status parse_scaling(const json_t *json, const char *type, struct model_config *config,
                                  struct err *err)
 {
@@ -90,13 +149,21 @@ enum status rope_config_parse(const json_t *root, struct model_config *config, s
     TRY(json_get_string(scaling, "rope_type", &type, err));
     TRY(json_get_number(scaling, "rope_theta", 1.0, 1e12, &rope->theta, err));
     TRY(json_get_number(scaling, "partial_rotary_factor", 0, 1, &part, err));
-    if (part != 1)
-        return err_set(err, STATUS_UNSUPPORTED,
-                       "a partial_rotary_factor of %g is not one that we run", part);
-    if (config->arch->plain_rope && strcmp(type, "default") != 0)
-        return err_set(err, STATUS_UNSUPPORTED, "rope scaling %.40s is not one that we run in %s",
-                       type, config->arch->name);
-    return parse_scaling(scaling, type, config, err);
+    TRY(parse_part(config, part, err));
+    if (config->arch->longrope && strcmp(type, "default") != 0)
+        TRY(parse_longrope(root, scaling, type, config, err));
+    else
+        TRY(parse_scaling(scaling, type, config, err));
+    model_config_limit(config, 0);
+    return STATUS_OK;
+}
+
+void model_config_limit(struct model_config *config, uint32_t context)
+{
+    if (context != 0)
+        config->context = MIN(config->context, context);
+    config->rope.longer =
+        config->rope.kind == ROPE_LONG && config->context > config->rope.original_context;
 }
 
 /* Llama 3.1: wave lengths beyond the original context are stretched, short ones are not. */
@@ -142,14 +209,16 @@ static double yarn_frequency(const struct rope_config *rope, double freq, uint32
 static double inverse_frequency(const struct model_config *config, uint32_t i)
 {
     const struct rope_config *rope = &config->rope;
-    double freq = 1.0 / pow(rope->theta, 2.0 * i / config->head_dim);
+    double freq = 1.0 / pow(rope->theta, 2.0 * i / rope->rotated);
     switch (rope->kind) {
     case ROPE_LINEAR:
         return freq / rope->factor;
     case ROPE_LLAMA3:
         return llama3_frequency(rope, freq);
     case ROPE_YARN:
-        return yarn_frequency(rope, freq, i, config->head_dim);
+        return yarn_frequency(rope, freq, i, rope->rotated);
+    case ROPE_LONG:
+        return freq / (double)(rope->longer ? rope->long_factor : rope->short_factor)[i];
     case ROPE_PLAIN:
         break;
     }
@@ -159,10 +228,11 @@ static double inverse_frequency(const struct model_config *config, uint32_t i)
 void rope_table_fill(const struct model_config *config, uint32_t positions, float *table)
 {
     uint32_t half = config->head_dim / 2;
-    float length = (float)config->rope.attention_factor;
     for (uint32_t i = 0; i < half; i++) {
         /* The reference rounds the frequency and the angle to f32; so do we. */
-        float freq = (float)inverse_frequency(config, i);
+        bool turns = i < config->rope.rotated / 2;
+        float freq = turns ? (float)inverse_frequency(config, i) : 0.0f;
+        float length = turns ? (float)config->rope.attention_factor : 1.0f;
         for (uint32_t pos = 0; pos < positions; pos++) {
             float angle = (float)pos * freq;
             float *row = table + (size_t)pos * config->head_dim;

@@ -84,10 +84,35 @@ static enum status part_init(struct loader *loader, struct part *part, const cha
     return source_matrix(&loader->weights->source, name, n, k, &part->tensor, err);
 }
 
+/* Many parts of one width, one below the other, through the staging memory. */
+static enum status load_stack(struct loader *loader, const struct part *parts, size_t count,
+                              struct weight *out, struct err *err)
+{
+    struct weights *weights = loader->weights;
+    enum dtype dtype = parts[0].tensor.dtype;
+    uint64_t n = 0, k = parts[0].block.col_count;
+    for (size_t i = 0; i < count; i++) {
+        n += parts[i].block.row_count;
+        if (parts[i].tensor.dtype != dtype)
+            dtype = DTYPE_F32;
+    }
+    uint8_t *host = staging_get(loader, n * k * dtype_bytes(dtype)), *dst = host;
+    for (size_t i = 0; i < count; i++) {
+        source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
+        source_forget(&parts[i].tensor);
+        dst += parts[i].block.row_count * k * dtype_bytes(dtype);
+    }
+    struct load_part all = {.data = host, .dtype = dtype, .row_count = n, .stride = k};
+    TRY(weights->ops->weight_load(weights->device, &all, 1, (uint32_t)k, false, out, err));
+    weights->bytes += n * k * dtype_bytes(out->dtype);
+    return STATUS_OK;
+}
+
 /* A vector's pieces [first, first + count) one behind the other, as f32 on the device. */
 struct piece {
     const char *name;
     uint64_t len, first, count;
+    float scale; /* 0: as it is */
 };
 
 static enum status load_vector(struct loader *loader, const struct piece *pieces,
@@ -103,6 +128,8 @@ static enum status load_vector(struct loader *loader, const struct piece *pieces
         TRY(source_vector(&weights->source, pieces[i].name, pieces[i].len, &tensor, err));
         source_read(&tensor, &(struct source_block){0, 1, pieces[i].first, pieces[i].count},
                     DTYPE_F32, dst);
+        for (uint64_t j = 0; pieces[i].scale != 0 && j < pieces[i].count; j++)
+            dst[j] *= pieces[i].scale;
         dst += pieces[i].count;
     }
     void *device_data = NULL;
@@ -126,7 +153,7 @@ static struct name layer_name(uint32_t layer, const char *rest)
 static enum status load_norm(struct loader *loader, const char *name, uint32_t len, float **out,
                              struct err *err)
 {
-    return load_vector(loader, &(struct piece){name, len, 0, len}, 1, out, err);
+    return load_vector(loader, &(struct piece){name, len, 0, len, 0}, 1, out, err);
 }
 
 /* One head's, for all; or this rank's part of one over all heads. */
@@ -138,14 +165,45 @@ static enum status load_qk_norms(struct loader *loader, uint32_t idx, struct lay
     struct name q_name = layer_name(idx, "self_attn.q_norm.weight");
     struct name k_name = layer_name(idx, "self_attn.k_norm.weight");
     uint64_t d = config->head_dim;
-    struct piece q = {q_name.text, d, 0, d}, k = {k_name.text, d, 0, d};
+    struct piece q = {q_name.text, d, 0, d, 0}, k = {k_name.text, d, 0, d, 0};
     if (config->arch->qk_norm == ARCH_QK_NORM_WIDE) {
-        q = (struct piece){q_name.text, config->heads * d, shard->head_first * d, shard->heads * d};
+        q = (struct piece){q_name.text, config->heads * d, shard->head_first * d, shard->heads * d,
+                           0};
         k = (struct piece){k_name.text, config->kv_heads * d, shard->kv_head_first * d,
-                           shard->kv_heads * d};
+                           shard->kv_heads * d, 0};
     }
     TRY(load_vector(loader, &q, 1, &layer->q_norm, err));
     return load_vector(loader, &k, 1, &layer->k_norm, err);
+}
+
+/* q, k, v where only the first r of a head's d numbers are rotated. Kernels rotate number i with i + d/2, the
+ * file's with i + r/2: so a head's rows are laid out in another order. q k^T is the same in any.
+ *
+ *     file     │ a: r/2 │ b: r/2 │   rest: d - r   │        a[i] turns with b[i]
+ *     device   │ a: r/2 │ rest's half │ b: r/2 │ other half │
+ */
+static enum status load_partly_rotated(struct loader *loader, const struct part *qkv,
+                                       struct weight *out, struct err *err)
+{
+    const struct shard *shard = &loader->weights->shard;
+    const uint64_t d = loader->config->head_dim, r = loader->config->rope.rotated;
+    const uint64_t still = (d - r) / 2;
+    const uint64_t cuts[][2] = {{0, r / 2}, {r, still}, {r / 2, r / 2}, {r + still, still}};
+    size_t heads = shard->heads + shard->kv_heads, count = 0;
+    CHECK(!loader->config->qkv_bias && loader->config->arch->qk_norm == ARCH_QK_NORM_NONE);
+    struct part *parts = mem_array(heads * ARRAY_LEN(cuts) + 1, sizeof(*parts));
+    for (size_t i = 0; i < 2; i++)
+        for (uint64_t row = 0; row < qkv[i].block.row_count; row += d)
+            for (size_t c = 0; c < ARRAY_LEN(cuts); c++) {
+                struct part *part = &parts[count++];
+                *part = qkv[i];
+                part->block.row_first += row + cuts[c][0];
+                part->block.row_count = cuts[c][1];
+            }
+    parts[count++] = qkv[2];
+    enum status status = load_stack(loader, parts, count, out, err);
+    mem_free(parts);
+    return status;
 }
 
 static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_weights *layer,
@@ -174,9 +232,12 @@ static enum status load_qkv(struct loader *loader, uint32_t idx, struct layer_we
         above += fused ? len : 0;
         snprintf(rest, sizeof(rest), "self_attn.%s.bias", projections[i]);
         bias_names[i] = layer_name(idx, rest);
-        pieces[i] = (struct piece){bias_names[i].text, len, first, count};
+        pieces[i] = (struct piece){bias_names[i].text, len, first, count, 0};
     }
-    TRY(load_matrix(loader, parts, PARTS_MAX, &layer->qkv, err));
+    if (config->rope.rotated < config->head_dim)
+        TRY(load_partly_rotated(loader, parts, &layer->qkv, err));
+    else
+        TRY(load_matrix(loader, parts, PARTS_MAX, &layer->qkv, err));
     if (config->qkv_bias)
         TRY(load_vector(loader, pieces, PARTS_MAX, &layer->qkv_bias, err));
     if (config->arch->qk_norm == ARCH_QK_NORM_NONE)
@@ -202,30 +263,6 @@ static struct name expert_name(const struct expert_names *names, uint32_t layer,
     char rest[TENSOR_NAME_MAX / 2];
     snprintf(rest, sizeof(rest), names->expert, expert, names->parts[part]);
     return layer_name(layer, rest);
-}
-
-/* Many parts of one width, one below the other, through the staging memory. */
-static enum status load_stack(struct loader *loader, const struct part *parts, size_t count,
-                              struct weight *out, struct err *err)
-{
-    struct weights *weights = loader->weights;
-    enum dtype dtype = parts[0].tensor.dtype;
-    uint64_t n = 0, k = parts[0].block.col_count;
-    for (size_t i = 0; i < count; i++) {
-        n += parts[i].block.row_count;
-        if (parts[i].tensor.dtype != dtype)
-            dtype = DTYPE_F32;
-    }
-    uint8_t *host = staging_get(loader, n * k * dtype_bytes(dtype)), *dst = host;
-    for (size_t i = 0; i < count; i++) {
-        source_read(&parts[i].tensor, &parts[i].block, dtype, dst);
-        source_forget(&parts[i].tensor);
-        dst += parts[i].block.row_count * k * dtype_bytes(dtype);
-    }
-    struct load_part all = {.data = host, .dtype = dtype, .row_count = n, .stride = k};
-    TRY(weights->ops->weight_load(weights->device, &all, 1, (uint32_t)k, false, out, err));
-    weights->bytes += n * k * dtype_bytes(out->dtype);
-    return STATUS_OK;
 }
 
 static enum status load_expert_stacks(struct loader *loader, uint32_t idx, struct part *parts,
@@ -308,7 +345,7 @@ static enum status load_gate_up(struct loader *loader, uint32_t idx, struct laye
         snprintf(rest, sizeof(rest), "mlp.%s.bias", projections[i]);
         bias_names[i] = layer_name(idx, rest);
         pieces[i] = (struct piece){bias_names[i].text, config->intermediate,
-                                   shard->intermediate_first, shard->intermediate};
+                                   shard->intermediate_first, shard->intermediate, 0};
     }
     TRY(load_matrix(loader, parts, 2, &layer->gate_up, err));
     return config->mlp_bias ? load_vector(loader, pieces, 2, &layer->gate_up_bias, err) : STATUS_OK;
@@ -379,7 +416,10 @@ static enum status load_all(struct loader *loader, struct err *err)
         weights->head = weights->embed;
     else
         TRY(load_vocab(loader, "lm_head.weight", &weights->head, err));
-    TRY(load_norm(loader, "model.norm.weight", loader->config->hidden, &weights->final_norm, err));
+    const uint64_t hidden = loader->config->hidden;
+    const struct piece norm = {"model.norm.weight", hidden, 0, hidden, loader->config->logit_scale};
+    TRY(load_vector(loader, &norm, 1, &weights->final_norm,
+                    err)); /* norm to logits: all is linear */
     for (uint32_t i = 0; i < weights->layer_count; i++)
         TRY(load_layer(loader, i, err));
     return STATUS_OK;
@@ -399,8 +439,10 @@ static uint64_t config_hash(const struct model_config *config)
                               config->experts,
                               config->shared,
                               config->expert_intermediate};
-    return hash_bytes_seeded(sizes, sizeof(sizes),
-                             hash_bytes(config->arch->name, strlen(config->arch->name)));
+    uint64_t hash = hash_bytes_seeded(sizes, sizeof(sizes),
+                                      hash_bytes(config->arch->name, strlen(config->arch->name)));
+    bool longer = config->rope.longer; /* chosen at start: a stream must not resume on the others */
+    return config->rope.kind == ROPE_LONG ? hash_bytes_seeded(&longer, sizeof(longer), hash) : hash;
 }
 
 enum status weights_load(const struct weights_opts *opts, const struct model_config *config,

@@ -82,6 +82,8 @@ static void silu_case(struct rig *rig, uint32_t rows, uint32_t dim)
     rig_same(rig, &y[0], &y[1], "silu_mul");
     rig->ops->add(rig->device, rig->stream, base_act, in_act, count);
     float *sum = rig_read(rig, base_act, count);
+    rig->ops->scale(rig->device, rig->stream, base_act, 54.5f, count);
+    float *scaled = rig_read(rig, base_act, count);
     for (uint32_t r = 0; r < rows; r++)
         for (uint32_t i = 0; i < dim; i++) {
             size_t at = (size_t)r * dim + i;
@@ -90,6 +92,8 @@ static void silu_case(struct rig *rig, uint32_t rows, uint32_t dim)
             double added = (double)base[at] + (double)in[at];
             rig_close(rig, got[at], want, ulp * fabs(want) + 1e-9, "silu_mul", at);
             rig_close(rig, sum[at], added, ulp * fabs(added), "add", at);
+            double more = 54.5 * (double)sum[at];
+            rig_close(rig, scaled[at], more, ulp * fabs(more), "scale", at);
         }
     rig->cases++;
     rig_drop(rig);

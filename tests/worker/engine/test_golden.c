@@ -55,13 +55,15 @@ static double check_prompt(struct engine *engine, const json_t *prompt, uint32_t
 }
 
 static const char *const tiny[] = {
-    "llama_g1_d64_tied",     "llama_g3_d64_biases",   "llama_g4_d128_llama3",
-    "llama_g1_d128_linear",  "mistral_g4_d64_window", "mistral_g8_d64_full",
-    "qwen2_g7_d64_tied",     "qwen2_g4_d128_window",  "qwen3_g8_d128_tied",
-    "qwen3_g2_d64_biases",   "llama_g2_d64_yarn",     "qwen3_g2_d128_yarn",
-    "llama_g1_d64_dynamic",  "mixtral_g4_d64",        "qwen2moe_g2_d64_shared",
-    "qwen3moe_g4_d128",      "smollm3_g4_d64_nope",   "olmo2_g2_d64",
-    "qwen2moe_g2_d64_dense", "qwen3moe_g2_d64_dense", "phi3_g2_d96_window",
+    "llama_g1_d64_tied",          "llama_g3_d64_biases",   "llama_g4_d128_llama3",
+    "llama_g1_d128_linear",       "mistral_g4_d64_window", "mistral_g8_d64_full",
+    "qwen2_g7_d64_tied",          "qwen2_g4_d128_window",  "qwen3_g8_d128_tied",
+    "qwen3_g2_d64_biases",        "llama_g2_d64_yarn",     "qwen3_g2_d128_yarn",
+    "llama_g1_d64_dynamic",       "mixtral_g4_d64",        "qwen2moe_g2_d64_shared",
+    "qwen3moe_g4_d128",           "smollm3_g4_d64_nope",   "olmo2_g2_d64",
+    "qwen2moe_g2_d64_dense",      "qwen3moe_g2_d64_dense", "phi3_g2_d96_window",
+    "phi3_g2_d64_longrope",       "phi3_g3_d128_partial",  "phi3_g2_d64_crossing",
+    "granite_g4_d64_multipliers", "granite_g2_d128",
 };
 
 #if defined(__SANITIZE_THREAD__) /* the threads are the same for all */
@@ -78,6 +80,7 @@ START_TEST(tiny_checkpoint)
     struct fixture_dir dir = fixture_dir_make(json_object_get(golden, "config"));
     struct engine_opts opts =
         fixture_opts(dir.path, true, (uint64_t)json_integer_value(json_object_get(golden, "seed")));
+    opts.context_max = (uint32_t)json_integer_value(json_object_get(golden, "context"));
     struct engine *engine = fixture_engine(&opts);
     engine_keep_logits(engine, true);
     const json_t *prompts = json_object_get(golden, "prompts");

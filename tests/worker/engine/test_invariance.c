@@ -42,6 +42,16 @@ static const char *const configs[] = {
     "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":56,"
     "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,"
     "\"num_local_experts\":5,\"num_experts_per_tok\":2,\"sliding_window\":24}",
+    "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":96,\"head_dim\":16,"
+    "\"num_attention_heads\":6,\"num_key_value_heads\":2,\"intermediate_size\":136,"
+    "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,"
+    "\"partial_rotary_factor\":0.5,\"original_max_position_embeddings\":64,\"rope_scaling\":{"
+    "\"type\":\"longrope\",\"short_factor\":[1,1,1,1],\"long_factor\":[1,1.5,4,9]}}",
+    "{\"architectures\":[\"GraniteForCausalLM\"],\"hidden_size\":96,\"head_dim\":64,"
+    "\"num_attention_heads\":4,\"num_key_value_heads\":1,\"intermediate_size\":128,"
+    "\"num_hidden_layers\":2,\"vocab_size\":320,\"max_position_embeddings\":256,"
+    "\"attention_bias\":true,\"embedding_multiplier\":12,\"residual_multiplier\":0.22,"
+    "\"attention_multiplier\":0.1,\"logits_scaling\":2}",
 };
 
 /* Under ThreadSanitizer one model is enough: the threads are the same for all, and it is slow. */

@@ -172,6 +172,62 @@ START_TEST(dense_layers_between)
 }
 END_TEST
 
+#define LONG(more)                                                                                 \
+    "{\"architectures\":[\"Phi3ForCausalLM\"],\"head_dim\":8,\"partial_rotary_factor\":0.5," more  \
+    "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,2],\"long_factor\":[4,8]}}"
+
+/* The list is chosen by how long a req may become; a pair that is not rotated stays as it is. */
+START_TEST(longrope)
+{
+    struct model_config config = parse_ok(LONG("\"original_max_position_embeddings\":64,"));
+    double longer = sqrt(1 + log(512.0 / 64) / log(64));
+    float table[8 * 8];
+    ck_assert_int_eq(config.rope.kind, ROPE_LONG);
+    ck_assert_uint_eq(config.rope.rotated, 4);
+    for (uint32_t limit = 64; limit <= 65; limit++) {
+        config = parse_ok(LONG("\"original_max_position_embeddings\":64,"));
+        ck_assert(config.rope.longer);
+        model_config_limit(&config, limit);
+        ck_assert_uint_eq(config.context, limit);
+        ck_assert_int_eq(config.rope.longer, limit > 64);
+        rope_table_fill(&config, 8, table);
+        for (int i = 0; i < 2; i++) {
+            double stretched = (limit > 64 ? 4.0 : 1.0) * (1 + i);
+            double angle = 7.0 * pow(10000.0, -i / 2.0) / stretched;
+            ck_assert_double_eq_tol(table[7 * 8 + i], longer * cos(angle), 2e-6);
+            ck_assert_double_eq_tol(table[7 * 8 + 4 + i], longer * sin(angle), 2e-6);
+            ck_assert_float_eq(table[7 * 8 + 2 + i], 1.0f);
+            ck_assert_float_eq(table[7 * 8 + 6 + i], 0.0f);
+        }
+    }
+    config = parse_ok(LONG("")); /* 4096 of 512: nothing is longer */
+    ck_assert_uint_eq(config.rope.original_context, 4096);
+    ck_assert_double_eq(config.rope.attention_factor, 1.0);
+    ck_assert(!config.rope.longer);
+    model_config_limit(&config, 0);
+    ck_assert_uint_eq(config.context, 512);
+}
+END_TEST
+
+START_TEST(multipliers)
+{
+    struct model_config config =
+        parse_ok("{\"architectures\":[\"GraniteForCausalLM\"],\"embedding_multiplier\":12,"
+                 "\"residual_multiplier\":0.5,\"attention_multiplier\":0.015625,"
+                 "\"logits_scaling\":8,\"attention_bias\":true,\"sliding_window\":7}");
+    ck_assert_float_eq(config.embed_scale, 24);
+    ck_assert_float_eq(config.norm_eps, 4e-5f);
+    ck_assert_float_eq(config.attention_scale, 0.015625f);
+    ck_assert_float_eq(config.logit_scale, 0.125f);
+    ck_assert(config.qkv_bias && !config.tied && config.window[0] == 0);
+    config = parse_ok("{\"architectures\":[\"GraniteForCausalLM\"]}");
+    ck_assert_float_eq(config.attention_scale, 1); /* as the class has it */
+    config = parse_ok("{\"embedding_multiplier\":12,\"attention_multiplier\":2}");
+    ck_assert_float_eq(config.attention_scale, 0.25f);
+    ck_assert(config.embed_scale == 1 && config.logit_scale == 1);
+}
+END_TEST
+
 START_TEST(rope_table)
 {
     struct model_config config = parse_ok("{\"head_dim\":8}");
@@ -222,8 +278,31 @@ static const struct {
      "longrope"},
     {"{\"architectures\":[\"Phi3ForCausalLM\"],\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
      STATUS_UNSUPPORTED, "yarn"},
-    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"partial_rotary_factor\":0.75}", STATUS_UNSUPPORTED,
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"partial_rotary_factor\":0.1}", STATUS_INVALID,
      "partial_rotary_factor"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"head_dim\":8,\"partial_rotary_factor\":0.4}",
+     STATUS_INVALID, "3 of a head's 8"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"rope_scaling\":{\"type\":\"longrope\"}}",
+     STATUS_INVALID, "short_factor"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"head_dim\":4,\"rope_scaling\":{\"type\":"
+     "\"longrope\",\"short_factor\":[1,1],\"long_factor\":[1]}}",
+     STATUS_INVALID, "long_factor, a list of 2 numbers"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"head_dim\":4,\"rope_scaling\":{\"type\":"
+     "\"longrope\",\"short_factor\":[1,\"1\"],\"long_factor\":[1,1]}}",
+     STATUS_INVALID, "short_factor[1]"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"original_max_position_embeddings\":1,"
+     "\"rope_scaling\":{\"type\":\"longrope\"}}",
+     STATUS_INVALID, "original_max_position_embeddings"},
+    {"{\"architectures\":[\"Phi3ForCausalLM\"],\"rope_scaling\":{\"type\":\"longrope\","
+     "\"long_mscale\":1.2}}",
+     STATUS_UNSUPPORTED, "long_mscale"},
+    {"{\"architectures\":[\"GraniteForCausalLM\"],\"residual_multiplier\":0}", STATUS_INVALID,
+     "residual_multiplier"},
+    {"{\"architectures\":[\"GraniteForCausalLM\"],\"residual_multiplier\":0.003}", STATUS_INVALID,
+     "residual_multiplier"},
+    {"{\"architectures\":[\"GraniteForCausalLM\"],\"logits_scaling\":\"8\"}", STATUS_INVALID,
+     "logits_scaling"},
+    {"{\"architectures\":[\"GraniteMoeForCausalLM\"]}", STATUS_UNSUPPORTED, "GraniteMoe"},
     {"{\"rope_scaling\":{\"rope_type\":\"yarn\"}}", STATUS_INVALID, "factor"},
     {"{\"partial_rotary_factor\":0.5}", STATUS_UNSUPPORTED, "partial_rotary_factor"},
     {"{\"architectures\":[\"MixtralForCausalLM\"]}", STATUS_INVALID, "num_local_experts"},
@@ -285,6 +364,8 @@ int main(void)
     tcase_add_test(tcase, experts_and_others);
     tcase_add_test(tcase, dense_layers_between);
     tcase_add_test(tcase, rope_table);
+    tcase_add_test(tcase, longrope);
+    tcase_add_test(tcase, multipliers);
     tcase_add_loop_test(tcase, refuses_by_name, 0, (int)ARRAY_LEN(refused));
     tcase_add_test(tcase, refuses_other_json);
     suite_add_tcase(suite, tcase);

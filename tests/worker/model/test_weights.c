@@ -235,6 +235,59 @@ START_TEST(fused_tensors)
 }
 END_TEST
 
+/* Heads of 8, the first 4 rotated: 0 turns with 2, 1 with 3; on the device, as all do, with 4 further on. */
+START_TEST(partly_rotated_heads)
+{
+    static const char qkv[] = "model.layers.1.self_attn.qkv_proj.weight";
+    static const uint64_t at[8] = {0, 1, 4, 5, 2, 3, 6, 7};
+    struct model_config c =
+        config_of("{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":24,\"head_dim\":8,"
+                  "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"intermediate_size\":20,"
+                  "\"num_hidden_layers\":2,\"vocab_size\":40,\"max_position_embeddings\":64,"
+                  "\"partial_rotary_factor\":0.5}");
+    for (uint32_t rank = 0; rank < 4; rank++) {
+        struct device device = {0};
+        struct weights weights;
+        ck_assert_int_eq(load(&device, &c, rank, 4, &weights, NULL), STATUS_OK);
+        const struct shard *s = &weights.shard;
+        const struct weight *got = &weights.layers[1].qkv;
+        ck_assert_uint_eq(got->n, (s->heads + 2 * s->kv_heads) * 8);
+        for (uint32_t row = 0; row < got->n; row++) {
+            uint32_t head = row / 8;
+            bool q = head < s->heads, v = head >= s->heads + s->kv_heads;
+            uint64_t from = q   ? s->head_first + head
+                            : v ? 6 + s->kv_head_first + head - s->heads - s->kv_heads
+                                : 4 + s->kv_head_first + head - s->heads;
+            check_block(got, row, 1, qkv, 64, 24, from * 8 + (v ? row % 8 : at[row % 8]), 0);
+        }
+        weights_release(&weights);
+        ck_assert_uint_eq(device.live, 0);
+    }
+}
+END_TEST
+
+/* Workers of which one holds to the short factors may not continue each other's streams. */
+START_TEST(hash_tells_the_factors)
+{
+    struct model_config c = config_of(
+        "{\"architectures\":[\"Phi3ForCausalLM\"],\"hidden_size\":24,\"head_dim\":4,"
+        "\"num_attention_heads\":4,\"intermediate_size\":20,\"num_hidden_layers\":1,"
+        "\"vocab_size\":40,\"max_position_embeddings\":64,\"original_max_position_embeddings\":16,"
+        "\"rope_scaling\":{\"type\":\"su\",\"short_factor\":[1,1],\"long_factor\":[1,2]}}");
+    uint64_t hashes[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        struct device device = {0};
+        struct weights weights;
+        model_config_limit(&c, (uint32_t[]){0, 17, 16}[i]);
+        ck_assert_int_eq(load(&device, &c, 0, 1, &weights, NULL), STATUS_OK);
+        hashes[i] = weights.hash;
+        weights_release(&weights);
+    }
+    ck_assert_uint_eq(hashes[0], hashes[1]);
+    ck_assert_uint_ne(hashes[1], hashes[2]);
+}
+END_TEST
+
 /* tp 4 with 2 KV heads: ranks 0 and 1 hold head 0, ranks 2 and 3 head 1. */
 START_TEST(cuts)
 {
@@ -446,6 +499,8 @@ int main(void)
     TCase *tcase = tcase_create("all");
     tcase_add_loop_test(tcase, cuts, 0, 3);
     tcase_add_test(tcase, fused_tensors);
+    tcase_add_test(tcase, partly_rotated_heads);
+    tcase_add_test(tcase, hash_tells_the_factors);
     tcase_add_test(tcase, odd_cuts);
     tcase_add_test(tcase, refuses_what_leaves_a_rank_empty);
     tcase_add_test(tcase, vocabulary_is_padded);
