@@ -82,7 +82,8 @@ static const struct option options[] = {
                 "port of metrics and probes (/metrics, /health, /ready), 0 = off"),
     OPTION_UINT(W, rank, "rank", "0", 0, 63, "set by a worker for the ranks that it starts"),
     OPTION_UINT(W, context_max, "context-max", "0", 0, PROTO_PROMPT_TOKENS_MAX,
-                "tokens of one req at most; 0 = the model's"),
+                "tokens of one req at most; 0 = the model's. Longrope: its short factors up to "
+                "original_max_position_embeddings, beyond it the long ones"),
     OPTION_UINT(W, router_dead_ms, "router-dead-ms", "3000", 500, 600000,
                 "a router that is silent for so many ms is gone: its reqs are freed"),
     OPTION_UINT(W, drain_timeout_s, "drain-timeout", "30", 0, 86400,
