@@ -47,6 +47,12 @@ static const struct metric_family families[] = {
                   "CPU time of planning a step: matching, allocation and eviction of pages"),
     [BOARD_COMMIT_SECONDS] = HISTOGRAM("msgl_worker_commit_seconds", cpu_buckets,
                                        "CPU time of taking a step's tokens in and sending them"),
+    [BOARD_STORE_RESTORED] =
+        GAUGE("msgl_worker_store_restored_pages", "cached pages found in --kv-store at start"),
+    [BOARD_STORE_DROPPED] = GAUGE("msgl_worker_store_dropped_pages",
+                                  "pages found there damaged, or below a damaged one"),
+    [BOARD_STORE_SECONDS] =
+        GAUGE("msgl_worker_store_restore_seconds", "how long checking and taking them took"),
 };
 
 static void make_label(const char *model_name, char *out, size_t room)
@@ -95,6 +101,15 @@ void board_sizes(struct board *board, uint32_t pages, uint32_t page_size)
     snprintf(labels, sizeof(labels), "%s,block_size=\"%u\",num_gpu_blocks=\"%u\"", board->labels,
              page_size, pages);
     metrics_set(board->metrics, BOARD_CACHE_CONFIG, labels, 1);
+    pthread_mutex_unlock(&board->lock);
+}
+
+void board_restored(struct board *board, uint32_t restored, uint32_t dropped, double seconds)
+{
+    pthread_mutex_lock(&board->lock);
+    metrics_set(board->metrics, BOARD_STORE_RESTORED, board->labels, restored);
+    metrics_set(board->metrics, BOARD_STORE_DROPPED, board->labels, dropped);
+    metrics_set(board->metrics, BOARD_STORE_SECONDS, board->labels, seconds);
     pthread_mutex_unlock(&board->lock);
 }
 

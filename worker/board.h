@@ -30,6 +30,9 @@ enum board_metric {
     BOARD_STEP_SECONDS,
     BOARD_PLAN_SECONDS,
     BOARD_COMMIT_SECONDS,
+    BOARD_STORE_RESTORED,
+    BOARD_STORE_DROPPED,
+    BOARD_STORE_SECONDS,
     BOARD_COUNT
 };
 
@@ -50,6 +53,7 @@ void board_release(struct board *board);
 /* A turn of the loop, at least every 100 ms. */
 void board_beat(struct board *board, uint64_t now_ms, bool ready, bool hung);
 void board_sizes(struct board *board, uint32_t pages, uint32_t page_size);
+void board_restored(struct board *board, uint32_t restored, uint32_t dropped, double seconds);
 void board_plan(struct board *board, uint64_t cpu_ns);
 void board_commit(struct board *board, uint64_t device_ns, uint64_t cpu_ns, uint32_t tokens);
 /* Gauges and totals, now and then. */

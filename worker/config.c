@@ -48,6 +48,10 @@ static const struct option options[] = {
                  "share of the free memory for the model and KV pages; 0 = on a GPU all but 1 GiB, "
                  "on a CPU 0.25"),
     OPTION_UINT(W, kv_mib, "kv-mib", "0", 0, 1 << 24, "KV pool in MiB; 0 = by --memory-ratio"),
+    OPTION_STRING(
+        W, kv_store, "kv-store", NULL, NULL,
+        "folder in which cached KV pages outlive the process, one worker's own; cpu and sim "
+        "only, with --kv-mib; default: none"),
     OPTION_UINT(W, chunk_tokens, "chunk-tokens", "2048", 0, 1 << 20,
                 "tokens of one prompt in a step at most, and half a step; 0 = unchunked"),
     OPTION_UINT(W, step_tokens, "step-tokens", "0", 0, 1 << 20,
@@ -168,11 +172,33 @@ static void fill_sizes(struct worker_config *config)
     config->chunk_tokens = MIN(config->chunk_tokens, MAX(config->step_tokens / 2, 1u));
 }
 
+/* Which pools can lie in a file. */
+static enum status check_store(const struct worker_config *config, struct err *err)
+{
+    if (!config->kv_store)
+        return STATUS_OK;
+    if (config->cache != WORKER_CACHE_RADIX)
+        return err_set(err, STATUS_INVALID, "--kv-store keeps what --cache radix holds");
+    if (config->tp > 1)
+        return err_set(err, STATUS_INVALID,
+                       "--kv-store is for --tp 1: ranks that are killed leave different pages");
+    if (!engine_kind_of(config->engine)->weights)
+        return STATUS_OK;
+    if (engine_on_gpu(config->backend))
+        return err_set(err, STATUS_INVALID,
+                       "--kv-store is for --backend cpu: a GPU's pool ends with its process");
+    if (config->kv_mib == 0)
+        return err_set(err, STATUS_INVALID,
+                       "--kv-store needs --kv-mib: a pool by free memory differs at each start");
+    return STATUS_OK;
+}
+
 static enum status check(struct worker_config *config, struct err *err)
 {
     if (!config->model)
         return err_set(err, STATUS_INVALID, "give a model: --model DIR or --model ORG/NAME");
     TRY(check_ranks(config, err));
+    TRY(check_store(config, err));
     if (config->routers.count == 0 && config->rank == 0)
         return err_set(err, STATUS_INVALID, "give a router: --router tcp://NAME:PORT");
     TRY(resolver_check(&config->routers, err));

@@ -24,6 +24,7 @@ struct worker_config {
     uint64_t running_max, waiting_max;
     double memory_ratio;
     uint64_t kv_mib;
+    const char *kv_store; /* folder */
     uint64_t chunk_tokens, step_tokens;
     double step_ms;
     uint32_t cache; /* enum worker_cache */

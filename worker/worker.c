@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/file.h"
 #include "common/hash.h"
 #include "common/hub.h"
@@ -82,10 +83,35 @@ static enum status open_engine(struct worker *worker, struct err *err)
 {
     const char *comm = worker->config->tp > 1 ? worker->ranks.comm : NULL;
     struct engine_opts opts = worker_engine_opts(worker->config, worker->model_dir, comm);
+    const struct engine_pool pool = {kv_store_map, &worker->store};
 
+    if (worker->config->kv_store) {
+        worker->store.fingerprint = worker->hello.fingerprint;
+        worker->store.page_size = (uint32_t)worker->config->page_size;
+        opts.pool = &pool;
+    }
     TRY(ranks_start(worker, err));
     TRY(worker->kind->open(&opts, &worker->engine, err));
     return ranks_wait_ready(worker, err);
+}
+
+static uint64_t page_sum(void *ctx, uint32_t page)
+{
+    const struct worker *worker = ctx;
+    return worker->kind->page_sum(worker->engine, page);
+}
+
+/* What the tree began with. */
+static void tell_restored(const struct worker *worker, double seconds)
+{
+    const struct kv_store *store = &worker->store;
+    if (store->fresh)
+        LOG_INFO("worker", "store_empty", "path=%s reason=\"%s\"", store->path, store->fresh);
+    else
+        LOG_INFO("worker", "store_restored", "path=%s pages=%u dropped=%u seconds=%.3f",
+                 store->path, store->mirror.restored, store->mirror.dropped, seconds);
+    if (worker->board)
+        board_restored(worker->board, store->mirror.restored, store->mirror.dropped, seconds);
 }
 
 /* The pool keeps a page back, so that the longest req can still be decoded. */
@@ -119,7 +145,15 @@ static enum status open_scheduler(struct worker *worker, struct err *err)
         .age_ms = (uint32_t)((double)config->age_ms / speed),
         .fingerprint = worker->hello.fingerprint,
     };
+    if (config->kv_store) {
+        worker->store.mirror.page_sum = page_sum;
+        worker->store.mirror.ctx = worker;
+        opts.mirror = &worker->store.mirror;
+    }
+    uint64_t start_ns = clock_now_ns();
     TRY(scheduler_new(&opts, &worker->scheduler, err));
+    if (config->kv_store)
+        tell_restored(worker, (double)(clock_now_ns() - start_ns) * 1e-9);
     worker->event_max = scheduler_event_max(worker->scheduler);
     worker->events = mem_array(worker->event_max, sizeof(*worker->events));
     worker->block = mem_aligned(step_packet_bytes_max(&info->limits), 64);
@@ -159,6 +193,8 @@ enum status worker_open(const struct worker_config *config, struct children *chi
     worker->kind = engine_kind_of(config->engine);
     enum hub_want want = worker->kind->weights ? HUB_WANT_ALL : HUB_WANT_NO_WEIGHTS;
     arena_init(&worker->arena);
+    if (config->kv_store)
+        TRY(kv_store_open(config->kv_store, &worker->store, err));
     TRY(hub_resolve(config->model, want, &hub, &worker->model_dir, err));
     TRY(hash_model(config, worker->model_dir, &worker->hello, err));
     TRY(open_engine(worker, err));
@@ -196,6 +232,7 @@ void worker_close(struct worker *worker)
         worker->kind->close(worker->engine);
     if (worker->scheduler)
         scheduler_free(worker->scheduler);
+    kv_store_close(&worker->store);
     mem_free(worker->block);
     mem_free(worker->events);
     mem_free(worker->tokens);

@@ -11,6 +11,7 @@
 #include "worker/board.h"
 #include "worker/config.h"
 #include "worker/engine/kinds.h"
+#include "worker/kv_store.h"
 #include "worker/links.h"
 #include "worker/outbox.h"
 #include "worker/ranks.h"
@@ -25,6 +26,7 @@ struct worker {
 
     const struct engine_kind *kind;
     struct engine *engine; /* of that kind */
+    struct kv_store store; /* --kv-store */
     struct scheduler *scheduler;
     void *block; /* a step packet: submit copies it */
     struct sched_event *events;

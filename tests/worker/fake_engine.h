@@ -149,6 +149,11 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
     return status == STATUS_OK ? STATUS_OK : err_set(err, status, "the fake engine is broken");
 }
 
+uint64_t engine_page_sum(const struct engine *engine, uint32_t page)
+{
+    return (uint64_t)(uintptr_t)engine + page;
+}
+
 int engine_event_fd(const struct engine *engine)
 {
     return engine->fd;

@@ -290,6 +290,11 @@ enum status engine_wait(struct engine *engine, uint64_t ticket, struct step_resu
     return status;
 }
 
+uint64_t engine_page_sum(const struct engine *engine, uint32_t page)
+{
+    return kvcache_page_sum(&engine->parts.cache, page);
+}
+
 int engine_event_fd(const struct engine *engine)
 {
     return engine->event_fd;

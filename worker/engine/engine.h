@@ -37,6 +37,20 @@
 
 struct engine;
 
+/* Memory of the caller's for the KV pool, which may hold what an engine of the same `need` left there:
+ * backend cpu and kind sim. Asked for once, in open, and written to only by steps; it must stay until
+ * the engine is closed. */
+struct engine_pool_need {
+    const char *kind; /* what computes: pages of others are not readable */
+    uint32_t pages;
+    uint64_t page_bytes;
+    uint64_t weights; /* hash of every byte of them */
+};
+struct engine_pool {
+    enum status (*map)(void *ctx, const struct engine_pool_need *need, void **out, struct err *err);
+    void *ctx;
+};
+
 struct engine_opts {
     const char *model_dir;
     const char *backend; /* "cpu" or "cuda"; NULL = the best that is built in and present */
@@ -59,8 +73,9 @@ struct engine_opts {
     int rank, tp;        /* tensor parallel: rank of tp */
     /* tp > 1: name of the group's rendezvous (shared-memory object or NCCL id file) */
     const char *comm;
-    const char *sim_table; /* sim.h: a preset or a JSON file; NULL = the first preset */
-    double sim_speed;      /* sim.h: the device's seconds in one of ours; 0 = 1 */
+    const struct engine_pool *pool; /* NULL: the device's memory */
+    const char *sim_table;          /* sim.h: a preset or a JSON file; NULL = the first preset */
+    double sim_speed;               /* sim.h: the device's seconds in one of ours; 0 = 1 */
 };
 
 struct engine_info {
@@ -112,6 +127,9 @@ struct step_result {
 enum status MUST_USE engine_wait(struct engine *engine, uint64_t ticket, struct step_result *result,
                                  struct err *err);
 int engine_event_fd(const struct engine *engine);
+
+/* With opts.pool: XXH3 of the page's bytes in all layers. No step in flight writes to it. */
+uint64_t engine_page_sum(const struct engine *engine, uint32_t page);
 
 /* For tests and golden vectors: the last waited step's logits, [sample_count, vocab] f32, when the
  * engine was opened with keep_logits; else NULL. */

@@ -22,6 +22,7 @@ struct engine_kind {
     enum status (*wait)(struct engine *engine, uint64_t ticket, struct step_result *result,
                         struct err *err);
     int (*event_fd)(const struct engine *engine);
+    uint64_t (*page_sum)(const struct engine *engine, uint32_t page);
     /* NULL: the kind has no grammars */
     enum status (*grammar_add)(struct engine *engine, struct str automaton, uint32_t *id,
                                struct err *err);

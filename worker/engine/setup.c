@@ -162,6 +162,25 @@ static enum status size_pool(const struct engine_opts *opts, struct engine_parts
     return STATUS_OK;
 }
 
+/* Behind the warm-up, whose steps write where they like. */
+static enum status borrow_pool(const struct engine_opts *opts, struct engine_parts *parts,
+                               const struct engine_info *info, struct err *err)
+{
+    void *memory = NULL;
+    if (opts->pool == NULL)
+        return STATUS_OK;
+    if (strcmp(parts->ops->name, "cpu") != 0)
+        return err_set(err, STATUS_UNSUPPORTED, "backend %s keeps its KV pool itself",
+                       parts->ops->name);
+    struct engine_pool_need need = {.kind = parts->ops->name,
+                                    .pages = info->pages,
+                                    .page_bytes = info->kv_bytes / info->pages,
+                                    .weights = weights_content_hash(&parts->weights)};
+    TRY(opts->pool->map(opts->pool->ctx, &need, &memory, err));
+    kvcache_borrow(&parts->cache, memory);
+    return STATUS_OK;
+}
+
 enum status engine_parts_init(const struct engine_opts *opts, struct engine_parts *parts,
                               struct engine_info *info, struct err *err)
 {
@@ -208,6 +227,7 @@ enum status engine_parts_init(const struct engine_opts *opts, struct engine_part
                              &parts->runner, err));
     info->features = parts->runner.extras.features;
     TRY_OUT(warmup_run(parts, opts->tune, info, err));
+    TRY_OUT(borrow_pool(opts, parts, info, err));
 out:
     if (status == STATUS_NO_SPACE && err != NULL) {
         struct err cause = *err;

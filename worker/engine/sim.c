@@ -37,6 +37,7 @@ struct sim {
     double speed;
     uint32_t page_size, slots, pages_per_slot;
     uint64_t *kv;          /* [pages, page_size] */
+    uint64_t *own_kv;      /* the same, unless it is the caller's */
     uint64_t *page_sums;   /* [pages] of its kv */
     uint32_t *page_table;  /* [slots, pages_per_slot] */
     uint32_t *last_tokens; /* [slots] */
@@ -236,6 +237,26 @@ static void fill_info(struct sim *sim, const struct engine_opts *opts, uint32_t 
              opts->sim_table ? opts->sim_table : "default", sim->speed);
 }
 
+static enum status make_pool(struct sim *sim, const struct engine_opts *opts, struct err *err)
+{
+    size_t words = (size_t)sim->info.pages * opts->page_size;
+    void *memory = NULL;
+    if (opts->pool) {
+        struct engine_pool_need need = {.kind = "sim",
+                                        .pages = sim->info.pages,
+                                        .page_bytes = opts->page_size * sizeof(*sim->kv),
+                                        .weights = sim->info.weights_hash};
+        TRY(opts->pool->map(opts->pool->ctx, &need, &memory, err));
+    } else {
+        memory = sim->own_kv = mem_array(words, sizeof(*sim->kv));
+    }
+    sim->kv = memory;
+    sim->page_sums = mem_array(sim->info.pages, sizeof(*sim->page_sums));
+    for (size_t i = 0; opts->pool && i < words; i++)
+        sim->page_sums[i / opts->page_size] += sim->kv[i];
+    return STATUS_OK;
+}
+
 enum status sim_open(const struct engine_opts *opts, struct engine **out, struct err *err)
 {
     enum status status;
@@ -251,8 +272,7 @@ enum status sim_open(const struct engine_opts *opts, struct engine **out, struct
     TRY_OUT(size_pool(sim, opts, context, err));
     fill_info(sim, opts, config.vocab);
     sim->pages_per_slot = DIV_CEIL(sim->info.context_max, opts->page_size);
-    sim->kv = mem_array((size_t)sim->info.pages * opts->page_size, sizeof(*sim->kv));
-    sim->page_sums = mem_array(sim->info.pages, sizeof(*sim->page_sums));
+    TRY_OUT(make_pool(sim, opts, err));
     sim->page_table =
         mem_array((size_t)opts->slots * sim->pages_per_slot, sizeof(*sim->page_table));
     sim->last_tokens = mem_array(opts->slots, sizeof(*sim->last_tokens));
@@ -278,7 +298,7 @@ void sim_close(struct engine *engine)
         close(sim->timer_fd);
     for (size_t i = 0; i < SEATS; i++)
         mem_free(sim->seats[i].tokens);
-    mem_free(sim->kv);
+    mem_free(sim->own_kv);
     mem_free(sim->page_sums);
     mem_free(sim->page_table);
     mem_free(sim->last_tokens);
@@ -288,6 +308,13 @@ void sim_close(struct engine *engine)
 const struct engine_info *sim_info(const struct engine *engine)
 {
     return &sim_of(engine)->info;
+}
+
+uint64_t sim_page_sum(const struct engine *engine, uint32_t page)
+{
+    const struct sim *sim = sim_of(engine);
+    size_t words = sim->page_size;
+    return hash_bytes(sim->kv + page * words, words * sizeof(*sim->kv));
 }
 
 int sim_event_fd(const struct engine *engine)

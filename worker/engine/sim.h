@@ -30,6 +30,7 @@ enum status MUST_USE sim_submit(struct engine *engine, const struct step_packet 
 enum status MUST_USE sim_wait(struct engine *engine, uint64_t ticket, struct step_result *result,
                               struct err *err);
 int sim_event_fd(const struct engine *engine);
+uint64_t sim_page_sum(const struct engine *engine, uint32_t page);
 
 /* What the engine says after these tokens; for tests. */
 uint32_t sim_next_token(const uint32_t *tokens, uint32_t count, uint32_t vocab);

@@ -1,6 +1,8 @@
 /* kvcache - one allocation for all layers' pages, one for the page table. */
 #include "worker/model/kvcache.h"
 
+#include "common/hash.h"
+
 uint64_t kvcache_page_bytes(const struct model_config *config, const struct shard *shard,
                             enum dtype act, uint32_t page_size)
 {
@@ -23,6 +25,7 @@ enum status kvcache_init(const struct kvcache_opts *opts, const struct model_con
                              &table, err));
     out->page_table = table;
     out->layer_bytes = bytes / config->layers;
+    out->layers = config->layers;
     out->view = (struct kv_view){
         .pool = out->pool,
         .page_table = out->page_table,
@@ -40,11 +43,28 @@ out:
 
 void kvcache_release(struct kvcache *cache)
 {
-    if (cache->pool != NULL)
+    if (cache->pool != NULL && !cache->borrowed)
         cache->ops->free(cache->device, cache->pool);
     if (cache->page_table != NULL)
         cache->ops->free(cache->device, cache->page_table);
     *cache = (struct kvcache){0};
+}
+
+void kvcache_borrow(struct kvcache *cache, void *pool)
+{
+    cache->ops->free(cache->device, cache->pool);
+    cache->pool = cache->view.pool = pool;
+    cache->borrowed = true;
+}
+
+uint64_t kvcache_page_sum(const struct kvcache *cache, uint32_t page)
+{
+    size_t piece = cache->layer_bytes / cache->view.pages;
+    uint64_t sum = 0;
+    for (uint32_t layer = 0; layer < cache->layers; layer++)
+        sum = hash_bytes_seeded(
+            (const uint8_t *)cache->pool + layer * cache->layer_bytes + page * piece, piece, sum);
+    return sum;
 }
 
 struct kv_view kvcache_layer(const struct kvcache *cache, uint32_t layer)

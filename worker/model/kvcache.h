@@ -14,8 +14,10 @@ struct kvcache {
     const struct ops *ops;
     struct device *device;
     void *pool;
+    bool borrowed; /* the pool is the caller's */
     uint32_t *page_table;
     size_t layer_bytes;
+    uint32_t layers;
     struct kv_view view; /* of layer 0 */
 };
 
@@ -33,6 +35,11 @@ enum status MUST_USE kvcache_init(const struct kvcache_opts *opts,
                                   const struct model_config *config, const struct shard *shard,
                                   enum dtype act, struct kvcache *out, struct err *err);
 void kvcache_release(struct kvcache *cache); /* safe on a zeroed struct */
+
+/* Device memory of the caller's, as large as the pool, takes its place. No step is in flight. */
+void kvcache_borrow(struct kvcache *cache, void *pool);
+/* XXH3 of a page's bytes over all layers; the pool is in host memory. */
+uint64_t kvcache_page_sum(const struct kvcache *cache, uint32_t page);
 
 struct kv_view kvcache_layer(const struct kvcache *cache, uint32_t layer);
 

@@ -254,6 +254,14 @@ uint64_t safetensors_hash(const struct safetensors *set)
     return set->hash;
 }
 
+uint64_t safetensors_content_hash(const struct safetensors *set)
+{
+    uint64_t hash = set->hash;
+    for (size_t i = 0; i < set->file_count; i++)
+        hash = hash_bytes_seeded(set->files[i].map, set->files[i].bytes, hash);
+    return hash;
+}
+
 void safetensors_forget(const struct tensor *tensor)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

@@ -57,6 +57,8 @@ size_t safetensors_count(const struct safetensors *set);
 
 /* XXH3-64 over all headers and file sizes, in the order of the file names. */
 uint64_t safetensors_hash(const struct safetensors *set);
+/* Of every byte of the files, which it reads. */
+uint64_t safetensors_content_hash(const struct safetensors *set);
 
 /* The bytes were copied and will not be read again soon: gives their memory back. */
 void safetensors_forget(const struct tensor *tensor);

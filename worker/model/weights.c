@@ -477,6 +477,11 @@ static void array_drop(struct weights *weights, float *array)
         weights->ops->free(weights->device, array);
 }
 
+uint64_t weights_content_hash(const struct weights *weights)
+{
+    return weights->source.set ? safetensors_content_hash(weights->source.set) : weights->hash;
+}
+
 void weights_release(struct weights *weights)
 {
     for (uint32_t i = 0; i < weights->layer_count; i++) {

@@ -40,7 +40,7 @@ struct weights {
     struct layer_weights *layers;
     uint32_t layer_count;
     uint64_t bytes; /* of all matrices as the device keeps them */
-    uint64_t hash;  /* of what they were loaded from */
+    uint64_t hash;  /* of headers and sizes of what they were loaded from */
 };
 
 struct weights_opts {
@@ -56,6 +56,8 @@ struct weights_opts {
 enum status MUST_USE weights_load(const struct weights_opts *opts,
                                   const struct model_config *config, struct weights *out,
                                   struct err *err);
+/* Tells weights apart that differ in their values alone; reads all of them. */
+uint64_t weights_content_hash(const struct weights *weights);
 void weights_release(struct weights *weights); /* safe on a zeroed struct */
 
 #endif

@@ -34,6 +34,21 @@ uint32_t pages_take(struct pages *pages)
     return page;
 }
 
+void pages_claim(struct pages *pages, const uint8_t *claimed)
+{
+    CHECK(pages->free_count == pages->count);
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < pages->count; i++) {
+        uint32_t page = pages->free_stack[i];
+        if (claimed[page])
+            pages->owner[page] = PAGE_REQ;
+        else
+            pages->free_stack[left++] = page;
+    }
+    pages->free_count = left;
+    pages->req_count = pages->count - left;
+}
+
 void pages_give(struct pages *pages, uint32_t page)
 {
     CHECK(page < pages->count && pages->owner[page] == PAGE_REQ);

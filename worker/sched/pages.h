@@ -36,6 +36,9 @@ void pages_release(struct pages *pages);
 uint32_t pages_take(struct pages *pages);
 void pages_give(struct pages *pages, uint32_t page); /* REQ -> TREE */
 
+/* At the start, with every page free: the pages with claimed[page] are reqs'. O(count). */
+void pages_claim(struct pages *pages, const uint8_t *claimed);
+
 /* Ends REQ's or TREE's ownership; `last_step` is the newest step that names the page. */
 void pages_drop(struct pages *pages, uint32_t page, uint64_t last_step);
 

@@ -267,6 +267,8 @@ void radix_unlock(struct radix *radix, struct radix_node *node, uint64_t last_st
         CHECK(node->locks > 0);
         node->used = radix->clock;
         node->last_step = MAX(node->last_step, last_step);
+        if (radix->mirror && node->count)
+            mirror_use(radix->mirror, node->last, radix->clock);
         if (--node->locks == 0) {
             radix->evictable += node->count;
             node_idle(radix, node);
@@ -277,10 +279,18 @@ void radix_unlock(struct radix *radix, struct radix_node *node, uint64_t last_st
 
 /* ---- insert ---- */
 
+static uint64_t namespace_of(const struct radix_node *node)
+{
+    while (node->parent)
+        node = node->parent;
+    return node->key;
+}
+
 /* Hands `count` of the caller's pages to the tree at the end of `node`. */
 static void append_run(struct radix *radix, struct radix_node *node, const uint32_t *tokens,
                        const uint64_t *hashes, const uint32_t *pages, uint32_t count)
 {
+    uint64_t namespace_hash = radix->mirror ? namespace_of(node) : 0;
     for (uint32_t i = 0; i < count; i++) {
         uint32_t page = pages[i];
         pages_give(radix->pages, page);
@@ -291,6 +301,10 @@ static void append_run(struct radix *radix, struct radix_node *node, const uint3
                tokens + (size_t)i * radix->page_size, radix->page_size * sizeof(*tokens));
         radix->hashes[page] = hashes[i];
         radix->prev[page] = node->last;
+        if (radix->mirror)
+            mirror_put(radix->mirror, page, node->count ? node->last : node->parent->last,
+                       namespace_hash, hashes[i], tokens + (size_t)i * radix->page_size,
+                       radix->clock);
         if (node->count)
             radix->next[node->last] = page;
         else
@@ -361,6 +375,8 @@ static void evict_page(struct radix *radix, struct radix_node *leaf)
                   leaf->count ? radix->hashes[radix->prev[page]] : end_hash(radix, leaf->parent),
                   radix->hashes[page]);
     leaf->last = radix->prev[page];
+    if (radix->mirror)
+        mirror_drop(radix->mirror, page);
     pages_drop(radix->pages, page, leaf->last_step);
 }
 

@@ -18,6 +18,7 @@
 #define MSGL_WORKER_SCHED_RADIX_H
 
 #include "worker/sched/cache_log.h"
+#include "worker/sched/mirror.h"
 #include "worker/sched/pages.h"
 
 struct req;
@@ -48,6 +49,7 @@ struct radix_node {
 struct radix {
     struct pages *pages;
     struct cache_log *log;
+    const struct mirror *mirror; /* NULL: the tree ends with the process */
     uint32_t page_size;
     uint64_t fingerprint;
     uint32_t *tokens;              /* [pages.count, page_size] of TREE pages */

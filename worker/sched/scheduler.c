@@ -44,6 +44,10 @@ enum status scheduler_new(const struct sched_opts *opts, struct scheduler **out,
     pages_init(&s->slots, opts->slots);
     cache_log_init(&s->log, MAX(LOG_EVENTS_MIN, 2 * opts->pages));
     radix_init(&s->radix, &s->pages, &s->log, opts->page_size, opts->slots, opts->fingerprint);
+    if (opts->mirror && opts->cache) {
+        s->radix.mirror = opts->mirror;
+        mirror_restore(opts->mirror, &s->radix, s->pages_per_slot);
+    }
     cost_init(&s->cost, opts->step_us, opts->prefill_us_per_token, opts->decode_us_per_row);
     step_builder_init(&s->builder, &s->limits);
     queue_init(&s->waiting, opts->age_ms, opts->page_size);

@@ -19,6 +19,7 @@
 #include "common/sampling.h"
 #include "common/status.h"
 #include "worker/sched/batch.h"
+#include "worker/sched/mirror.h"
 
 struct scheduler;
 
@@ -37,6 +38,8 @@ struct sched_opts {
     bool prefix_groups;
     uint32_t age_ms;      /* waiting this long outranks any cached prefix */
     uint64_t fingerprint; /* root of the page hashes */
+    /* Of the pool's pages: the tree begins with what it holds, and is written to it. NULL: none. */
+    struct mirror *mirror;
 };
 
 /* What a req asks. Arrays are copied. */
