@@ -57,6 +57,10 @@ def test_what_schemas_do_not_see(overlay):
         assert pod["terminationGracePeriodSeconds"] > int(option(words, "drain-timeout")) + int(option(words, "drain-settle", 0))
         mounts = {m["name"] for m in spec["volumeMounts"]}
         assert mounts == {v["name"] for v in pod["volumes"]}
+        if option(words, "kv-store"):
+            mount = next(m["name"] for m in spec["volumeMounts"] if m["mountPath"] == option(words, "kv-store"))
+            limit = next(v for v in pod["volumes"] if v["name"] == mount)["emptyDir"]["sizeLimit"]
+            assert int(limit.removesuffix("Mi")) > int(option(words, "kv-mib"))
         assert pod["securityContext"]["runAsNonRoot"] and spec["securityContext"]["readOnlyRootFilesystem"]
         gpus = [spec["resources"][k].get("nvidia.com/gpu") for k in ("requests", "limits")]
         assert gpus[0] == gpus[1]
@@ -103,6 +107,7 @@ def kubelet():
     os.symlink(MODEL, "/srv/models/SmolLM2-135M-Instruct")
     sh(os.path.join(BUILD, "msgl"), "keys", "--dir", keys)
     os.symlink(keys, "/run/msgl/keys")
+    os.makedirs("/run/msgl/kv")  # the pod's: a container that is started again finds what the one before left
     with open(hosts, "w") as f:
         f.write("127.0.0.1 localhost msgl-router-wire\n")
     sh("mount", "--bind", hosts, "/etc/hosts")
@@ -136,6 +141,14 @@ def kubelet():
     metrics = "".join(requests.get(f"http://127.0.0.1:{p}/metrics", timeout=5).text for p in (9000, 9100))
     with open(os.path.join(tmp, "metrics"), "w") as f:
         f.write(metrics)
+    # A container dies and is started again in its pod, with its cache.
+    pods["StatefulSet"].kill()
+    start("StatefulSet", "msgl-worker-0")
+    wait_for(lambda: probe(worker, "readinessProbe") == 200, 60)
+    wait_for(lambda: ask().status_code == 200, 60)
+    assert ask().json()["choices"][0]["text"] == want
+    again = requests.get("http://127.0.0.1:9100/metrics", timeout=5).text
+    assert float(re.search(r"^msgl_worker_store_restored_pages\{.*\} (\S+)$", again, re.M).group(1)) >= 3
     # A router is rolled: not ready first, still answering; then it ends by itself within its grace.
     pods["Deployment"].popen.send_signal(signal.SIGTERM)
     wait_for(lambda: probe(router, "readinessProbe") == 503, 5, every=0.05)

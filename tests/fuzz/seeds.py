@@ -262,6 +262,17 @@ def configs():
         yield name[:-5], json.load(open(os.path.join(GOLDEN, "tiny", name), encoding="utf-8"))["config"]
 
 
+# ---- entries of a killed worker's pages: page, parent (255: none), namespace, tokens, what is wrong
+
+MIRRORS = {
+    "tree": [(0, 255, 0, 1, 2), (1, 0, 0, 3, 4), (2, 1, 0, 5, 6), (3, 1, 0, 7, 8), (4, 255, 1, 1, 2), (5, 4, 1, 3, 4)],
+    "twins": [(7, 255, 0, 1, 1), (8, 255, 0, 1, 1), (9, 7, 0, 2, 2), (10, 8, 0, 3, 3)],
+    "circle": [(1, 2, 0, 1, 1), (2, 1, 0, 2, 2), (3, 3, 0, 3, 3), (4, 200, 0, 4, 4, 16), (5, 255, 0, 5, 5, 4)],
+    "torn": [(0, 255, 0, 1, 2, 1), (1, 0, 0, 3, 4), (2, 255, 2, 5, 6, 2), (3, 2, 2, 7, 8), (4, 255, 1, 1, 2, 8)],
+}
+MIRRORS = {name: [e + (0,) * (6 - len(e)) for e in entries] for name, entries in MIRRORS.items()}
+
+
 def all_seeds():
     for at, (form, flags, text) in enumerate(ANSWERS):
         yield "answer", f"{at}", bytes([form, flags, at]) + text.encode()
@@ -289,6 +300,8 @@ def all_seeds():
     yield "model_folder", "generation", b"\0" + dump({"temperature": 0.6, "top_p": 0.95, "top_k": 20, "min_p": 0, "eos_token_id": [256, 257], "do_sample": True})
     yield "model_folder", "named", b"\2" + dump({"chat_template": [{"name": "default", "template": TEMPLATES[0]}, {"name": "tool_use", "template": "{{ tools }}"}],
                                                "bos_token": "<s>", "eos_token": {"content": "</s>"}, "model_max_length": 1e30})
+    for name, entries in MIRRORS.items():
+        yield "mirror", name, bytes([len(entries)]) + b"".join(map(bytes, entries))
     for kind, message in rank_messages():
         yield "rank_message", kind, message
     for name, data in sessions():

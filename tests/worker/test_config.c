@@ -121,6 +121,9 @@ START_TEST(what_is_wrong_is_said)
         {{"--model", "m", "--router", "tcp://a:1", "--cache=lru"}, "--cache"},
         {{"--model", "m", "--router", "tcp://a:1", "--id=\xff"}, "UTF-8"},
         {{"--model", "m", "--router", "tcp://a:1", "--max-running=5000"}, "--max-running"},
+        {{"--model", "m", "--router", "tcp://a:1", "--kv-store=d", "--tp=2"}, "--tp 1"},
+        {{"--model", "m", "--router", "tcp://a:1", "--kv-store=d", "--backend=cpu"}, "--kv-mib"},
+        {{"--model", "m", "--router", "tcp://a:1", "--kv-store=d", "--cache=naive"}, "radix"},
         {{"--nonsense"}, "--nonsense"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
