@@ -113,7 +113,11 @@ static enum status fix_message(json_t *message, size_t at, struct api_error *err
     TRY(fix_content(message, at, json_string_value(role), error));
     if (strcmp(json_string_value(role), "developer") == 0) /* the API's newer name for system */
         json_object_set_new(message, "role", json_string("system"));
+    const json_t *old = json_object_get(message, "function_call");
     json_t *calls = json_object_get(message, "tool_calls");
+    if (old && !json_is_null(old)) /* templates would leave it out */
+        return api_fail(error, STATUS_UNSUPPORTED, "messages",
+                        "messages[%zu].function_call is not supported: give it as tool_calls", at);
     if (json_is_null(calls))
         json_object_del(message, "tool_calls");
     else if (json_is_array(calls))

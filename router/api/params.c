@@ -60,6 +60,8 @@ static bool is_harmless(const json_t *value, enum harmless harmless)
         return is_text(value, "auto") || is_text(value, "none");
     case HARMLESS_TIER:
         return is_text(value, "auto") || is_text(value, "default");
+    case HARMLESS_MEDIUM:
+        return is_text(value, "medium");
     }
     return false;
 }

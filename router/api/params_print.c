@@ -47,6 +47,7 @@ static void put_harmless(enum harmless harmless, struct buf *out)
         [HARMLESS_MINUS] = "-1",
         [HARMLESS_CHOICE] = "`auto` and `none`",
         [HARMLESS_TIER] = "`auto` and `default`",
+        [HARMLESS_MEDIUM] = "`medium`",
     };
     if (only[harmless][0])
         buf_printf(out, " but for %s", only[harmless]);

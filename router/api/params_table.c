@@ -92,7 +92,8 @@ const struct param params_table[] = {
           "where it reads none of them"),
     /* how much */
     U32_("n", CPS, n, 1, 1024, "1",
-         "choices; they share the prompt's pages and differ in their draw"),
+         "choices; they share the prompt's pages and differ in their draw; --choices-max bounds n "
+         "x prompts"),
     RANGE_("max_tokens", CP | G, rule_max_tokens, INTEGER, 0, TOKENS_MAX,
            "the rest of the context (chat), 16", "tokens to generate; 0 only with echo"),
     RANGE_("max_completion_tokens", CP, rule_max_tokens, INTEGER, 0, TOKENS_MAX, "",
@@ -302,7 +303,7 @@ const struct param params_table[] = {
     REFUSED_("audio", C, HARMLESS_NONE, ""),
     REFUSED_("prediction", C, HARMLESS_NONE, ""),
     REFUSED_("web_search_options", C, HARMLESS_NONE, ""),
-    REFUSED_("verbosity", C, HARMLESS_NONE, ""),
+    REFUSED_("verbosity", C, HARMLESS_MEDIUM, "ask for it in words"),
     REFUSED_("chat_template", C | T, HARMLESS_NONE, "the model folder's is used"),
 };
 

@@ -46,6 +46,7 @@ enum harmless {
     HARMLESS_MINUS,  /* null, -1 */
     HARMLESS_CHOICE, /* null, "auto", "none" */
     HARMLESS_TIER,   /* null, "auto", "default" */
+    HARMLESS_MEDIUM, /* null, "medium" */
 };
 
 struct param {

@@ -41,7 +41,8 @@ def test_broken_json(shared, path, body):
     ({"messages": [{"role": "alien", "content": "x"}]}, "role"),
     ({"messages": [{"role": "user", "content": 5}]}, "content"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, "image_url"),
-    ({"temperature": -1}, "temperature"), ({"temperature": "hot"}, "temperature"), ({"temperature": 1e9}, "temperature"),
+    ({"messages": HELLO + [{"role": "assistant", "content": "x", "function_call": {"name": "f", "arguments": "{}"}}]}, "tool_calls"),
+    ({"verbosity": "low"}, "verbosity"), ({"temperature": -1}, "temperature"), ({"temperature": "hot"}, "temperature"), ({"temperature": 1e9}, "temperature"),
     ({"top_p": 0}, "top_p"), ({"top_p": 1.5}, "top_p"), ({"top_k": -7}, "top_k"), ({"min_p": 2}, "min_p"),
     ({"max_tokens": 0}, "max_tokens"), ({"max_tokens": -5}, "max_tokens"), ({"max_tokens": 2.5}, "max_tokens"),
     ({"max_tokens": 10 ** 30}, "max_tokens"), ({"stop": 5}, "stop"), ({"stop": ["a"] * 17}, "stop"), ({"stop": [""]}, "stop"),
@@ -58,7 +59,10 @@ def test_bad_parameters_are_named(shared, fields, param):
 
 def test_nulls_mean_absent(shared):
     body = {"model": NAME, "messages": HELLO, "max_tokens": 1, "temperature": None, "stop": None, "seed": None,
-            "logprobs": None, "logit_bias": None, "n": None, "top_p": None, "stream": None, "user": None}
+            "logprobs": None, "logit_bias": None, "n": None, "top_p": None, "stream": None, "user": None, "verbosity": None}
+    assert shared.post(CHAT, body).status_code == 200
+    body["messages"] = HELLO + [{"role": "assistant", "content": "x", "function_call": None, "tool_calls": None}] + HELLO
+    body["verbosity"] = "medium"  # OpenAI's default
     assert shared.post(CHAT, body).status_code == 200
 
 
