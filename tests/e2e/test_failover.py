@@ -109,11 +109,12 @@ def test_killed_before_the_first_token(cluster):
     body = {"model": NAME, "prompt": "word " * 700, "max_tokens": 4, "temperature": 0}
     expected = c.post("/v1/completions", {**body, "prompt": "other " + body["prompt"]}).status_code
     assert expected == 200
+    wait_for(lambda: serving(c) is None, 20, every=0.01)  # the router hears of it with the worker's next LOAD
     replies = []
     thread = threading.Thread(target=lambda: replies.append(c.post("/v1/completions", body)))
     thread.start()
-    victim = wait_for(lambda: None if serving(c) is None else str(serving(c)), 20, every=0.01)
-    c.workers[int(victim)].kill()
+    victim = wait_for(lambda: [w for w in [serving(c)] if w is not None], 20, every=0.01)
+    c.workers[victim[0]].kill()
     thread.join(120)
     assert replies[0].status_code == 200 and replies[0].json()["usage"]["completion_tokens"] == 4
 
