@@ -5,6 +5,7 @@
     Chaos    does them, one after the other and in part at once; a worker of the first model that every router knows always stays
     check()  what the clients saw against what was done
 """
+import itertools
 import os
 import random
 import re
@@ -79,15 +80,22 @@ class World(Cluster):
             f.write(TABLE % launch_us)
         return ["--engine", "sim", "--sim-table", table, "--kv-mib", "1024", "--max-running", "64"]
 
+    def store(self, i):
+        """The folder of worker i's --kv-store: that of the one before, or, while that one lives, what a new node would have."""
+        held = {p.store for p in self.workers + self.ended if p and hasattr(p, "store") and p.alive()}
+        return next(s for s in (os.path.join(self.folder, f"store-{i}-{n}") for n in itertools.count()) if s not in held)
+
     def start_worker(self, i, args=()):
-        self.admin_ports[i] = free_port()
+        self.admin_ports[i], store = free_port(), self.store(i)
         argv = [*self.place("worker", i), os.path.join(BUILD, "msgl-worker"), "--model", self.models[i], "--id", f"worker-{i}",
-                *self.engine,
+                *self.engine, "--kv-store", store,
                 "--router-dead-ms", str(int(ROUTER_DEAD_S * 1000)), "--drain-timeout", str(self.drain_s),
                 "--admin-host", self.host("worker", i), "--admin-port", str(self.admin_ports[i]), *self.wire_args, *args]
         for r in range(len(self.ports)):
             argv += ["--router", self.wire(r)]
-        return self.keep_worker(i, Process(argv, self._log(f"worker-{i}")))
+        process = Process(argv, self._log(f"worker-{i}"))
+        process.store = store
+        return self.keep_worker(i, process)
 
     def close(self):
         """Nothing ends that was not made to."""
