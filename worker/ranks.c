@@ -141,7 +141,7 @@ static void local_master(const struct ranks *ranks, char out[64])
 
 /* While the ranks gather: a rank joins, is ready, or gives up. */
 static enum status on_message(struct ranks *ranks, const struct rank_message *message,
-                              uint64_t options_hash, uint64_t now_ms, struct err *err)
+                              uint64_t now_ms, struct err *err)
 {
     struct rank_peer *peer = &ranks->peers[message->rank];
 
@@ -155,7 +155,7 @@ static enum status on_message(struct ranks *ranks, const struct rank_message *me
         peer->left = true;
     if (message->kind != RANK_JOIN)
         return STATUS_OK;
-    if (message->value != options_hash)
+    if (message->value != ranks->options_hash)
         return err_set(err, STATUS_CONFLICT,
                        "rank %u has another model, other options or another version of msgl",
                        message->rank);
@@ -165,8 +165,7 @@ static enum status on_message(struct ranks *ranks, const struct rank_message *me
     return STATUS_OK;
 }
 
-static enum status receive(struct worker *worker, uint64_t options_hash, uint64_t now_ms,
-                           struct err *err)
+static enum status receive(struct worker *worker, uint64_t now_ms, struct err *err)
 {
     struct ranks *ranks = &worker->ranks;
     struct str peer, data;
@@ -184,7 +183,7 @@ static enum status receive(struct worker *worker, uint64_t options_hash, uint64_
         }
         if (message.kind == RANK_JOIN && ranks->peers[message.rank].ready)
             return err_set(err, STATUS_UNAVAILABLE, "rank %u was started again", message.rank);
-        TRY(on_message(ranks, &message, options_hash, now_ms, err));
+        TRY(on_message(ranks, &message, now_ms, err));
     }
     return STATUS_OK;
 }
@@ -198,7 +197,7 @@ static uint32_t count_peers(const struct ranks *ranks, bool ready)
 }
 
 /* Until all have joined (or are ready). Children that die end the process through the guard. */
-static enum status gather(struct worker *worker, bool ready, uint64_t options_hash, struct err *err)
+static enum status gather(struct worker *worker, bool ready, struct err *err)
 {
     struct ranks *ranks = &worker->ranks;
     uint64_t say_ms = clock_now_ms() + WAIT_SAY_MS;
@@ -206,7 +205,7 @@ static enum status gather(struct worker *worker, bool ready, uint64_t options_ha
     while (count_peers(ranks, ready) < ranks->tp) {
         struct pollfd fd = {.fd = transport_fd(ranks->transport), .events = POLLIN};
         uint64_t now_ms = clock_now_ms();
-        TRY(receive(worker, options_hash, now_ms, err));
+        TRY(receive(worker, now_ms, err));
         if (now_ms >= say_ms) {
             LOG_INFO("ranks", "waiting", "here=%u of=%u", count_peers(ranks, ready), ranks->tp);
             say_ms = now_ms + WAIT_SAY_MS;
@@ -222,7 +221,6 @@ enum status ranks_start(struct worker *worker, struct err *err)
     const struct worker_config *config = worker->config;
     struct ranks *ranks = &worker->ranks;
     enum status status = STATUS_OK;
-    uint64_t options_hash;
     char master[64];
 
     ranks->tp = (uint32_t)config->tp;
@@ -230,11 +228,11 @@ enum status ranks_start(struct worker *worker, struct err *err)
         return STATUS_OK;
     ranks->group = worker->epoch;
     snprintf(ranks->comm, sizeof(ranks->comm), "w%016" PRIx64, ranks->group);
-    TRY(ranks_options_hash(config, worker->model_dir, &options_hash, err));
+    TRY(ranks_options_hash(config, worker->model_dir, &ranks->options_hash, err));
     TRY(open_transport(worker, err));
     local_master(ranks, master);
     TRY(ranks_spawn(config, worker->model_dir, master, worker->children, err));
-    TRY(gather(worker, false, options_hash, err));
+    TRY(gather(worker, false, err));
     send_all(ranks, RANK_START, 0, str_from(ranks->comm), &status);
     return status == STATUS_OK ? STATUS_OK
                                : err_set(err, status, "a rank left before it was started");
@@ -247,7 +245,7 @@ enum status ranks_wait_ready(struct worker *worker, struct err *err)
 
     if (ranks->tp == 1)
         return STATUS_OK;
-    TRY(gather(worker, true, 0, err));
+    TRY(gather(worker, true, err));
     now_ms = clock_now_ms();
     for (uint32_t rank = 1; rank < ranks->tp; rank++)
         ranks->peers[rank].heard_ms = now_ms;
@@ -327,7 +325,7 @@ enum status ranks_tick(struct worker *worker, uint64_t now_ms, struct err *err)
 
     if (ranks->tp == 1)
         return STATUS_OK;
-    TRY_OUT(receive(worker, 0, now_ms, err));
+    TRY_OUT(receive(worker, now_ms, err));
     TRY_OUT(children_check(worker->children, err));
     TRY_OUT(check_peers(worker, now_ms, err));
     if (now_ms - ranks->beat_ms >= RANK_BEAT_EVERY_MS) {
@@ -363,7 +361,7 @@ static void wait_left(struct worker *worker)
 
     while (!all_left(ranks) && clock_now_ms() < end_ms) {
         struct pollfd fd = {.fd = transport_fd(ranks->transport), .events = POLLIN};
-        if (receive(worker, 0, clock_now_ms(), &err) != STATUS_OK)
+        if (receive(worker, clock_now_ms(), &err) != STATUS_OK)
             break;
         if (!all_left(ranks) && !transport_readable(ranks->transport))
             poll(&fd, 1, 20);

@@ -30,9 +30,9 @@ struct rank_peer {
 };
 
 struct ranks {
-    uint32_t tp; /* 1: nothing below is used */
-    uint64_t group;
-    char comm[32]; /* name of the rendezvous */
+    uint32_t tp;                  /* 1: nothing below is used */
+    uint64_t group, options_hash; /* the other ranks' must be the same; a JOIN may come late */
+    char comm[32];                /* name of the rendezvous */
     struct transport_context *context;
     struct transport *transport;
     struct transport_security security;

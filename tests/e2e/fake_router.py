@@ -91,8 +91,17 @@ class FakeRouter:
         elif frame and frame["t"] == ERROR and frame.get("e"):
             self.kept.append({**frame, "error": frame["z"]})
 
-    def greet(self, seconds=60.0, want_snapshot=True):
-        self.wait(HELLO, seconds)
+    def greet(self, seconds=60.0, want_snapshot=True, process=None):
+        """process: the worker; when it ends instead, its log is the failure."""
+        end = time.monotonic() + seconds
+        while process:
+            try:
+                self.wait(HELLO, 1.0)
+                break
+            except AssertionError:
+                assert process.alive() and time.monotonic() < end, process.text()
+        if not process:
+            self.wait(HELLO, seconds)
         self.welcome(want_snapshot)
         self.wait(LOAD, seconds)
         return self.hello

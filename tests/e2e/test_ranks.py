@@ -59,7 +59,7 @@ def golden():
 @pytest.mark.parametrize("tp", [2, 4])
 def test_greedy_text_is_that_of_one_rank(router, tmp_path, tp):
     process = Process(argv(router, "--tp", str(tp)), str(tmp_path / "w.log"))
-    router.greet(150 * SLOW)  # several ranks that load on two loaded cores
+    router.greet(150 * SLOW, process=process)  # several ranks that load on two loaded cores
     assert router.hello["tp"] == tp and sorted(children(process.pid)) == list(range(1, tp))
     prompts = golden()
     for call, prompt in enumerate(prompts):
@@ -78,7 +78,7 @@ def test_greedy_text_is_that_of_one_rank(router, tmp_path, tp):
 def test_two_nodes_of_two_ranks(router, tmp_path):
     """Two nodes on one machine: the same programs and messages as on two. The cpu backend's sums go through this machine's memory."""
     alone = Process(argv(router, name="alone"), str(tmp_path / "alone.log"))
-    router.greet(150 * SLOW)  # several ranks that load on two loaded cores
+    router.greet(150 * SLOW, process=alone)  # several ranks that load on two loaded cores
     prompt = golden()[0]["ids"]
     router.generate(1, prompt, 16)
     want = router.collect(1, seconds=60 * SLOW)[0]
@@ -89,7 +89,7 @@ def test_two_nodes_of_two_ranks(router, tmp_path):
     time.sleep(0.3)  # it comes first and waits
     first = Process(argv(other, *nodes, "--node-rank", "0"), str(tmp_path / "node-0.log"))
     try:
-        other.greet(150 * SLOW)
+        other.greet(150 * SLOW, process=first)
         other.generate(1, prompt, 16)
         assert other.collect(1, seconds=60 * SLOW)[0] == want
         second.popen.send_signal(signal.SIGTERM)  # rank 0 decides when to leave
@@ -108,7 +108,7 @@ def test_two_nodes_of_two_ranks(router, tmp_path):
 @pytest.mark.parametrize("busy", [True, False])
 def test_a_lost_rank_takes_the_worker_down(router, tmp_path, how, busy):
     process = Process(argv(router, "--tp", "2"), str(tmp_path / "w.log"))
-    router.greet(150 * SLOW)  # several ranks that load on two loaded cores
+    router.greet(150 * SLOW, process=process)  # several ranks that load on two loaded cores
     if busy:
         router.generate(1, golden()[0]["ids"], 4000)
         router.next_item(1, seconds=60 * SLOW)
@@ -127,7 +127,7 @@ def test_a_lost_rank_takes_the_worker_down(router, tmp_path, how, busy):
 @pytest.mark.sanitize
 def test_ranks_die_with_rank_0(router, tmp_path):
     process = Process(argv(router, "--tp", "2"), str(tmp_path / "w.log"))
-    router.greet(150 * SLOW)  # several ranks that load on two loaded cores
+    router.greet(150 * SLOW, process=process)  # several ranks that load on two loaded cores
     ranks = children(process.pid)
     process.kill()
     wait_for(lambda: all(gone(pid) for pid in ranks.values()), 5)
