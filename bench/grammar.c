@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bench/works/quantile.h"
 #include "common/json.h"
 #include "common/mem.h"
 #include "common/rng.h"
@@ -36,17 +37,11 @@ static const char schema_text[] =
     "\"street\",\"city\"]},"
     "\"extra\":{\"type\":\"object\"}},\"required\":[\"name\",\"age\",\"tags\"]}";
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void print_times(const char *what, double *us, uint32_t count)
 {
-    qsort(us, count, sizeof(*us), compare);
     if (count > 0)
-        printf("%s_us_median,%.2f\n%s_us_max,%.2f\n", what, us[count / 2], what, us[count - 1]);
+        printf("%s_us_median,%.2f\n%s_us_max,%.2f\n", what, quantile(us, count, 0.5), what,
+               quantile(us, count, 1));
 }
 
 static uint64_t cpu_ns(void)

@@ -10,6 +10,7 @@
  * A call is ok when [DONE] came. One thread, poll.
  */
 #include "bench/works/load.h"
+#include "bench/works/quantile.h"
 #include "common/clock.h"
 #include "common/mem.h"
 
@@ -63,19 +64,9 @@ static void series_add(struct series *series, double value, size_t times)
         series->values[series->count++] = value;
 }
 
-static int compare(const void *a, const void *b)
+static double quantile_ms(const struct series *series, double q)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile_ms(struct series *series, double q)
-{
-    if (series->count == 0)
-        return -1;
-    qsort(series->values, series->count, sizeof(*series->values), compare);
-    size_t at = (size_t)(q * (double)series->count);
-    return series->values[MIN(at, series->count - 1)] * 1e3;
+    return series->count > 0 ? quantile(series->values, series->count, q) * 1e3 : -1;
 }
 
 static void call_end(struct online *online, struct call *call, const char *why)

@@ -10,6 +10,7 @@
  *                         ▲   when scheduler_late_ms() says so          │
  *                         └──────────── chat: the next turn ◄───────────┘
  */
+#include "bench/works/quantile.h"
 #include "common/config.h"
 #include "common/mem.h"
 #include "common/rng.h"
@@ -77,20 +78,6 @@ struct rehearsal {
     uint64_t steps, mixed;
     double mixed_ms;
 };
-
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double quantile(double *values, size_t count, double q)
-{
-    if (count == 0)
-        return -1;
-    qsort(values, count, sizeof(*values), compare);
-    return values[MIN((size_t)(q * (double)count), count - 1)];
-}
 
 static void add(struct rehearsal *r, uint32_t index)
 {
