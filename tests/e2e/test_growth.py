@@ -18,7 +18,9 @@ def growth_mib(rows):
     loader = importlib.machinery.SourceFileLoader("router_cost", SCRIPT)
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("router_cost", loader))
     sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
+    sys.path.insert(0, os.path.dirname(SCRIPT))
     loader.exec_module(module)
+    sys.path.pop(0)
     sys.dont_write_bytecode = before
     return module.growth_mib(rows)
 
