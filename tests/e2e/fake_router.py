@@ -74,15 +74,18 @@ class FakeRouter:
             if time.monotonic() >= end:
                 return None
 
-    def wait(self, kind, seconds=30.0, where=lambda frame: True):
-        """The next frame of this type; TOKENS items and ERRORs that pass by are kept."""
+    def wait(self, kind, seconds=30.0, where=lambda frame: True, process=None):
+        """The next frame of this type; TOKENS items and ERRORs that pass by are kept. process: the worker; when it ends instead,
+        its log is the failure."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            frame = self.receive(end - time.monotonic())
+            left = end - time.monotonic()
+            frame = self.receive(min(left, 1.0) if process else left)
             if frame and frame["t"] == kind and where(frame):
                 return frame
             self._keep(frame)
-        raise AssertionError(f"no frame of type {kind} within {seconds} s")
+            assert frame or process is None or process.alive(), process.text()
+        raise AssertionError(f"no frame of type {kind} within {seconds} s" + (": " + process.text() if process else ""))
 
     def _keep(self, frame):
         if frame and frame["t"] == TOKENS:
@@ -92,16 +95,7 @@ class FakeRouter:
             self.kept.append({**frame, "error": frame["z"]})
 
     def greet(self, seconds=60.0, want_snapshot=True, process=None):
-        """process: the worker; when it ends instead, its log is the failure."""
-        end = time.monotonic() + seconds
-        while process:
-            try:
-                self.wait(HELLO, 1.0)
-                break
-            except AssertionError:
-                assert process.alive() and time.monotonic() < end, process.text()
-        if not process:
-            self.wait(HELLO, seconds)
+        self.wait(HELLO, seconds, process=process)
         self.welcome(want_snapshot)
         self.wait(LOAD, seconds)
         return self.hello

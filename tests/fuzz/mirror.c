@@ -4,49 +4,13 @@
  * then bytes of the table that differ: offset, high and low, and value. */
 #include "common/hash.h"
 #include "tests/fuzz/input.h"
-#include "worker/sched/radix.h"
 
 #define PAGES       32u
 #define SIZE        2u
 #define FINGERPRINT 9u
+#include "tests/worker/sched/mirror_world.h"
 
 enum wrong { WRONG_SUM = 1, WRONG_DATA = 2, WRONG_HASH = 4, WRONG_STATE = 8, WRONG_PARENT = 16 };
-
-struct world {
-    struct pages pages;
-    struct cache_log log;
-    struct radix radix;
-    struct mirror mirror;
-    uint64_t data[PAGES];
-};
-
-static uint64_t page_sum(void *ctx, uint32_t page)
-{
-    return ((struct world *)ctx)->data[page];
-}
-
-static void world_init(struct world *w, const struct world *from)
-{
-    size_t bytes = mirror_entry_bytes(SIZE) * PAGES;
-    memset(w, 0, sizeof(*w));
-    pages_init(&w->pages, PAGES);
-    cache_log_init(&w->log, 2 * PAGES);
-    radix_init(&w->radix, &w->pages, &w->log, SIZE, 4, FINGERPRINT);
-    w->mirror = (struct mirror){mem_zalloc(bytes), PAGES, SIZE, page_sum, w, false, 0, 0};
-    if (from) {
-        memcpy(w->mirror.entries, from->mirror.entries, bytes);
-        memcpy(w->data, from->data, sizeof(w->data));
-    }
-    w->radix.mirror = &w->mirror;
-}
-
-static void world_release(struct world *w)
-{
-    radix_release(&w->radix);
-    cache_log_release(&w->log);
-    pages_release(&w->pages);
-    mem_free(w->mirror.entries);
-}
 
 static void put_entry(struct world *w, struct input *in)
 {

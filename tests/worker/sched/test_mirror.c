@@ -1,11 +1,8 @@
 /* test_mirror - a tree that comes back from its mirror is the tree that was; what is damaged, torn or
  * forged there is left out with all that hangs on it, and nothing else. */
-#include "worker/sched/mirror.h"
-
 #include "common/hash.h"
 #include "common/rng.h"
 #include "tests/effort.h"
-#include "worker/sched/radix.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -16,34 +13,7 @@
 #define FINGERPRINT 77u
 #define DEPTH_MAX   40u
 
-struct world {
-    struct pages pages;
-    struct cache_log log;
-    struct radix radix;
-    struct mirror mirror;
-    uint64_t data[PAGES]; /* the pool: what its pages' bytes would sum to */
-};
-
-static uint64_t page_sum(void *ctx, uint32_t page)
-{
-    return ((struct world *)ctx)->data[page];
-}
-
-/* With `from`: after its process ended at this moment. */
-static void world_init(struct world *w, const struct world *from)
-{
-    size_t bytes = mirror_entry_bytes(SIZE) * PAGES;
-    memset(w, 0, sizeof(*w));
-    pages_init(&w->pages, PAGES);
-    cache_log_init(&w->log, 4 * PAGES);
-    radix_init(&w->radix, &w->pages, &w->log, SIZE, 8, FINGERPRINT);
-    w->mirror = (struct mirror){calloc(1, bytes), PAGES, SIZE, page_sum, w, false, 0, 0};
-    if (from) {
-        memcpy(w->mirror.entries, from->mirror.entries, bytes);
-        memcpy(w->data, from->data, sizeof(w->data));
-    }
-    w->radix.mirror = &w->mirror;
-}
+#include "tests/worker/sched/mirror_world.h"
 
 static void world_check(const struct world *w)
 {
@@ -61,14 +31,6 @@ static void world_restore(struct world *w, const struct world *from)
     mirror_restore(&w->mirror, &w->radix, DEPTH_MAX);
     world_check(w);
     ck_assert_uint_eq(w->mirror.restored, w->pages.tree_count);
-}
-
-static void world_release(struct world *w)
-{
-    radix_release(&w->radix);
-    cache_log_release(&w->log);
-    pages_release(&w->pages);
-    free(w->mirror.entries);
 }
 
 /* Each letter of "text" is a page. */
